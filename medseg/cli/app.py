@@ -1,0 +1,41 @@
+"""The `medseg` command and its subcommands."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+
+__all__ = ["app", "main"]
+
+_GROUPS = (
+    "demo",
+    "project",
+    "deidentify",
+    "audit",
+    "imports",
+    "manifest",
+    "train",
+    "predict",
+    "evaluate",
+    "package",
+    "datasets",
+)
+"""Modules of medseg.cli, in the order in which `--help` lists them; each has a function ``register(app)``."""
+
+app = typer.Typer(
+    name="medseg",
+    help="From DICOM, NIfTI and dermoscopy images to a cross-validated, privacy-checked lesion segmenter.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+for _group in _GROUPS:
+    importlib.import_module(f"medseg.cli.{_group}").register(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    sys.exit(app())

@@ -1,0 +1,120 @@
+"""What every command shares: exit statuses, progress on stderr, the result on stdout."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+
+from medseg.errors import MedsegError, StorageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["EXIT_PARTLY_REFUSED", "command", "emit", "note", "progress_bars"]
+
+EXIT_PARTLY_REFUSED = 3
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def command(function: Callable[_P, int | None]) -> Callable[_P, None]:
+    """Turn a function into a command: its exceptions become one message on stderr and the right exit status.
+
+    The function returns its exit status, or None for 0. A full or read-only disk reads as `StorageError`; Ctrl-C as 130.
+    A bug prints its type and place, never its values, and exits 1.
+    """
+
+    @functools.wraps(function)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        import typer
+
+        signal.signal(signal.SIGTERM, _interrupt)
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+        try:
+            status = function(*args, **kwargs) or 0
+        except MedsegError as error:
+            _complain(str(error))
+            status = error.exit_status
+        except KeyboardInterrupt:
+            _complain("stopped; nothing is half-written, the same command goes on where it stopped")
+            status = 130
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EPERM):
+                _complain(_bug(error))
+                status = 1
+            else:
+                _complain(_storage_message(error))
+                status = StorageError.exit_status
+        except Exception as error:
+            if os.environ.get("MEDSEG_DEBUG"):
+                raise
+            _complain(_bug(error))
+            status = 1
+        raise typer.Exit(status)
+
+    return run
+
+
+def note(message: str) -> None:
+    """One line for the person, on stderr."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+
+
+def emit(result: Mapping[str, Any], *, as_json: bool, text: str) -> None:
+    """The command's result on stdout: `text` for a person, or `result` as one line of JSON for a machine."""
+    sys.stdout.write((json.dumps(result, default=str) if as_json else text).rstrip("\n") + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """A rich progress display on stderr: description, bar, count, elapsed and remaining time."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<34}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=False) as progress:
+        yield progress
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"medseg: {message}\n")
+
+
+def _storage_message(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; nothing is half-written. Make room and give the same command again"
+    return "the output folder cannot be written; choose another with --out, or change its permissions"
+
+
+def _bug(error: BaseException) -> str:
+    import traceback
+
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}medseg{os.sep}" in f.filename]
+    place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "outside medseg"
+    return (
+        f"this is a bug in medseg ({type(error).__name__} at {place}). MEDSEG_DEBUG=1 prints the whole traceback; "
+        "it may hold paths, read it before you send it to anyone"
+    )

@@ -1,0 +1,32 @@
+"""What a study is: one YAML file, validated."""
+
+from medseg.config.base import Section
+from medseg.config.data import AugmentConfig, DataConfig, PlanConfig
+from medseg.config.load import dump_study, load_study, parse_study, study_schema
+from medseg.config.model import EfficientUNetConfig, LossConfig, ModelConfig, UNetConfig
+from medseg.config.study import InferenceConfig, MetricsConfig, StudyConfig, TrackConfig
+from medseg.config.train import FewShotConfig, OptimizerConfig, PretrainConfig, ScheduleConfig, TrainConfig
+
+__all__ = [
+    "AugmentConfig",
+    "DataConfig",
+    "EfficientUNetConfig",
+    "FewShotConfig",
+    "InferenceConfig",
+    "LossConfig",
+    "MetricsConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "PlanConfig",
+    "PretrainConfig",
+    "ScheduleConfig",
+    "Section",
+    "StudyConfig",
+    "TrackConfig",
+    "TrainConfig",
+    "UNetConfig",
+    "dump_study",
+    "load_study",
+    "parse_study",
+    "study_schema",
+]

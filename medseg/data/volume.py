@@ -1,0 +1,108 @@
+"""Volume: an image as an array, the affine that places it in the patient, and the names of its channels.
+
+The one axis convention of medseg is stated here. An array is channel first, then the spatial axes x, y[, z]:
+``array[c, i, j, k]``. The affine maps the voxel index to the world, ``world = affine @ [i, j, k, 1]``, in millimetres
+and in RAS+ (x to the patient's right-to-left **increasing to the Right**, y to Anterior, z to Superior; nibabel's
+convention). A 2D image has axes x (column) and y (row); its affine is 4 x 4 too, with k = 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from medseg.errors import GeometryError
+from medseg.types import Affine, Array, Shape, Spacing
+
+__all__ = ["Geometry", "Volume"]
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """A voxel grid in the world.
+
+    Attributes:
+        shape: Number of voxels along each spatial axis (x, y[, z]).
+        affine: 4 x 4, voxel index to world, RAS+, millimetres.
+    """
+
+    shape: Shape
+    affine: Affine
+
+    def __post_init__(self) -> None:
+        """Refuse an affine that places no voxel."""
+        affine = np.asarray(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise GeometryError("expected a finite 4 x 4 affine; the file's geometry is broken, export it again")
+        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            raise GeometryError("expected an invertible affine; found one that flattens the image, export it again")
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def spacing(self) -> Spacing:
+        """Voxel size in millimetres along each spatial axis."""
+        lengths = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        return tuple(float(v) for v in lengths[: len(self.shape)])
+
+    def corner_distance(self, other: Geometry) -> float:
+        """Largest distance in millimetres between the corners of the two grids; ``inf`` when the shapes differ."""
+        if self.shape != other.shape:
+            return float("inf")
+        shape3 = (*self.shape, 1, 1)[:3]
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape3], indexing="ij")).reshape(3, -1)
+        homogeneous = np.vstack([corners, np.ones(corners.shape[1])])
+        difference = (self.affine - other.affine) @ homogeneous
+        return float(np.sqrt((difference[:3] ** 2).sum(axis=0)).max())
+
+    def describe(self) -> str:
+        """Shape, spacing, origin and axis directions in one line, for an error message."""
+        spacing = " x ".join(f"{v:.4g}" for v in self.spacing)
+        shape = " x ".join(str(n) for n in self.shape)
+        origin = ", ".join(f"{v:.2f}" for v in self.affine[:3, 3])
+        lengths = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        axes = "; ".join(
+            ", ".join(f"{v:.3f}" for v in column) for column in (self.affine[:3, :3] / lengths).T[: len(self.shape)]
+        )
+        return f"shape {shape}, spacing {spacing} mm, origin ({origin}) mm RAS+, axes ({axes})"
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image in the world.
+
+    Attributes:
+        array: Intensities, axes (channel, x, y[, z]).
+        affine: 4 x 4, voxel index to world, RAS+, millimetres.
+        channels: One name per channel.
+        modality: ``CT``, ``MR``, ``PT``, ``DERMOSCOPY`` or ``OTHER``.
+        notes: What the reader did to the values, one short sentence each, for example ``PET scaled to SUVbw``.
+    """
+
+    array: Array
+    affine: Affine
+    channels: tuple[str, ...]
+    modality: str = "OTHER"
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Refuse a channel axis that does not fit the names."""
+        if self.array.ndim not in (3, 4):
+            raise GeometryError(f"expected 2 or 3 spatial axes after the channel; found an array of {self.array.ndim}")
+        if self.array.shape[0] != len(self.channels):
+            raise GeometryError(f"expected {len(self.channels)} channels; found {self.array.shape[0]}")
+
+    @property
+    def geometry(self) -> Geometry:
+        """The voxel grid of this image."""
+        return Geometry(shape=self.shape, affine=self.affine)
+
+    @property
+    def shape(self) -> Shape:
+        """Spatial shape in voxels (x, y[, z])."""
+        return tuple(self.array.shape[1:])
+
+    @property
+    def spacing(self) -> Spacing:
+        """Voxel size in millimetres along each spatial axis."""
+        return self.geometry.spacing

@@ -1,0 +1,3 @@
+"""Plan: what medseg decides from the data, the device and the time."""
+
+from __future__ import annotations

@@ -1,0 +1,19 @@
+"""Fixtures that every test shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real images, or a skip that says how to switch them on."""
+    folder = os.environ.get("MEDSEG_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("real images are not here; set MEDSEG_TEST_DATA to their folder")
+    return Path(folder)
