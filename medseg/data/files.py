@@ -1,0 +1,64 @@
+"""File: bytes on a disk, written whole or not at all, and known by their SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Literal
+
+__all__ = ["atomic_write", "sha256_of"]
+
+_CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def atomic_write(path: Path, *, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
+    """Open a file that appears under `path` only when the block ends without an exception.
+
+    The bytes go to a temporary file in the same folder, are flushed to the disk and then moved over `path` in one step,
+    so a reader sees the old file or the new one, never half of either. Missing parent folders are created. After an
+    exception, Ctrl-C included, the temporary file is gone and `path` is as it was.
+
+    Args:
+        path: Where the file shall be.
+        mode: ``wb`` for bytes, ``w`` for UTF-8 text with line feeds.
+
+    Yields:
+        The open temporary file.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        text = {} if mode == "wb" else {"encoding": "utf-8", "newline": "\n"}
+        with os.fdopen(descriptor, mode, **text) as stream:  # type: ignore[call-overload]
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, or of a folder's files (their names left out, their digests sorted), in hexadecimal.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256", _bufsize=_CHUNK_BYTES).hexdigest()
+    digests = sorted(sha256_of(entry) for entry in path.rglob("*") if entry.is_file())
+    return hashlib.sha256("\n".join(digests).encode("ascii")).hexdigest()
