@@ -1,1 +1,20 @@
-"""medseg.export"""
+"""Files that leave: NIfTI, PNG, DICOM SEG and the model package."""
+
+from medseg.export.dicom_seg import Algorithm, write_dicom_seg
+from medseg.export.nifti import write_nifti
+from medseg.export.package import ModelPackage, package_bytes, read_model_card, read_package, write_package
+from medseg.export.png import overlay_picture, write_overlay_png, write_png
+
+__all__ = [
+    "Algorithm",
+    "ModelPackage",
+    "overlay_picture",
+    "package_bytes",
+    "read_model_card",
+    "read_package",
+    "write_dicom_seg",
+    "write_nifti",
+    "write_overlay_png",
+    "write_package",
+    "write_png",
+]

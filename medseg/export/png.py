@@ -1,0 +1,153 @@
+"""PNG: a 2D label map as a picture, and a label map drawn over the image it belongs to."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from medseg.data.files import atomic_write
+from medseg.data.volume import Volume
+from medseg.errors import GeometryError, LabelError
+from medseg.types import Array, LabelMap
+
+__all__ = ["overlay_picture", "write_overlay_png", "write_png"]
+
+_FILL = 0.3
+_SMALLEST_EDGE = 384
+_DEFAULT_COLOURS = ((230, 60, 60), (60, 140, 230), (70, 180, 90), (240, 180, 40), (160, 90, 200), (60, 190, 190))
+
+
+def write_png(label_map: LabelMap, path: Path, *, label_count: int = 1) -> None:
+    """Write a 2D label map as a greyscale PNG.
+
+    With one label the picture holds 0 and 255, as annotation tools write and expect it; with several it holds the
+    label values themselves. `medseg.data.readers.read_label` reads both back unchanged.
+
+    Args:
+        label_map: Axes (x, y); x is the picture's column, y its row counted from the top.
+        path: Where to write.
+        label_count: Labels that the data set knows beside the background, whether or not this case shows them.
+
+    Raises:
+        GeometryError: The label map isn't 2D.
+        LabelError: A value is negative, above 255, or above 1 where the data set knows one label.
+    """
+    if label_map.ndim != 2:
+        raise GeometryError(
+            f"expected a 2D label map to write as PNG; found {label_map.ndim} axes, write NIfTI instead"
+        )
+    highest = 1 if label_count == 1 else 255
+    if label_map.size and (label_map.min() < 0 or label_map.max() > highest):
+        raise LabelError(
+            f"expected label values from 0 to {highest}; found {int(label_map.min())} to {int(label_map.max())}"
+        )
+    rows = np.ascontiguousarray(label_map.T.astype(np.uint8))
+    _write(Image.fromarray(rows * 255 if label_count == 1 else rows), path)
+
+
+def write_overlay_png(
+    volume: Volume,
+    label_map: LabelMap,
+    path: Path,
+    *,
+    colours: Mapping[int, tuple[int, int, int]] | None = None,
+) -> None:
+    """Draw the label map over its image: filled lightly, outlined firmly.
+
+    Args:
+        volume: Array (channel, x, y) or (channel, x, y, z). Three channels of a picture are red, green and blue; else
+            the first channel is shown between its 1st and 99th percentile.
+        label_map: Axes (x, y[, z]), on the same grid. Of a volume the axial slice with the most labelled voxels is
+            drawn, patient's right on the left, front at the top.
+        path: Where to write.
+        colours: Red, green and blue (0 to 255) of each label value.
+
+    Raises:
+        GeometryError: The two shapes differ.
+    """
+    _write(Image.fromarray(overlay_picture(volume, label_map, colours=colours)), path)
+
+
+def overlay_picture(
+    volume: Volume, label_map: LabelMap, *, colours: Mapping[int, tuple[int, int, int]] | None = None
+) -> Array:
+    """The picture that `write_overlay_png` writes.
+
+    Returns:
+        uint8, axes (row, column, 3).
+
+    Raises:
+        GeometryError: The two shapes differ.
+    """
+    if volume.shape != label_map.shape:
+        raise GeometryError(f"expected a label map of shape {volume.shape}; found {label_map.shape}")
+    if label_map.ndim == 3:
+        image, labels, aspect = _axial_slice(volume, label_map)
+    else:
+        image, labels, aspect = volume.array, label_map, 1.0
+    picture, rows = _enlarge(_as_rgb(image), labels.T, aspect=aspect)
+    drawn = picture.astype(np.float32)
+    for value in np.unique(rows[rows > 0]).tolist():
+        colour = np.asarray((colours or {}).get(value, _DEFAULT_COLOURS[(value - 1) % len(_DEFAULT_COLOURS)]))
+        region = rows == value
+        drawn[region] = (1 - _FILL) * drawn[region] + _FILL * colour
+        drawn[_outline(region)] = colour
+    return drawn.round().astype(np.uint8)
+
+
+def _axial_slice(volume: Volume, label_map: LabelMap) -> tuple[Array, LabelMap, float]:
+    """One axial slice, axes (channel, x, y), x to the patient's left and y to the back, and the pixel's y/x ratio."""
+    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+
+    to_lps = ornt_transform(io_orientation(volume.affine), axcodes2ornt("LPS"))
+    labels = np.asarray(apply_orientation(label_map, to_lps))
+    image = np.stack([np.asarray(apply_orientation(channel, to_lps)) for channel in volume.array])
+    burden = (labels > 0).sum(axis=(0, 1))
+    index = int(burden.argmax()) if burden.any() else labels.shape[2] // 2
+    lengths = np.empty(3)
+    lengths[to_lps[:, 0].astype(int)] = volume.spacing
+    return image[..., index], labels[..., index], float(lengths[1] / lengths[0])
+
+
+def _as_rgb(image: Array) -> Array:
+    """uint8 (row, column, 3) of an image with axes (channel, x, y)."""
+    if image.shape[0] == 3:
+        values = image.astype(np.float32)
+        if values.max(initial=0.0) <= 1.0:
+            values = values * 255
+        return np.ascontiguousarray(values.clip(0, 255).round().astype(np.uint8).transpose(2, 1, 0))
+    channel = image[0].astype(np.float32)
+    low, high = np.percentile(channel, (1, 99)) if channel.size else (0.0, 1.0)
+    grey = ((channel - low) / max(float(high - low), 1e-6) * 255).clip(0, 255).round().astype(np.uint8)
+    return np.ascontiguousarray(np.repeat(grey.T[..., np.newaxis], 3, axis=2))
+
+
+def _enlarge(picture: Array, rows: LabelMap, *, aspect: float) -> tuple[Array, LabelMap]:
+    """Square pixels, and a small slice enlarged so that an outline of one pixel stays thin."""
+    height, width = rows.shape
+    factor = max(1.0, _SMALLEST_EDGE / max(1.0, min(width, height * aspect)))
+    size = (max(1, round(width * factor)), max(1, round(height * aspect * factor)))
+    if size == (width, height):
+        return picture, rows
+    shown = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
+    labels = Image.fromarray(np.ascontiguousarray(rows.astype(np.int32))).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(shown), np.asarray(labels)
+
+
+def _outline(region: Array) -> Array:
+    """The region's pixels that touch its outside by an edge."""
+    padded = np.pad(region, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    outline: Array = region & ~inner
+    return outline
+
+
+def _write(picture: Image.Image, path: Path) -> None:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=False)
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue())
