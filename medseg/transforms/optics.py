@@ -1,7 +1,7 @@
 """Optics: what light, lens, skin and hand do to a dermoscopy photograph.
 
-Arrays are (channel, x, y) float32; colours in 0..1. A colour change is one 3 x 3 matrix and an offset. The draws and the
-drawings (hairs, ruler marks) come from the generator that is passed.
+Arrays are (channel, x, y) float32; colours in 0..1. A colour change is one 3 x 3 matrix and an offset. The draws and
+the drawings (hairs, ruler marks) come from the generator that is passed.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Every change is drawn first and composed into one map from the patch's voxels to the voxels of the enlarged patch that
 the loader read; the voxels are then interpolated once (image linear, label map nearest), or only cropped when nothing
-was drawn. Both grids are aligned centre to centre and angles are measured in voxels. An axis with less than a third of the
-largest axis' voxels is thick-sliced: nothing is turned, sheared, zoomed or bent along it (as nnU-Net does).
+was drawn. Both grids are aligned centre to centre and angles are measured in voxels. An axis with less than a third of
+the largest axis' voxels is thick-sliced: nothing is turned, sheared, zoomed or bent along it (as nnU-Net does).
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ def crop_center(array: npt.NDArray[_T], size: Shape) -> npt.NDArray[_T]:
     """The central `size` voxels of the last axes, as a view."""
     start = [(n - m) // 2 for n, m in zip(array.shape[-len(size) :], size, strict=True)]
     place: Any = (..., *[slice(s, s + m) for s, m in zip(start, size, strict=True)])
-    return array[place]
+    cropped: npt.NDArray[_T] = array[place]
+    return cropped
 
 
 def _grid(draw: SpatialDraw, *, source: Shape, patch_size: Shape) -> torch.Tensor:
