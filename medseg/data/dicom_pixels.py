@@ -1,0 +1,170 @@
+"""DICOM pixels: the frames of one file, decoded, in the colours or grey values that its header states."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.pixels import get_decoder
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from medseg.data.dicom_header import Frame, Header, read_dataset
+from medseg.errors import ReadError
+from medseg.types import Array
+
+__all__ = ["is_colour", "is_inverted", "value_dtype", "value_frames"]
+
+_KEYWORDS = [
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "PixelData",
+    "FloatPixelData",
+    "DoubleFloatPixelData",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "ModalityLUTSequence",
+    "RedPaletteColorLookupTableDescriptor",
+    "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor",
+    "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData",
+    "SegmentedRedPaletteColorLookupTableData",
+    "SegmentedGreenPaletteColorLookupTableData",
+    "SegmentedBluePaletteColorLookupTableData",
+    "SmallestImagePixelValue",
+]
+_TAGS = [tag_for_keyword(word) for word in _KEYWORDS]
+_PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_REAL_WORLD: Final = ("CT", "MR", "PT", "NM")
+"""Modalities whose values are measurements, so that MONOCHROME1 is a matter of display only."""
+
+logging.getLogger("pydicom").setLevel(logging.ERROR)
+
+
+def value_dtype(headers: Sequence[Header]) -> np.dtype[Any]:
+    """Type that holds the values of all files after the modality LUT: the smallest integer type, else float32."""
+    whole = all(
+        frame.slope == 1.0 and frame.intercept == round(frame.intercept) and not header.has_modality_lut
+        for header in headers
+        for frame in header.frames
+    )
+    if not whole or any(header.bits_stored > 16 for header in headers):
+        return np.dtype(np.float32)
+    low = min(_stored_range(h)[0] + int(f.intercept) for h in headers for f in h.frames)
+    high = max(_stored_range(h)[1] + int(f.intercept) for h in headers for f in h.frames)
+    for kind in (np.uint8, np.int16, np.uint16, np.int32):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return np.dtype(kind)
+    return np.dtype(np.float32)
+
+
+def value_frames(header: Header, dtype: np.dtype[Any]) -> Iterator[Array]:
+    """Decode the frames of a file one by one and apply each frame's modality LUT or rescale.
+
+    Args:
+        header: The file.
+        dtype: Type of the values of a grey image, from `value_dtype`; colours keep their own.
+
+    MONOCHROME1 is inverted where the values are no measurements (radiographs, captures), so that bright is bright.
+
+    Yields:
+        (rows, columns) values, or (rows, columns, 3) red, green, blue for colour images.
+
+    Raises:
+        ReadError: The pixels are missing, truncated, damaged or in a transfer syntax that nothing here decodes.
+    """
+    dataset = read_dataset(header.path, tags=_TAGS, pixels=True)
+    if not any(keyword in dataset for keyword in _PIXELS):
+        raise ReadError("expected pixels; the DICOM file has none. Export the series again")
+    syntax = _transfer_syntax(dataset)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise ReadError(_undecodable(syntax)) from None
+    if not decoder.is_available:
+        raise ReadError(_undecodable(syntax))
+    count = 0
+    try:
+        for stored, _ in decoder.iter_array(dataset):
+            frame = header.frames[min(count, len(header.frames) - 1)]
+            yield _to_values(stored, dataset, header, frame, dtype)
+            count += 1
+    except (ReadError, MemoryError):
+        raise
+    except Exception as error:
+        # Decoders raise whatever they like on damaged or exotic data.
+        if not syntax.is_encapsulated:
+            raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again") from None
+        raise ReadError(f"{_undecodable(syntax)}, or its pixels are damaged ({type(error).__name__})") from None
+    if count != max(1, len(header.frames)):
+        raise ReadError(f"expected {len(header.frames)} frames; found {count}. The file is truncated, copy it again")
+
+
+def _to_values(stored: Array, dataset: Dataset, header: Header, frame: Frame, dtype: np.dtype[Any]) -> Array:
+    slope, intercept = frame.slope, frame.intercept
+    if header.photometric == "PALETTE COLOR":
+        colours: Array = apply_color_lut(stored, dataset)
+        return (colours >> 8).astype(np.uint8) if colours.dtype == np.uint16 else colours
+    if header.samples > 1:
+        return stored[..., :3]
+    if header.has_modality_lut:
+        values: Array = np.asarray(apply_modality_lut(stored, dataset)).astype(dtype)
+    elif np.issubdtype(dtype, np.floating):
+        values = stored.astype(dtype)
+        values *= dtype.type(slope)
+        values += dtype.type(intercept)
+    else:
+        values = (
+            np.add(stored, int(intercept), dtype=np.int32).astype(dtype)
+            if intercept
+            else stored.astype(dtype, copy=False)
+        )
+    if is_inverted(header):
+        low, high = (round(bound * slope + intercept) for bound in _stored_range(header))
+        values = (low + high - values.astype(np.float64)).astype(dtype)
+    return values
+
+
+def is_colour(header: Header) -> bool:
+    """Whether the frames have red, green and blue."""
+    return header.samples > 1 or header.photometric == "PALETTE COLOR"
+
+
+def is_inverted(header: Header) -> bool:
+    """Whether dark and bright are swapped on reading: MONOCHROME1 whose values are no measurements."""
+    return header.photometric == "MONOCHROME1" and header.modality not in _REAL_WORLD and not header.has_modality_lut
+
+
+def _stored_range(header: Header) -> tuple[int, int]:
+    bits = header.bits_stored
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if header.signed else (0, (1 << bits) - 1)
+
+
+def _transfer_syntax(dataset: Dataset) -> UID:
+    meta = getattr(dataset, "file_meta", Dataset())
+    stated = meta.get("TransferSyntaxUID")
+    if stated:
+        return UID(str(stated))
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+
+
+def _undecodable(syntax: UID) -> str:
+    name = syntax.name if syntax.name != str(syntax) else "a private one"
+    return f"the transfer syntax {syntax} ({name}) is not decoded by any installed library"

@@ -1,0 +1,228 @@
+"""Picture: a 2D image of a camera in JPEG, PNG, TIFF or BMP, without a place in the world.
+
+Its affine is the identity: one pixel is one unit. Pixels are taken as they are stored; an EXIF orientation doesn't turn
+them, because a label map is drawn on either the stored or the turned picture and only its shape can tell which.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from medseg.errors import ReadError
+from medseg.types import Array
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = [
+    "MAX_PIXELS",
+    "clean_jpeg",
+    "exif_orientation",
+    "orientation_of",
+    "picture_size",
+    "read_indices",
+    "read_picture",
+    "save_png",
+]
+
+MAX_PIXELS: Final = 1 << 28
+"""Largest picture that is read (268 million pixels)."""
+_ORIENTATION_TAG: Final = 0x0112
+_FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "MPO")
+_SOS, _EOI, _APP14, _COM = 0xDA, 0xD9, 0xEE, 0xFE
+
+
+def read_picture(path: Path) -> tuple[Array, tuple[str, ...]]:
+    """Read a picture.
+
+    Returns:
+        The array with axes (channel, x, y), x the column and y the row: 3 channels uint8 for colour, 1 channel uint8,
+        uint16 or float32 for grey; and notes.
+
+    Raises:
+        ReadError: The file is missing, truncated, has several pages, is too large or of another format.
+    """
+    notes = []
+    with _open(path) as image:
+        mode = image.mode
+        if exif_orientation(image) != 1:
+            notes.append("EXIF orientation not applied: pixels as stored")
+        try:
+            image.load()
+            if mode in ("L", "1"):
+                array: Array = np.asarray(image.convert("L"))
+            elif mode.startswith("I;16") or mode == "I":
+                array = _grey(np.asarray(image))
+            elif mode == "F":
+                array = np.asarray(image, dtype=np.float32)
+            else:
+                if "A" in image.getbands():
+                    notes.append("transparency dropped")
+                array = np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, struct.error) as error:
+            raise ReadError(f"the picture is truncated or damaged ({type(error).__name__}); copy it again") from None
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ReadError("the image holds NaN or infinity; expected numbers everywhere")
+    planes = array[np.newaxis] if array.ndim == 2 else np.moveaxis(array, -1, 0)
+    return planes.transpose(0, 2, 1), tuple(notes)
+
+
+def read_indices(path: Path) -> Array:
+    """Read a picture that holds labels: grey values, palette indices, or equal red, green and blue.
+
+    Returns:
+        Integers, axes (x, y).
+
+    Raises:
+        ReadError: As `read_picture`.
+    """
+    with _open(path) as image:
+        if image.format in ("JPEG", "MPO"):
+            raise ReadError("a label map in JPEG is not exact, its edges are smeared; export it as PNG")
+        try:
+            image.load()
+        except (OSError, ValueError, SyntaxError, struct.error) as error:
+            raise ReadError(f"the picture is truncated or damaged ({type(error).__name__}); copy it again") from None
+        if image.mode == "1":
+            return np.asarray(image).astype(np.uint8).T
+        if image.mode == "P" or len(image.getbands()) == 1:
+            return np.asarray(image).T
+        if image.mode == "LA":
+            return np.asarray(image)[..., 0].T
+        colours = np.asarray(image.convert("RGB"))
+    if not (colours[..., :1] == colours).all():
+        raise ReadError("expected one value a pixel in a label map; found colours. Export it as a grey or indexed PNG")
+    return colours[..., 0].T
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Columns and rows, from the header alone.
+
+    Raises:
+        ReadError: As `read_picture`.
+    """
+    with _open(path) as image:
+        return int(image.width), int(image.height)
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 (as stored) when there is none or it is damaged."""
+    try:
+        value = int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        # A damaged EXIF block can raise anything; it is dropped on import anyway.
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def orientation_of(path: Path) -> int:
+    """EXIF orientation of a file, 1 to 8.
+
+    Raises:
+        ReadError: As `read_picture`.
+    """
+    with _open(path) as image:
+        return exif_orientation(image)
+
+
+def clean_jpeg(data: bytes) -> bytes:
+    """The same picture without EXIF, comments, profiles, thumbnails and trailing bytes.
+
+    The tables and the entropy-coded data stay as they are, so no pixel changes. Of the application segments only
+    Adobe's colour transform is kept (APP14, rebuilt: it decides how the colours are decoded).
+
+    Raises:
+        ReadError: The bytes are no complete JPEG picture.
+    """
+    if data[:2] != b"\xff\xd8":
+        raise ReadError("expected a JPEG picture; found another format under its name")
+    parts = [b"\xff\xd8"]
+    place = 2
+    while True:
+        marker, place = _next_marker(data, place)
+        if marker == _EOI:
+            return b"".join([*parts, b"\xff\xd9"])
+        if 0xD0 <= marker <= 0xD7 or marker == 0x01:
+            continue
+        end = place + int.from_bytes(data[place : place + 2], "big")
+        if end < place + 2 or end > len(data):
+            raise ReadError("the JPEG picture is truncated; copy it again")
+        segment = data[place:end]
+        if marker == _APP14 and segment[2:7] == b"Adobe" and len(segment) >= 14:
+            parts.append(b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + segment[13:14])
+        elif not (0xE0 <= marker <= 0xEF or marker == _COM):
+            parts.append(b"\xff" + bytes([marker]) + segment)
+        place = end
+        if marker == _SOS:
+            stop = _scan_end(data, place)
+            parts.append(data[place:stop])
+            place = stop
+
+
+def save_png(array: Array, path: Path) -> None:
+    """Write axes (channel, x, y) or (x, y), uint8 or uint16, as PNG without any metadata."""
+    from PIL import Image
+
+    from medseg.data.files import atomic_write
+
+    rows = np.ascontiguousarray(np.moveaxis(array, 0, -1).swapaxes(0, 1) if array.ndim == 3 else array.T)
+    rows = rows[..., 0] if rows.ndim == 3 and rows.shape[-1] == 1 else rows
+    with atomic_write(path) as stream:
+        Image.fromarray(rows).save(stream, format="PNG", compress_level=4)
+
+
+def _open(path: Path) -> Image.Image:
+    from PIL import Image, UnidentifiedImageError
+
+    if not path.is_file():
+        raise ReadError("expected a picture; found no file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large pictures; the limit below is ours.
+            image = Image.open(path)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError, struct.error):
+        raise ReadError("the picture is damaged, too large, or of another format than its ending says") from None
+    if image.format not in _FORMATS:
+        image.close()
+        raise ReadError("expected a JPEG, PNG, TIFF or BMP picture; found another format")
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise ReadError(f"the header claims more than {MAX_PIXELS:,} pixels; nothing that large is read")
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        image.close()
+        raise ReadError("expected one picture in the file; found several pages. Save each page as a file of its own")
+    return image
+
+
+def _grey(values: Array) -> Array:
+    if values.dtype == np.uint16:
+        return values
+    if values.size and (values.min() < 0 or values.max() > 65535):
+        return values.astype(np.float32)
+    return values.astype(np.uint16)
+
+
+def _next_marker(data: bytes, place: int) -> tuple[int, int]:
+    start = data.find(b"\xff", place)
+    while start >= 0 and start + 1 < len(data) and data[start + 1] == 0xFF:
+        start += 1
+    if start < 0 or start + 1 >= len(data):
+        raise ReadError("the JPEG picture is truncated; copy it again")
+    return data[start + 1], start + 2
+
+
+def _scan_end(data: bytes, place: int) -> int:
+    """Where the entropy-coded data end: at the first marker that is neither a stuffed byte nor a restart."""
+    while True:
+        place = data.find(b"\xff", place)
+        if place < 0 or place + 1 >= len(data):
+            raise ReadError("the JPEG picture is truncated; copy it again")
+        follower = data[place + 1]
+        if follower != 0x00 and not 0xD0 <= follower <= 0xD7 and follower != 0xFF:
+            return place
+        place += 1 if follower == 0xFF else 2

@@ -1,0 +1,187 @@
+"""Reader: any file or series of a hospital, or of research, as a `Volume` or a label map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from medseg.data.dicom_header import looks_like_dicom
+from medseg.data.volume import Geometry, Volume
+from medseg.errors import LabelError, ReadError
+from medseg.types import Array, LabelMap
+
+__all__ = ["PICTURE_ENDINGS", "VOLUME_ENDINGS", "read_geometry", "read_label", "read_volume"]
+
+NIFTI_ENDINGS: Final = (".nii", ".nii.gz")
+ITK_ENDINGS: Final = (".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_ENDINGS: Final = (*NIFTI_ENDINGS, *ITK_ENDINGS)
+"""Endings of files with voxels in the world."""
+PICTURE_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+"""Endings of camera pictures."""
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read an image.
+
+    Args:
+        path: A NIfTI, NRRD, MetaImage, JPEG, PNG, TIFF, BMP or DICOM file, or a folder that holds one DICOM series.
+
+    Returns:
+        Axes (channel, x, y, z) or (channel, x, y); `notes` says what the reader did to the values.
+
+    Raises:
+        ReadError: Missing, truncated, damaged, of an unknown format, or with NaN.
+        GeometryError: The slices, axes or frames are no grid.
+
+    Example:
+        >>> read_volume("nowhere.nii.gz")
+        Traceback (most recent call last):
+        ...
+        medseg.errors.ReadError: expected an image file, or a folder of one DICOM series; found none
+    """
+    path = Path(path)
+    kind = _kind(path)
+    if kind == "dicom":
+        from medseg.data.dicom import read_series
+
+        return read_series(_series_paths(path))
+    if kind == "nifti":
+        from medseg.data.nifti import read_nifti
+
+        array, affine, notes = read_nifti(path)
+    elif kind == "itk":
+        from medseg.data.itk import read_itk
+
+        (array, affine), notes = read_itk(path), ()
+    else:
+        from medseg.data.pictures import read_picture
+
+        array, notes = read_picture(path)
+        affine = np.eye(4)
+    rgb = kind == "picture" and array.shape[0] == 3
+    return Volume(
+        array=array,
+        affine=affine,
+        channels=("red", "green", "blue") if rgb else _numbered(array.shape[0]),
+        modality="DERMOSCOPY" if rgb else "OTHER",
+        notes=notes,
+    )
+
+
+def read_label(path: str | Path) -> tuple[LabelMap, Geometry]:
+    """Read a label map.
+
+    A map of only 0 and 255 (or 65535 in 16 bits) counts as 0 and 1, whatever the format: that is how drawing programs
+    save a mask. Other values stay as they are. DICOM label formats are not read here.
+
+    Args:
+        path: A NIfTI, NRRD, MetaImage, PNG, TIFF or BMP file.
+
+    Returns:
+        Label values, uint8 or uint16, axes (x, y[, z]), and the grid.
+
+    Raises:
+        ReadError: As `read_volume`; also for JPEG, which can't hold a label map, and for DICOM.
+        LabelError: Values that are negative, no integers, or above 65535.
+    """
+    path = Path(path)
+    kind = _kind(path)
+    if kind == "dicom":
+        raise ReadError(
+            "expected a label map in NIfTI, NRRD, MetaImage, PNG or TIFF; found DICOM. Convert the segmentation first"
+        )
+    if kind == "picture":
+        from medseg.data.pictures import read_indices
+
+        values = read_indices(path)
+        return _as_labels(values), Geometry(shape=values.shape, affine=np.eye(4))
+    volume = read_volume(path)
+    if len(volume.channels) != 1:
+        raise LabelError(f"expected one value a voxel in a label map; found {len(volume.channels)} channels")
+    return _as_labels(volume.array[0]), volume.geometry
+
+
+def read_geometry(path: str | Path) -> Geometry:
+    """The voxel grid of an image or label map, from its header alone.
+
+    Raises:
+        ReadError: As `read_volume`.
+        GeometryError: As `read_volume`.
+    """
+    path = Path(path)
+    kind = _kind(path)
+    if kind == "dicom":
+        from medseg.data.dicom import read_series_geometry
+
+        return read_series_geometry(_series_paths(path))
+    if kind == "nifti":
+        from medseg.data.nifti import read_nifti_geometry
+
+        return read_nifti_geometry(path)
+    if kind == "itk":
+        from medseg.data.itk import read_itk_geometry
+
+        return read_itk_geometry(path)
+    from medseg.data.pictures import picture_size
+
+    return Geometry(shape=picture_size(path), affine=np.eye(4))
+
+
+def _kind(path: Path) -> str:
+    """``dicom``, ``nifti``, ``itk`` or ``picture``."""
+    name = path.name.lower()
+    if path.is_dir():
+        return "dicom"
+    if not path.is_file():
+        raise ReadError("expected an image file, or a folder of one DICOM series; found none")
+    if name.endswith(NIFTI_ENDINGS):
+        return "nifti"
+    if name.endswith(ITK_ENDINGS):
+        return "itk"
+    if name.endswith(PICTURE_ENDINGS):
+        return "picture"
+    if looks_like_dicom(path):
+        return "dicom"
+    raise ReadError(
+        "unknown format: expected NIfTI, NRRD, MetaImage, JPEG, PNG, TIFF, BMP or DICOM, by the file's ending or marks"
+    )
+
+
+def _series_paths(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    from medseg.data.dicom import find_series
+
+    series, refusals = find_series(path)
+    if not series:
+        why = f"; the first of {len(refusals)} files: {refusals[0].reason}" if refusals else "; it is empty"
+        raise ReadError(f"expected a folder with one DICOM series; found none{why}")
+    if len(series) > 1:
+        raise ReadError(
+            f"expected a folder with one DICOM series; found {len(series)}. Name the folder of one of them, or use "
+            "`medseg import`, which takes them all"
+        )
+    return list(series[0].files)
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return ("image",) if count == 1 else tuple(f"image{number}" for number in range(1, count + 1))
+
+
+def _as_labels(values: Array) -> LabelMap:
+    if values.dtype.kind == "f":
+        whole = np.rint(values)
+        if not np.array_equal(whole, values):
+            raise LabelError(
+                "expected whole numbers in a label map; found fractions (resampled without nearest neighbour?)"
+            )
+        values = whole
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    if low < 0 or high > np.iinfo(np.uint16).max:
+        raise LabelError("expected label values from 0 to 65535; found others")
+    if high in (255, 65535) and low in (0, high) and not ((values != 0) & (values != high)).any():
+        return (values != 0).astype(np.uint8)
+    labels: LabelMap = values.astype(np.uint8 if high <= 255 else np.uint16, copy=False)
+    return labels

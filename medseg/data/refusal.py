@@ -1,0 +1,33 @@
+"""Refusal: one input that was not taken, and the true reason."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.data.files import atomic_write
+
+__all__ = ["Refusal", "write_refusals"]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One input that was not taken.
+
+    Attributes:
+        input: What it was, without its name: ``file 3 of 20``, ``series 2 of 5`` or the pseudonym of a case.
+        reason: Expected, found and what to do, in a sentence. No name, no path, no value of a DICOM attribute.
+    """
+
+    input: str
+    reason: str
+
+
+def write_refusals(refusals: Iterable[Refusal], path: Path) -> None:
+    """Write the columns ``input,reason`` as CSV, atomically."""
+    with atomic_write(path, mode="w") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("input", "reason"))
+        writer.writerows((refusal.input, refusal.reason) for refusal in refusals)
