@@ -19,8 +19,9 @@ from typing import Any, Final
 import numpy as np
 
 from medseg.data.dicom_geometry import Stack, plane_affine, stack_slices
-from medseg.data.dicom_header import MAX_VOXELS, VARIATIONS, Frame, Header, read_dataset, read_header
+from medseg.data.dicom_header import VARIATIONS, Frame, Header, read_dataset, read_header
 from medseg.data.dicom_pixels import is_colour, is_inverted, value_dtype, value_frames
+from medseg.data.limits import MAX_VOXELS
 from medseg.data.refusal import Refusal
 from medseg.data.suv import suv_factor
 from medseg.data.volume import Geometry, Volume

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from medseg.errors import GeometryError
-from medseg.types import Affine, FloatArray
+from medseg.types import Affine, Array, FloatArray
 
 __all__ = ["LPS_TO_RAS", "Stack", "plane_affine", "stack_slices"]
 
@@ -76,7 +76,7 @@ def stack_slices(positions: FloatArray, orientations: FloatArray, spacing: Float
     step = (ordered[-1] - ordered[0]) / (len(ordered) - 1)
     _require_upright(ordered, normal, pixel=float(spacing[0].min()))
     affine = plane_affine(ordered[0], orientations[0], spacing[0], step)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if deviation > max(0.02, 0.01 * typical):
         notes = (f"slices lie up to {deviation:.2g} mm off the even grid",)
     return Stack(order=tuple(int(i) for i in order), affine=affine, notes=notes)
@@ -125,7 +125,7 @@ def _require_distinct(gaps: FloatArray, *, count: int) -> None:
     )
 
 
-def _evenly_repeated(same: FloatArray, times: int) -> bool:
+def _evenly_repeated(same: Array, times: int) -> bool:
     pattern = (np.arange(len(same)) + 1) % times != 0
     return bool((pattern == same).all())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +17,11 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from medseg.data.limits import MAX_VOXELS
 from medseg.errors import GeometryError, ReadError
 from medseg.types import FloatArray
 
 __all__ = ["Frame", "Header", "looks_like_dicom", "numbers_of", "read_dataset", "read_header"]
-
-MAX_VOXELS: Final = 1 << 31
-"""Largest image that is read, in voxels times samples; a header that claims more is a mistake or an attack."""
 
 VARIATIONS: Final = {
     "EchoTime": "echo times",
@@ -74,6 +74,11 @@ _KEYWORDS = [
 ]
 _TAGS = [tag_for_keyword(word) for word in (*_KEYWORDS, *VARIATIONS)]
 _PREAMBLE_BYTES = 128
+
+# pydicom's warnings and log lines quote the values of attributes, which may identify; and nothing here depends on them.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+warnings.filterwarnings("ignore", module=r"pydicom\.")
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +274,7 @@ def _enhanced_frames(dataset: Dataset) -> tuple[Frame, ...]:
         raise GeometryError(
             f"expected functional groups for each of {count} frames; found {len(per_frame)}. The file is broken"
         )
-    frames = []
+    frames: list[Frame] = []
     for group in per_frame:
         merged = Dataset()
         for sequence in ("PlanePosition", "PlaneOrientation", "PixelMeasures", "PixelValueTransformation"):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -51,8 +50,6 @@ _TAGS = [tag_for_keyword(word) for word in _KEYWORDS]
 _PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _REAL_WORLD: Final = ("CT", "MR", "PT", "NM")
 """Modalities whose values are measurements, so that MONOCHROME1 is a matter of display only."""
-
-logging.getLogger("pydicom").setLevel(logging.ERROR)
 
 
 def value_dtype(headers: Sequence[Header]) -> np.dtype[Any]:

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from medseg.data.limits import MAX_VOXELS
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError, ReadError
 from medseg.types import Affine, Array
 
 __all__ = ["read_itk", "read_itk_geometry"]
 
-MAX_VOXELS: Final = 1 << 31
 _LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from medseg.data.files import atomic_write
+from medseg.data.limits import MAX_VOXELS
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError, ReadError
 from medseg.types import Affine, Array
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["read_nifti", "read_nifti_geometry", "save_nifti"]
 
-MAX_VOXELS: Final = 1 << 31
 _GZIP_LARGEST_RATIO: Final = 1032
 _MILLIMETRES: Final = {"meter": 1000.0, "micron": 0.001}
 _T = TypeVar("_T")

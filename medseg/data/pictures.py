@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from medseg.data.limits import MAX_PIXELS
 from medseg.errors import ReadError
 from medseg.types import Array
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = [
-    "MAX_PIXELS",
     "clean_jpeg",
     "exif_orientation",
     "orientation_of",
@@ -30,8 +30,6 @@ __all__ = [
     "save_png",
 ]
 
-MAX_PIXELS: Final = 1 << 28
-"""Largest picture that is read (268 million pixels)."""
 _ORIENTATION_TAG: Final = 0x0112
 _FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "MPO")
 _SOS, _EOI, _APP14, _COM = 0xDA, 0xD9, 0xEE, 0xFE

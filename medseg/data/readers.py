@@ -182,6 +182,7 @@ def _as_labels(values: Array) -> LabelMap:
     if low < 0 or high > np.iinfo(np.uint16).max:
         raise LabelError("expected label values from 0 to 65535; found others")
     if high in (255, 65535) and low in (0, high) and not ((values != 0) & (values != high)).any():
-        return (values != 0).astype(np.uint8)
+        binary: LabelMap = (values != 0).astype(np.uint8)
+        return binary
     labels: LabelMap = values.astype(np.uint8 if high <= 255 else np.uint16, copy=False)
     return labels

@@ -49,19 +49,24 @@ def _becquerel_factor(dataset: Dataset, acquired: Sequence[str]) -> tuple[float,
     if not _is_corrected(dataset):
         return math.nan, "attenuation and decay correction"
     sequence = dataset.get("RadiopharmaceuticalInformationSequence")
-    if not sequence:
-        return math.nan, "the radiopharmaceutical"
-    item = sequence[0]
-    dose, half_life = _positive(item, "RadionuclideTotalDose"), _positive(item, "RadionuclideHalfLife")
+    item = sequence[0] if sequence else Dataset()
+    dose = _positive(item, "RadionuclideTotalDose")
     if math.isnan(dose):
         return math.nan, "the injected activity"
     if dose < 1e5:
         dose *= 1e6  # Some scanners write MBq, against the standard.
+    left, missing = _activity_left(dataset, item, acquired)
+    return (math.nan, missing) if missing else (weight * 1000.0 / (dose * left), "")
+
+
+def _activity_left(dataset: Dataset, item: Dataset, acquired: Sequence[str]) -> tuple[float, str]:
+    """Share of the injected activity at the time to which the image's decay is corrected, or what is missing."""
     correction = str(dataset.get("DecayCorrection", "")).strip().upper()
     if correction == "ADMIN":
-        return weight * 1000.0 / dose, ""
+        return 1.0, ""
     if correction != "START":
         return math.nan, "a decay correction to the start of the scan or to the injection"
+    half_life = _positive(item, "RadionuclideHalfLife")
     if math.isnan(half_life):
         return math.nan, "the half-life"
     scan = _scan_start(dataset, acquired, half_life)
@@ -71,7 +76,7 @@ def _becquerel_factor(dataset: Dataset, acquired: Sequence[str]) -> tuple[float,
     elapsed = (scan - injection).total_seconds()
     if not 0 <= elapsed <= 24 * 3600:
         return math.nan, "plausible times of the scan and of the injection"
-    return weight * 1000.0 / (dose * 2.0 ** (-elapsed / half_life)), ""
+    return 2.0 ** (-elapsed / half_life), ""
 
 
 def _is_corrected(dataset: Dataset) -> bool:
