@@ -46,7 +46,7 @@ _HASH_SIDE = {2: 16, 3: 6}
 _THUMB_SIDE = {2: 32, 3: 16}
 _LARGEST_DISTANCE = {2: 0.25, 3: 0.16}
 """Share of the hash's bits that may differ."""
-_SMALLEST_CORRELATION = {2: 0.975, 3: 0.94}
+_SMALLEST_CORRELATION = {2: 0.975, 3: 0.92}
 _HASH_WORDS = 4
 
 
