@@ -1,0 +1,315 @@
+"""IdentityIndex: keyed hashes of the identities that this project knows, and the search for them.
+
+`medseg deidentify` keeps the index beside the project's key, so that `medseg audit` needs no list in clear. The index
+holds a secret of its own and, for each form of an identity (see `medseg.privacy.forms`), its length, a keyed BLAKE2b
+digest and 24 bits of a keyed hash of its last bytes. Whoever reads the file can test a guess but not list the identities,
+so it is kept like the key: mode 0600, never inside the output.
+
+The search goes over every byte position once: the last 8 (or 4) bytes of each window are hashed with a secret
+multiplier and looked up in a bitmap; only where the bitmap says so is a digest computed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import RequestError
+from medseg.privacy.forms import Form, Stands, forms_of, lowered, squeezed
+
+__all__ = ["Hit", "IdentityIndex", "read_clear_list"]
+
+_VERSION = 1
+_DIGEST_BYTES = 16
+_HASH_BITS = 24
+_PIECE = 1 << 22
+_OVERLAP = 1024
+_SHORT = 6
+"""Forms below this many bytes count in binary data only inside a longer run of text."""
+_RECORD = np.dtype([("tail", "<u4"), ("length", "<u2"), ("place", "u1"), ("kind", "u1"), ("stands", "u1"),
+                    ("identity", "<u4"), ("digest", f"V{_DIGEST_BYTES}")])  # fmt: skip
+_KINDS = ("name", "part of a name", "id", "date", "uid", "text")
+_DECIMAL = re.compile(rb"[-+]?\d*\.\d+(?:e[-+]?\d+)?")
+_NUMBER_BYTES = frozenset(b"0123456789.e+-")
+_DIGITS = frozenset(b"0123456789")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An identity that was found.
+
+    Attributes:
+        identity: Number of the identity, from 1 in the order in which they were added.
+        kind: ``name``, ``part of a name``, ``id``, ``date``, ``uid`` or ``text``.
+    """
+
+    identity: int
+    kind: str
+
+
+class IdentityIndex:
+    """Keyed hashes of identities, and the search for them in any bytes.
+
+    Args:
+        secret: 16 to 64 bytes that key the hashes; without it, a fresh random one. It is saved with the index, so never
+            pass the project's key itself.
+
+    Example:
+        >>> index = IdentityIndex()
+        >>> index.add(["Novakova^Jana", "19480217"])
+        >>> [hit.kind for hit in index.find("scan of JANA NOVAKOVA")]
+        ['name', 'part of a name']
+    """
+
+    def __init__(self, secret: bytes | None = None) -> None:
+        self._secret = secret if secret is not None else secrets.token_bytes(32)
+        if not 16 <= len(self._secret) <= 64:
+            raise RequestError(f"the secret of an identity index: expected 16 to 64 bytes, found {len(self._secret)}")
+        self._key = hashlib.blake2b(self._secret, digest_size=32, person=b"medseg digest").digest()
+        multiplier = hashlib.blake2b(self._secret, digest_size=8, person=b"medseg window").digest()
+        self._multiplier = np.uint64(int.from_bytes(multiplier, "little") | 1)
+        self._identities: dict[bytes, int] = {}
+        self._records: dict[tuple[int, bytes], tuple[int, int, int, int, int]] = {}
+        self._tables: dict[int, _Table] | None = None
+        self.left_out = 0
+        """Identities that were too short or too general to be searched for."""
+
+    def __len__(self) -> int:
+        """Number of different identities that are searched for."""
+        return len(self._identities)
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Take up identities: names, ids, dates, UIDs, addresses, one a text; a known one changes nothing."""
+        for text in texts:
+            canonical = self._digest(b"identity" + squeezed(text.encode("utf-8", "surrogatepass")))
+            if canonical in self._identities:
+                continue
+            forms = forms_of(text)
+            if not forms:
+                self.left_out += bool(text.strip())
+                continue
+            number = len(self._identities) + 1
+            self._identities[canonical] = number
+            for form in forms:
+                self._add_form(form, number)
+            self._tables = None
+
+    def _add_form(self, form: Form, number: int) -> None:
+        place = int(form.squeezed) * 2 + int(len(form.data) >= 8)
+        width = 8 if len(form.data) >= 8 else 4
+        tail = np.frombuffer(form.data[-width:], dtype=f"<u{width}").astype(np.uint64)
+        short = int((tail * self._multiplier)[0]) >> (64 - _HASH_BITS)
+        # A form that two identities share keeps the first: one find is enough to refuse.
+        record = (short, len(form.data), _KINDS.index(form.kind), int(form.stands), number)
+        self._records.setdefault((place, self._digest(form.data)), record)
+
+    def _digest(self, data: bytes) -> bytes:
+        return hashlib.blake2b(data, key=self._key, digest_size=_DIGEST_BYTES).digest()
+
+    def find(self, data: str | bytes, *, binary: bool = False) -> list[Hit]:
+        """The identities in a text or in bytes, each once a kind, in order of number.
+
+        Upper and lower case, separators, the order of a name's words and the usual encodings don't matter.
+
+        Args:
+            data: What to search; of containers only what stands there in clear (`medseg.privacy.audit` looks inside).
+            binary: The bytes are voxels, weights or compressed: forms of less than 6 bytes then count only inside a
+                longer run of text, since chance alone would find them.
+        """
+        raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+        hits: set[tuple[int, int]] = set()
+        tables = self._tables = self._tables or self._build_tables()
+        for start in range(0, max(len(raw), 1), _PIECE):
+            piece = raw[max(0, start - _OVERLAP) : start + _PIECE]
+            low = lowered(piece)
+            for place, table in tables.items():
+                stream = low if place < 2 else squeezed(piece)
+                hits |= self._find_in(stream, table, binary=binary)
+        return [Hit(number, _KINDS[kind]) for number, kind in sorted(hits)]
+
+    def _find_in(self, stream: bytes, table: _Table, *, binary: bool) -> set[tuple[int, int]]:
+        hits: set[tuple[int, int]] = set()
+        for end, bucket in table.candidates(stream, self._multiplier):
+            for length in table.lengths[bucket]:
+                start = end - length
+                if start < 0:
+                    continue
+                record = table.records.get(self._digest(stream[start:end]))
+                if record is None or (record[0], record[1]) in hits:
+                    continue
+                number, kind, stands = record
+                if _stands_so(stream, start, end, Stands(stands)) and not (
+                    binary and length < _SHORT and _text_run(stream, start, end) < 8
+                ):
+                    hits.add((number, kind))
+        return hits
+
+    def _build_tables(self) -> dict[int, _Table]:
+        bits = max(16, min(_HASH_BITS, (256 * len(self._records)).bit_length()))
+        tables: dict[int, _Table] = {}
+        for (place, digest), (tail, length, kind, stands, number) in self._records.items():
+            table = tables.get(place)
+            if table is None:
+                table = tables[place] = _Table(width=8 if place % 2 else 4, bits=bits)
+            table.add(tail >> (_HASH_BITS - bits), length, digest, (number, kind, stands))
+        return tables
+
+    def save(self, path: str | Path) -> None:
+        """Write the index, readable by its owner only; the file is replaced as a whole."""
+        rows = [
+            (tail, length, place, kind, stands, number, digest)
+            for (place, digest), (tail, length, kind, stands, number) in self._records.items()
+        ]
+        content = {
+            "medseg_identity_index": _VERSION,
+            "secret": _text(self._secret),
+            "left_out": self.left_out,
+            "identities": _text(b"".join(self._identities)),
+            "forms": _text(np.array(rows, dtype=_RECORD).tobytes()),
+        }
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                json.dump(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> IdentityIndex:
+        """Read an index that `save` wrote.
+
+        Raises:
+            RequestError: The file is missing or no identity index.
+        """
+        try:
+            content: dict[str, Any] = json.loads(Path(path).read_text(encoding="ascii"))
+            if content["medseg_identity_index"] != _VERSION:
+                raise RequestError(f"the identity index is of another version; expected {_VERSION}")
+            index = cls(base64.b64decode(content["secret"]))
+            known = base64.b64decode(content["identities"])
+            rows = np.frombuffer(base64.b64decode(content["forms"]), dtype=_RECORD)
+            index.left_out = int(content["left_out"])
+        except OSError:
+            raise RequestError(
+                "the identity index cannot be read; `medseg deidentify` writes it beside the key"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise RequestError("this file is no identity index; for a list in clear use --identities FILE") from None
+        for number, start in enumerate(range(0, len(known), _DIGEST_BYTES), start=1):
+            index._identities[known[start : start + _DIGEST_BYTES]] = number
+        for row in rows:
+            tail, length, place, kind, stands, number = (int(row[name]) for name in _RECORD.names[:-1])  # type: ignore[index]
+            index._records[place, row["digest"].tobytes()] = (tail, length, kind, stands, number)
+        return index
+
+
+class _Table:
+    """The forms of one stream and one window width, by the hash of their last bytes."""
+
+    def __init__(self, *, width: int, bits: int) -> None:
+        self.width = width
+        self.shift = np.uint64(64 - bits)
+        self.bitmap = np.zeros(1 << bits, dtype=np.bool_)
+        self.lengths: dict[int, tuple[int, ...]] = {}
+        self.records: dict[bytes, tuple[int, int, int]] = {}
+
+    def add(self, bucket: int, length: int, digest: bytes, record: tuple[int, int, int]) -> None:
+        self.bitmap[bucket] = True
+        self.lengths[bucket] = tuple(sorted({*self.lengths.get(bucket, ()), length}))
+        self.records[digest] = record
+
+    def candidates(self, stream: bytes, multiplier: np.uint64) -> Iterable[tuple[int, int]]:
+        """End position and bucket of every window whose bucket is taken."""
+        count = len(stream) - self.width + 1
+        for start in range(0, count, 1 << 15):
+            windows: npt.NDArray[Any] = np.ndarray(
+                (min(1 << 15, count - start),), dtype=f"<u{self.width}", buffer=stream, offset=start, strides=(1,)
+            )
+            buckets = windows.astype(np.uint64)
+            buckets *= multiplier
+            buckets >>= self.shift
+            for index in np.flatnonzero(self.bitmap[buckets]):
+                yield start + int(index) + self.width, int(buckets[index])
+
+
+def read_clear_list(path: str | Path) -> list[str]:
+    """Identities in clear, one a line; empty lines are skipped.
+
+    Raises:
+        RequestError: The file is missing or not UTF-8 text.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except OSError:
+        raise RequestError("the list of identities cannot be read; expected a text file, one identity a line") from None
+    except UnicodeDecodeError:
+        raise RequestError("the list of identities is not UTF-8 text; expected one identity a line") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _stands_so(stream: bytes, start: int, end: int, stands: Stands) -> bool:
+    if stands is Stands.ANYWHERE:
+        return True
+    before = stream[start - 1] if start else 0
+    after = stream[end] if end < len(stream) else 0
+    if stands is Stands.AS_WORD:
+        return not (_is_letter(before) or _is_letter(after))
+    low, high = _run(stream, start, end, _NUMBER_BYTES)
+    token = stream[low:high].strip(b"+-.")
+    if token.startswith(b"2.25.") or _in_fraction(stream, low, high, start):
+        return False
+    if stands is Stands.IN_NUMBER:
+        return True
+    first, last = _run(stream, start, end, _DIGITS)
+    if stands is Stands.AS_NUMBER:
+        return last == end and not stream[first:start].strip(b"0")
+    return first == start and last - end in (0, 2, 4, 6)
+
+
+def _in_fraction(stream: bytes, low: int, high: int, start: int) -> bool:
+    """Whether a position lies behind the point of a decimal number."""
+    match = _DECIMAL.fullmatch(stream[low:high].rstrip(b".-+e"))
+    return match is not None and b"." in stream[low:start]
+
+
+def _run(stream: bytes, start: int, end: int, allowed: frozenset[int]) -> tuple[int, int]:
+    low, high = start, end
+    while low > 0 and stream[low - 1] in allowed and start - low < 64:
+        low -= 1
+    while high < len(stream) and stream[high] in allowed and high - end < 64:
+        high += 1
+    return low, high
+
+
+def _text_run(stream: bytes, start: int, end: int) -> int:
+    """Length of the run of printable ASCII around a find, up to some bytes."""
+    low, high = start, end
+    while low > 0 and 32 <= stream[low - 1] < 127 and start - low < 8:
+        low -= 1
+    while high < len(stream) and 32 <= stream[high] < 127 and high - end < 8:
+        high += 1
+    return high - low
+
+
+def _is_letter(byte: int) -> bool:
+    return 97 <= byte <= 122 or 65 <= byte <= 90 or byte >= 128
