@@ -2,7 +2,7 @@
 
 `medseg deidentify` keeps the index beside the project's key, so that `medseg audit` needs no list in clear. The index
 holds a secret of its own and, for each form of an identity (see `medseg.privacy.forms`), its length, a keyed BLAKE2b
-digest and 24 bits of a keyed hash of its last bytes. Whoever reads the file can test a guess but not list the identities,
+digest and 24 bits of a keyed hash of its last bytes. Whoever reads the file can test a guess but not list identities,
 so it is kept like the key: mode 0600, never inside the output.
 
 The search goes over every byte position once: the last 8 (or 4) bytes of each window are hashed with a secret
