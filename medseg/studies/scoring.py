@@ -1,0 +1,146 @@
+"""Scoring: predictions in a folder against the label maps of a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medseg.data.cases import GEOMETRY_TOLERANCE_MM
+from medseg.data.manifest import Case, Manifest
+from medseg.data.readers import read_label
+from medseg.data.refusal import Refusal
+from medseg.errors import DataError, GeometryError, LabelError, RequestError
+from medseg.metrics import score_case
+from medseg.studies.tables import CaseRow, case_rows
+
+__all__ = ["PREDICTION_ENDINGS", "Scored", "find_prediction", "score_prediction", "score_predictions"]
+
+PREDICTION_ENDINGS = (".nii.gz", ".png", ".nii", ".nrrd", ".mha")
+"""Endings of a prediction's file, in the order in which they are looked for; the stem is the case."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What scoring a folder of predictions gave.
+
+    Attributes:
+        rows: Rows of cases.csv, in the manifest's order.
+        missing: Labelled cases without a prediction.
+        refusals: Cases whose prediction or label could not be scored, with the reason.
+        unlabelled: Cases of the manifest without a label.
+    """
+
+    rows: list[CaseRow]
+    missing: tuple[str, ...]
+    refusals: tuple[Refusal, ...]
+    unlabelled: int
+
+
+def find_prediction(folder: Path, case: str) -> Path | None:
+    """The file CASE.nii.gz, CASE.png, CASE.nii, CASE.nrrd or CASE.mha of a folder, whichever is there; else None."""
+    return next((path for ending in PREDICTION_ENDINGS if (path := folder / f"{case}{ending}").is_file()), None)
+
+
+def score_predictions(
+    folder: Path,
+    manifest: Manifest,
+    *,
+    nsd_tolerance_mm: Sequence[float],
+    ignore_label: int | None = None,
+    folds: Mapping[str, int] | None = None,
+    progress: Callable[[], None] | None = None,
+) -> Scored:
+    """Score every labelled case of a manifest for which the folder holds a prediction.
+
+    Args:
+        folder: Holds CASE.nii.gz or CASE.png for each case.
+        manifest: Names the cases, their labels and the label values.
+        nsd_tolerance_mm: Tolerances of the normalised surface distance in millimetres (pixels for photographs).
+        ignore_label: Reference value whose voxels don't count.
+        folds: Fold of each case, when known; else 0.
+        progress: Called after each labelled case.
+
+    Raises:
+        RequestError: The folder is not there, or the manifest has no label to score against.
+    """
+    if not folder.is_dir():
+        raise RequestError("expected a folder of predictions named by case (CASE.nii.gz or CASE.png); found none")
+    labels = manifest.card.label_names()
+    labelled = [case for case in manifest.cases if case.label is not None]
+    if not labels or not labelled:
+        raise RequestError("the manifest has no labelled case or its card names no label; there is nothing to score")
+    rows: list[CaseRow] = []
+    missing: list[str] = []
+    refusals: list[Refusal] = []
+    for case in labelled:
+        prediction = find_prediction(folder, case.case)
+        if prediction is None:
+            missing.append(case.case)
+        else:
+            try:
+                rows += score_prediction(
+                    prediction,
+                    case,
+                    labels=labels,
+                    nsd_tolerance_mm=nsd_tolerance_mm,
+                    ignore_label=ignore_label,
+                    fold=(folds or {}).get(case.case, 0),
+                )
+            except DataError as error:
+                refusals.append(Refusal(input=case.case, reason=str(error)))
+        if progress is not None:
+            progress()
+    return Scored(rows, tuple(missing), tuple(refusals), unlabelled=len(manifest.cases) - len(labelled))
+
+
+def score_prediction(
+    prediction: Path,
+    case: Case,
+    *,
+    labels: Mapping[int, str],
+    nsd_tolerance_mm: Sequence[float],
+    ignore_label: int | None = None,
+    fold: int = 0,
+    repeat: int = 0,
+) -> list[CaseRow]:
+    """Score the prediction in a file against the case's label.
+
+    Args:
+        prediction: A label map on the grid of the case's label.
+        case: A case with a label.
+        labels: Value and name of each label, without the background.
+        nsd_tolerance_mm: Tolerances of the normalised surface distance in millimetres (pixels for photographs).
+        ignore_label: Reference value whose voxels don't count.
+        fold: Fold in which the case was held out.
+        repeat: Repeat of the drawing of folds.
+
+    Raises:
+        LabelError: The case has no label, or the prediction holds a value that isn't in `labels`.
+        GeometryError: The prediction lies on another grid.
+        ReadError: A file cannot be read.
+    """
+    if case.label is None:
+        raise LabelError("expected a case with a label to score against; found none")
+    predicted, predicted_grid = read_label(prediction)
+    reference, grid = read_label(case.label)
+    if grid.corner_distance(predicted_grid) > GEOMETRY_TOLERANCE_MM:
+        raise GeometryError(
+            f"the prediction lies on another grid than the label; expected {grid.describe()}, "
+            f"found {predicted_grid.describe()}. Predict on the image that the label was drawn on"
+        )
+    unknown = sorted(set(np.unique(predicted).tolist()) - {0, *labels})
+    if unknown:
+        known = ", ".join(str(value) for value in (0, *labels))
+        raise LabelError(f"the prediction holds the value {unknown[0]}; expected the card's labels {known}")
+    scores = score_case(
+        predicted,
+        reference,
+        labels=labels,
+        spacing=grid.spacing,
+        nsd_tolerance_mm=nsd_tolerance_mm,
+        ignore_label=ignore_label,
+    )
+    return case_rows(scores, case=case.case, patient=case.patient, fold=fold, repeat=repeat)
