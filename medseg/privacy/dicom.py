@@ -1,0 +1,213 @@
+"""DICOM files made clean: bytes in, bytes out, or a reason why not."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filereader import read_partial
+from pydicom.filewriter import dcmwrite
+from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from medseg.errors import ReadError
+from medseg.privacy.dicom_rules import rules_for
+from medseg.privacy.frames import clean_pixel_data
+from medseg.privacy.guards import QuarantineError, check_class, may_hold_text, shows_face
+from medseg.privacy.profile import Profile
+from medseg.privacy.pseudonym import Pseudonymiser
+from medseg.privacy.rebuild import Person, person_of, raw_bytes, rebuild_dataset
+
+__all__ = ["CleanDicom", "clean_dicom", "is_dicom"]
+
+IMPLEMENTATION_UID = "2.25.241790862094917043087204377361430293817"
+"""Implementation Class UID of medseg's writer."""
+_PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_REQUIRED = ((0x0020000D, "study"), (0x0020000E, "series"), (0x00080018, "instance"))
+
+
+@dataclass(frozen=True, slots=True)
+class CleanDicom:
+    """A clean DICOM file and the pseudonyms that name it.
+
+    Attributes:
+        data: The whole file.
+        patient: The patient's pseudonym.
+        study: Pseudonym of the study's UID.
+        series: Pseudonym of the series' UID.
+        instance: Pseudonym of the SOP instance's UID.
+        series_uid: The original Series Instance UID; an identity.
+        identities: Texts that were dropped or replaced; identities.
+    """
+
+    data: bytes
+    patient: str
+    study: str
+    series: str
+    instance: str
+    series_uid: str
+    identities: frozenset[str]
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether a file that starts with these (at least 132) bytes is DICOM, with or without its preamble."""
+    if head[128:132] == b"DICM":
+        return True
+    return head[:4] in (b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x08\x00\x00\x00", b"\x08\x00\x16\x00",
+                        b"\x02\x00\x00\x00", b"\x08\x00\x01\x00", b"\x08\x00\x12\x00")  # fmt: skip
+
+
+def clean_dicom(
+    data: bytes,
+    profile: Profile,
+    *,
+    pseudonyms: Pseudonymiser,
+    acknowledge_faces: bool = False,
+    clean_text: Callable[[Dataset, int, str], tuple[bytes, str]] | None = None,
+) -> CleanDicom:
+    """Make a clean copy of a DICOM file.
+
+    Args:
+        data: The file.
+        profile: What may stay.
+        pseudonyms: Gives the pseudonyms.
+        acknowledge_faces: Let heads in thin slices pass; the caller records it in the ledger.
+        clean_text: Paints over text in the pixels of classes that may hold some; takes the data set, the pixel data's
+            tag and the transfer syntax, returns pixel data and transfer syntax. Without it they are quarantined.
+
+    Raises:
+        ReadError: The file is damaged or of a class that can't be cleaned.
+        QuarantineError: A person has to look at its pixels first.
+    """
+    source = _read(data)
+    sop_class = raw_bytes(source, 0x00080016).strip(b" \0").decode("latin-1")
+    transfer_syntax = str(source.file_meta.get("TransferSyntaxUID", "") or _guess_syntax(source))
+    check_class(sop_class, source)
+    rules = rules_for(sop_class, profile)
+    if rules is None:
+        raise ReadError("expected an image, a segmentation or a structure set of the standard, found another class")
+    uids = {}
+    for tag, word in _REQUIRED:
+        uids[word] = raw_bytes(source, tag).strip(b" \0").decode("latin-1")
+        if not uids[word]:
+            raise ReadError(f"expected a UID of the {word}, found none; the file can't be told from others")
+    if shows_face(source) and not (acknowledge_faces and profile.faces == "refuse"):
+        raise ReadError(
+            "a head in voxels below 2.5 mm: a face can be rendered from it. Deface the series first, or say "
+            "--acknowledge-faces if the study allows it (the profile must too)"
+        )
+    person = person_of(source, pseudonyms)
+    clean = rebuild_dataset(source, rules, person=person, pseudonyms=pseudonyms)
+    transfer_syntax, cleaned = _add_pixels(clean, source, sop_class, transfer_syntax, clean_text)
+    _add_marks(clean, person, profile, cleaned=cleaned)
+    return CleanDicom(
+        data=_write(clean, sop_class, transfer_syntax, pseudonyms.uid(uids["instance"])),
+        patient=person.pseudonym,
+        study=pseudonyms.name("study", uids["study"], "T"),
+        series=pseudonyms.name("series", uids["series"], "S"),
+        instance=pseudonyms.name("instance", uids["instance"], "I"),
+        series_uid=uids["series"],
+        identities=frozenset(person.identities),
+    )
+
+
+def _read(data: bytes) -> FileDataset:
+    """Read up to the pixel data; what comes after them is not looked at."""
+
+    def after_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        return tag > 0x7FE00010
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            source = read_partial(io.BytesIO(data), stop_when=after_pixels, force=True)
+    except Exception:
+        raise ReadError("expected a DICOM file, found a damaged one") from None
+    if 0x00080016 not in source:
+        raise ReadError("expected a DICOM file with a SOP class, found none")
+    return source
+
+
+def _guess_syntax(source: FileDataset) -> str:
+    return str(ImplicitVRLittleEndian if source.original_encoding[0] else ExplicitVRLittleEndian)
+
+
+def _add_pixels(
+    clean: Dataset,
+    source: Dataset,
+    sop_class: str,
+    transfer_syntax: str,
+    clean_text: Callable[[Dataset, int, str], tuple[bytes, str]] | None,
+) -> tuple[str, bool]:
+    """Put the pixel data into the new data set; returns its transfer syntax and whether text was looked for."""
+    tag = next((t for t in _PIXEL_TAGS if t in source), None)
+    if tag is None:
+        return str(ExplicitVRLittleEndian), False
+    cleaned = False
+    if may_hold_text(sop_class, source):
+        if clean_text is None:
+            raise QuarantineError(
+                "a class of image that may hold text in its pixels; a person has to look at it first "
+                '(with pip install "medseg[ocr]" text is found and painted over)'
+            )
+        pixels, transfer_syntax = clean_text(source, tag, transfer_syntax)
+        cleaned = True
+    else:
+        pixels, transfer_syntax = clean_pixel_data(source, tag, transfer_syntax)
+    encapsulated = transfer_syntax != ExplicitVRLittleEndian
+    allocated = raw_bytes(source, 0x00280100)
+    if tag == 0x7FE00010:
+        vr = "OB" if encapsulated or allocated[:1] in (b"\x01", b"\x08") else "OW"
+    else:
+        vr = "OF" if tag == 0x7FE00008 else "OD"
+    pixels += b"\0" * (len(pixels) % 2)
+    base = BaseTag(tag)
+    length = 0xFFFFFFFF if encapsulated else len(pixels)
+    clean._dict[base] = RawDataElement(base, vr, length, pixels, 0, False, True, True)
+    return transfer_syntax, cleaned
+
+
+def _add_marks(clean: Dataset, person: Person, profile: Profile, *, cleaned: bool) -> None:
+    """Write who the patient is now and what was done (PS3.15 E.1.1, CID 7050)."""
+    _text(clean, 0x00100010, "PN", person.pseudonym)
+    _text(clean, 0x00100020, "LO", person.pseudonym)
+    _text(clean, 0x00120062, "CS", "YES")
+    _text(clean, 0x00120063, "LO", f"medseg, DICOM PS3.15 2026c, profile {profile.name}"[:64])
+    _text(clean, 0x00280303, "CS", "MODIFIED" if profile.dates == "shift" else "REMOVED")
+    if cleaned:
+        _text(clean, 0x00280301, "CS", "NO")
+    items = []
+    for code, meaning in profile.method_codes(pixels_cleaned=cleaned):
+        item = Dataset()
+        item.set_original_encoding(False, True, None)
+        _text(item, 0x00080100, "SH", code)
+        _text(item, 0x00080102, "SH", "DCM")
+        _text(item, 0x00080104, "LO", meaning[:64])
+        items.append(item)
+    clean._dict[BaseTag(0x00120064)] = DataElement(0x00120064, "SQ", Sequence(items))
+
+
+def _text(dataset: Dataset, tag: int, vr: str, text: str) -> None:
+    value = text.encode("ascii", "replace")
+    value += b" " * (len(value) % 2)
+    base = BaseTag(tag)
+    dataset._dict[base] = RawDataElement(base, vr, len(value), value, 0, False, True, True)
+
+
+def _write(clean: Dataset, sop_class: str, transfer_syntax: str, instance_uid: str) -> bytes:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UID(sop_class)
+    meta.MediaStorageSOPInstanceUID = UID(instance_uid)
+    meta.TransferSyntaxUID = UID(transfer_syntax)
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
+    meta.ImplementationVersionName = "MEDSEG"
+    stream = io.BytesIO()
+    file = FileDataset(stream, clean, preamble=b"\0" * 128, file_meta=meta, is_implicit_VR=False, is_little_endian=True)
+    file.set_original_encoding(False, True, None)
+    dcmwrite(stream, file, enforce_file_format=True)
+    return stream.getvalue()

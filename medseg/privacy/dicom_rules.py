@@ -1,0 +1,286 @@
+"""Rules: for one SOP class and one profile, each attribute that may exist in the output and how its value is made.
+
+An attribute without a rule does not exist in the output. The attributes come from the class's IOD (highdicom's copy of
+DICOM PS3.3, with their types 1, 2 and 3), the actions from the Basic Application Level Confidentiality Profile (PS3.15
+table E.1-1, edition 2026c, as dicom-anonymizer ships it). A combined action (Z/D, X/Z, X/Z/D) is decided by the
+attribute's type in the IOD: 1 takes a dummy, 2 is emptied, 3 is removed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.tag import Tag
+
+from medseg.privacy.profile import Profile
+from medseg.privacy.vocabulary import words_in
+
+__all__ = ["Kind", "Rule", "basic_profile_actions", "rules_for"]
+
+
+class Kind(Enum):
+    """How the value of an attribute is made."""
+
+    NUMBER = auto()
+    """The number itself."""
+    TERM = auto()
+    """The text itself if all its words are in the vocabulary."""
+    UID = auto()
+    """The UID's pseudonym; UIDs of the standard stay."""
+    TIME = auto()
+    """The date moved, or the time of day."""
+    AGE = auto()
+    """The age, over 89 as 90."""
+    SEX = auto()
+    """M, F or O."""
+    PATIENT = auto()
+    """The patient's pseudonym."""
+    ACCESSION = auto()
+    """The accession number's pseudonym."""
+    STUDY_ID = auto()
+    """The study ID's pseudonym."""
+    ITEMS = auto()
+    """A sequence, each item rebuilt by its own rules."""
+    TABLE = auto()
+    """A look-up table: binary numbers, as many as its descriptor says."""
+    EMPTY = auto()
+    """No value."""
+    DUMMY = auto()
+    """A value that says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What becomes of one attribute.
+
+    Attributes:
+        kind: How its value is made.
+        vr: Value representation; ``US|SS`` where the pixel representation decides.
+        required: 1, 2 or 3, its type in the IOD (the strictest where several modules hold it; 1C counts as 1).
+        keyword: Its keyword in the standard.
+        children: Rules of a sequence's items, by tag.
+    """
+
+    kind: Kind
+    vr: str
+    required: int
+    keyword: str
+    children: Mapping[int, Rule] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Attribute:
+    keyword: str
+    required: int
+    children: dict[str, _Attribute] = field(default_factory=dict)
+
+
+_NEVER_MODULES = ("clinical-trial-subject", "clinical-trial-study", "clinical-trial-series", "specimen", "device")
+_NEVER = words_in(
+    """
+    SpecificCharacterSet OriginalAttributesSequence ModifiedAttributesSequence
+    NonconformingModifiedAttributesSequence EncryptedAttributesSequence DigitalSignaturesSequence
+    MACParametersSequence IconImageSequence PrivateDataElementCharacteristicsSequence
+    HL7StructuredDocumentReferenceSequence ContributingEquipmentSequence RequestAttributesSequence
+    ReferencedPatientSequence ReferencedStudySequence ReferencedPerformedProcedureStepSequence RetrieveURL
+    RetrieveURI TimezoneOffsetFromUTC LUTExplanation VOILUTSequence PixelData FloatPixelData
+    DoubleFloatPixelData PixelDataProviderURL EncapsulatedDocument CurveData OverlayData ICCProfile ColorSpace
+    ExtendedOffsetTable ExtendedOffsetTableLengths EncapsulatedPixelDataValueTotalLength DataSetTrailingPadding
+    PatientIdentityRemoved DeidentificationMethod DeidentificationMethodCodeSequence
+    LongitudinalTemporalInformationModified BurnedInAnnotation RecognizableVisualFeatures InstanceOriginStatus
+    ContainsDeviceIdentification IssuerOfPatientID IssuerOfPatientIDQualifiersSequence OtherPatientIDsSequence
+    SoftwareVersions SpacingCalibrationDescription WindowCenterWidthExplanation GraphicAnnotationSequence
+    TextObjectSequence PatientComments ImageComments FrameComments CodingSchemeIdentificationSequence
+    ContextGroupExtensionCreatorUID MappingResource MappingResourceUID MappingResourceName ContextUID
+    AcquisitionContextSequence ContentItemModifierSequence ObservationSequence UniversalEntityID
+    NTPSourceAddress PatientBirthDateInAlternativeCalendar PatientDeathDateInAlternativeCalendar
+    PatientAlternativeCalendar StrainDescription StrainAdditionalInformation StrainNomenclature
+    StrainStockSequence StrainCodeSequence GeneticModificationsSequence PatientSpeciesDescription
+    PatientBreedDescription BreedRegistrationSequence ResponsiblePersonRole
+    SourcePatientGroupIdentificationSequence GroupOfPatientsIdentificationSequence
+    IssuerOfAccessionNumberSequence RequestingServiceCodeSequence ReasonForPerformedProcedureCodeSequence
+    SOPAuthorizationComment AuthorizationEquipmentCertificationNumber ConversionSourceAttributesSequence
+    ReferencedDefinedProtocolSequence ReferencedPerformedProtocolSequence ContextGroupIdentificationSequence
+    MappingResourceIdentificationSequence QueryRetrieveView
+    """
+)
+"""Attributes that never stay, whatever the table says: free text, containers of other people's records, and those that
+medseg writes itself. A required one (type 2) is left empty."""
+_LATER_KIND = {
+    "PatientName": Kind.PATIENT,
+    "PatientID": Kind.PATIENT,
+    "AccessionNumber": Kind.ACCESSION,
+    "StudyID": Kind.STUDY_ID,
+}
+_CHARACTERISTICS = {
+    "PatientSex": Kind.SEX,
+    "PatientAge": Kind.AGE,
+    "PatientSize": Kind.NUMBER,
+    "PatientWeight": Kind.NUMBER,
+    "SmokingStatus": Kind.TERM,
+    "PregnancyStatus": Kind.NUMBER,
+    "PatientSexNeutered": Kind.TERM,
+}
+_DESCRIPTORS = words_in(
+    """
+    StudyDescription SeriesDescription ProtocolName PerformedProcedureStepDescription
+    RequestedProcedureDescription ScheduledProcedureStepDescription ContrastBolusAgent RequestedContrastAgent
+    ROIName ROIDescription ROIObservationLabel StructureSetLabel StructureSetName SegmentDescription
+    AcquisitionProtocolName AcquisitionProtocolDescription AcquisitionDeviceProcessingDescription
+    DerivationDescription ContentLabel ContentDescription SegmentLabel UserContentLabel
+    """
+)
+_DEVICE = {
+    "DeviceSerialNumber", "StationName", "DeviceUID", "GantryID", "DetectorID", "PlateID", "CassetteID", "GeneratorID",
+}  # fmt: skip
+_BIRTH = words_in(
+    """
+    PatientBirthDate PatientBirthTime PatientBirthDateInAlternativeCalendar
+    PatientDeathDateInAlternativeCalendar LastMenstrualDate
+    """
+)
+_TABLES = words_in(
+    """
+    RedPaletteColorLookupTableData GreenPaletteColorLookupTableData BluePaletteColorLookupTableData LUTData
+    SegmentedRedPaletteColorLookupTableData SegmentedGreenPaletteColorLookupTableData
+    SegmentedBluePaletteColorLookupTableData
+    """
+)
+_NUMBER_VRS = words_in("DS IS FD FL SL SS UL US SV UV AT")
+_TIME_VRS = words_in("DA TM DT")
+_TEXT_VRS = words_in("SH LO ST LT UT UC")
+
+
+def rules_for(sop_class: str, profile: Profile) -> Mapping[int, Rule] | None:
+    """Rules of a SOP class, by tag; None when the class isn't one of the standard's image or segmentation classes."""
+    return _compiled(sop_class, profile)
+
+
+@lru_cache(maxsize=256)
+def _compiled(sop_class: str, profile: Profile) -> Mapping[int, Rule] | None:
+    attributes = _iod_attributes(sop_class)
+    return None if attributes is None else _compile(attributes, profile)
+
+
+def _compile(attributes: Mapping[str, _Attribute], profile: Profile) -> dict[int, Rule]:
+    rules: dict[int, Rule] = {}
+    for keyword, attribute in attributes.items():
+        tag = tag_for_keyword(keyword)
+        if tag is None:
+            continue
+        kind = _kind(tag, keyword, attribute, profile)
+        if kind is None:
+            continue
+        vr = dictionary_VR(tag)
+        children = _compile(attribute.children, profile) if kind is Kind.ITEMS else {}
+        if kind is Kind.ITEMS and not children:
+            continue
+        rules[int(tag)] = Rule(
+            kind, "US|SS" if vr.startswith("US or SS") else vr, attribute.required, keyword, children
+        )
+    return rules
+
+
+def _kind(tag: int, keyword: str, attribute: _Attribute, profile: Profile) -> Kind | None:
+    """How the value of an attribute is made under a profile; None when the attribute goes."""
+    vr = dictionary_VR(tag)
+    if keyword in _NEVER:
+        return Kind.EMPTY if attribute.required == 2 else None
+    if keyword in _LATER_KIND:
+        return _LATER_KIND[keyword]
+    if profile.patient_characteristics and keyword in _CHARACTERISTICS:
+        return _CHARACTERISTICS[keyword]
+    if profile.device_identity and keyword in _DEVICE:
+        return Kind.UID if vr == "UI" else Kind.TERM
+    if vr in _TIME_VRS:
+        keep = profile.dates == "shift" and keyword not in _BIRTH
+        return Kind.TIME if keep else _by_type(attribute.required, vr)
+    if keyword in _DESCRIPTORS:
+        return Kind.TERM if profile.descriptors else _by_type(attribute.required, vr)
+    action = basic_profile_actions().get(tag)
+    if action in ("U", "X/Z/U*") or (vr == "UI" and action is None):
+        return Kind.ITEMS if vr == "SQ" else Kind.UID
+    if action is not None:
+        return _by_type(attribute.required, vr)
+    return _kind_by_vr(keyword, vr, attribute, profile)
+
+
+def _kind_by_vr(keyword: str, vr: str, attribute: _Attribute, profile: Profile) -> Kind | None:
+    """How an attribute that the Basic Profile doesn't mention stays: as numbers, known words or cleaned items."""
+    if vr == "SQ":
+        return Kind.ITEMS
+    if keyword in _TABLES:
+        return Kind.TABLE
+    if vr == "CS" or (vr in _TEXT_VRS and profile.technical_text):
+        return Kind.TERM
+    if vr in _NUMBER_VRS or vr.startswith("US or SS"):
+        return Kind.NUMBER
+    return _by_type(attribute.required, vr)
+
+
+def _by_type(required: int, vr: str) -> Kind | None:
+    if required == 3 or (required == 1 and (vr == "SQ" or vr.startswith("O") or vr == "UN")):
+        return None
+    return Kind.EMPTY if required == 2 else Kind.DUMMY
+
+
+@lru_cache(maxsize=1)
+def basic_profile_actions() -> Mapping[int, str]:
+    """The Basic Profile's action (D, Z, X, U, Z/D, X/Z, X/D, X/Z/D, X/Z/U*) of each attribute with a tag of its own.
+
+    The table's four ranges (curves, overlay data and comments, odd groups) are no tags: those have no rule at all.
+    """
+    from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as table
+
+    groups = {
+        "D": table.D_TAGS, "Z": table.Z_TAGS, "X": table.X_TAGS, "U": table.U_TAGS, "Z/D": table.Z_D_TAGS,
+        "X/Z": table.X_Z_TAGS, "X/D": table.X_D_TAGS, "X/Z/D": table.X_Z_D_TAGS, "X/Z/U*": table.X_Z_U_STAR_TAGS,
+    }  # fmt: skip
+    return {int(Tag(row)): action for action, rows in groups.items() for row in rows if len(row) == 2}
+
+
+@lru_cache(maxsize=64)
+def _iod_attributes(sop_class: str) -> Mapping[str, _Attribute] | None:
+    iod = _standard("sop_class_iod_map").get(sop_class)
+    if iod is None:
+        return None
+    root = _Attribute("", 3)
+    modules, attributes = _standard("iod_module_map"), _standard("module_attribute_map")
+    for module in modules[iod]:
+        if module["key"] in _NEVER_MODULES:
+            continue
+        for entry in attributes[module["key"]]:
+            _add(root, entry["path"], entry["keyword"], int(entry["type"][0]), optional=module["usage"] == "U")
+    return root.children
+
+
+def _add(root: _Attribute, path: list[str], keyword: str, required: int, *, optional: bool) -> None:
+    place = root
+    for step in path:
+        if step in _NEVER:
+            return
+        place = place.children.setdefault(step, _Attribute(step, 3))
+    known = place.children.get(keyword)
+    if known is None:
+        place.children[keyword] = _Attribute(keyword, required)
+    elif not optional or known.required == 3:
+        known.required = min(known.required, required)
+
+
+@lru_cache(maxsize=3)
+def _standard(name: str) -> dict[str, Any]:
+    """One of highdicom's tables of the standard, read without importing highdicom."""
+    found = importlib.util.find_spec("highdicom")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("highdicom")
+    path = Path(found.origin).parent / "_standard" / f"{name}.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

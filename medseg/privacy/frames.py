@@ -1,0 +1,203 @@
+"""Frames: pixel data without anything that isn't a pixel.
+
+Native pixel data are cut to the length that the header gives, and bits outside the stored ones are cleared. Compressed
+frames keep their entropy-coded data; markers that hold text (comments, application segments, JPEG 2000 boxes) and bytes
+after the last marker go. Where bits above the stored ones are coded too, the frame is decoded and stored uncompressed.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
+
+from medseg.errors import ReadError
+from medseg.privacy.jpeg import strip_jpeg, strip_jpeg2000
+from medseg.privacy.rebuild import raw_bytes
+
+__all__ = ["NATIVE", "PixelFacts", "clean_pixel_data", "pixel_facts"]
+
+NATIVE = frozenset(
+    (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+)
+_HTJ2K = frozenset(("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"))
+_JPEG = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes))
+_JPEG2000 = frozenset((*JPEG2000TransferSyntaxes, *_HTJ2K))
+
+
+@dataclass(frozen=True, slots=True)
+class PixelFacts:
+    """What the header says about the pixels."""
+
+    rows: int
+    columns: int
+    samples: int
+    frames: int
+    allocated: int
+    stored: int
+    high: int
+    signed: bool
+    photometric: str
+
+
+def pixel_facts(source: Dataset) -> PixelFacts:
+    """Read the attributes that describe the pixels.
+
+    Raises:
+        ReadError: One is missing or impossible.
+    """
+    rows, columns = _short(source, 0x00280010), _short(source, 0x00280011)
+    allocated = _short(source, 0x00280100)
+    stored = _short(source, 0x00280101) or allocated
+    frames_text = raw_bytes(source, 0x00280008).strip(b" \0") or b"1"
+    frames = int(frames_text) if frames_text.isdigit() else 0
+    facts = PixelFacts(
+        rows=rows,
+        columns=columns,
+        samples=_short(source, 0x00280002) or 1,
+        frames=frames,
+        allocated=allocated,
+        stored=stored,
+        high=_short(source, 0x00280102) if raw_bytes(source, 0x00280102) else stored - 1,
+        signed=_short(source, 0x00280103) == 1,
+        photometric=raw_bytes(source, 0x00280004).strip(b" \0").decode("ascii", "replace"),
+    )
+    if not rows or not columns or frames < 1 or allocated not in (1, 8, 16, 32, 64) or not 0 < stored <= allocated:
+        raise ReadError("expected rows, columns and bits of the pixels in the header, found none or impossible ones")
+    if facts.samples not in (1, 3, 4) or facts.high >= allocated or facts.high + 1 < stored:
+        raise ReadError("expected 1, 3 or 4 samples a pixel and stored bits within the allocated ones, found others")
+    return facts
+
+
+def clean_pixel_data(source: Dataset, tag: int, transfer_syntax: str) -> tuple[bytes, str]:
+    """Pixel data that hold pixels only, and the transfer syntax that they are in now.
+
+    Args:
+        source: The data set as read, with its pixel data.
+        tag: Pixel Data, Float Pixel Data or Double Float Pixel Data.
+        transfer_syntax: The file's transfer syntax UID.
+
+    Raises:
+        ReadError: The pixel data are shorter than the header says, damaged or of a kind that can't be cleaned.
+    """
+    raw = raw_bytes(source, tag)
+    facts = pixel_facts(source)
+    if transfer_syntax in NATIVE:
+        return _native(raw, facts, source, big=transfer_syntax == ExplicitVRBigEndian), ExplicitVRLittleEndian
+    try:
+        frames = list(generate_frames(raw, number_of_frames=facts.frames))
+    except Exception:
+        raise ReadError("expected complete compressed frames, found damaged ones") from None
+    if len(frames) != facts.frames:
+        raise ReadError(f"expected {facts.frames} compressed frames, found {len(frames)}")
+    if transfer_syntax == RLELossless:
+        return _decoded(frames, facts, source, transfer_syntax), ExplicitVRLittleEndian
+    if transfer_syntax in _JPEG:
+        stripped = [strip_jpeg(frame) for frame in frames]
+    elif transfer_syntax in _JPEG2000:
+        stripped = [strip_jpeg2000(frame) for frame in frames]
+    else:
+        raise ReadError("expected a still-image transfer syntax, found another (video or unknown); it can't be cleaned")
+    if any(found.precision > facts.stored for found in stripped):
+        return _decoded(frames, facts, source, transfer_syntax), ExplicitVRLittleEndian
+    return encapsulate([found.data for found in stripped]), transfer_syntax
+
+
+def _native(raw: bytes, facts: PixelFacts, source: Dataset, *, big: bool) -> bytes:
+    samples = 2 if facts.photometric in ("YBR_FULL_422", "YBR_PARTIAL_422") else facts.samples
+    bits = facts.rows * facts.columns * samples * facts.frames * facts.allocated
+    expected = (bits + 7) // 8
+    if len(raw) < expected:
+        raise ReadError(f"expected {expected} bytes of pixel data, found {len(raw)}; the file is cut off")
+    raw = raw[:expected]
+    if big and facts.allocated > 8:
+        width = facts.allocated // 8
+        raw = np.frombuffer(raw, f">u{width}").astype(f"<u{width}").tobytes()
+    if facts.allocated == 1:
+        return _without_spare_bits(raw, bits)
+    if facts.stored == facts.allocated:
+        return raw
+    return _masked(np.frombuffer(raw, f"<u{facts.allocated // 8}"), facts, _padding(source, facts)).tobytes()
+
+
+def _without_spare_bits(raw: bytes, bits: int) -> bytes:
+    spare = bits % 8
+    return raw if not spare else raw[:-1] + bytes([raw[-1] & ((1 << spare) - 1)])
+
+
+def _masked(values: np.ndarray, facts: PixelFacts, padding: int | None) -> np.ndarray:
+    """Clear the bits that aren't stored ones; a sign that goes on through them, and the padding value, stay."""
+    low = facts.high + 1 - facts.stored
+    mask = values.dtype.type(((1 << facts.stored) - 1) << low)
+    outside = values & ~mask
+    if not outside.any():
+        return values
+    cleared = values & mask
+    if facts.signed and low == 0:
+        sign = (values >> values.dtype.type(facts.stored - 1)) & values.dtype.type(1)
+        extended = np.where(sign.astype(bool), cleared | ~mask, cleared)
+        untouched = outside == 0
+        cleared = np.where(untouched, values, extended)
+    if padding is not None:
+        cleared = np.where(values == values.dtype.type(padding), values, cleared)
+    return cleared.astype(values.dtype)
+
+
+def _padding(source: Dataset, facts: PixelFacts) -> int | None:
+    raw = raw_bytes(source, 0x00280120)
+    return int.from_bytes(raw[:2], "little") if len(raw) == 2 and facts.allocated == 16 else None
+
+
+def _decoded(frames: list[bytes], facts: PixelFacts, source: Dataset, transfer_syntax: str) -> bytes:
+    """Frames decoded and stored uncompressed, colour by pixel."""
+    from pydicom.pixels import get_decoder
+
+    decoder = get_decoder(UID(transfer_syntax))
+    made = []
+    try:
+        for frame in frames:
+            array, _ = decoder.as_array(
+                encapsulate([frame]),
+                raw=True,
+                index=0,
+                rows=facts.rows,
+                columns=facts.columns,
+                samples_per_pixel=facts.samples,
+                number_of_frames=1,
+                bits_allocated=facts.allocated,
+                bits_stored=facts.allocated,
+                pixel_representation=int(facts.signed),
+                photometric_interpretation=facts.photometric,
+                planar_configuration=_short(source, 0x00280006),
+                pixel_keyword="PixelData",
+            )
+            made.append(np.ascontiguousarray(array))
+    except Exception:
+        raise ReadError("expected compressed frames that can be decoded, found damaged ones") from None
+    values = np.concatenate([array.reshape(-1) for array in made])
+    unsigned = values.view(f"<u{values.dtype.itemsize}")
+    if facts.stored < facts.allocated:
+        unsigned = _masked(unsigned, facts, _padding(source, facts))
+    return unsigned.tobytes()
+
+
+def _short(source: Dataset, tag: int) -> int:
+    element = source.get_item(tag)
+    raw = raw_bytes(source, tag)
+    if len(raw) < 2:
+        return 0
+    return int(struct.unpack("<H" if getattr(element, "is_little_endian", True) else ">H", raw[:2])[0])

@@ -1,0 +1,236 @@
+"""JPEG, JPEG-LS and JPEG 2000 code streams without comments, application data, unused tables or trailing bytes.
+
+The entropy-coded data are copied as they are, so that every pixel stays bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medseg.errors import ReadError
+
+__all__ = ["Stripped", "strip_jpeg", "strip_jpeg2000"]
+
+_SOI, _EOI, _SOS, _DQT, _DHT, _DAC, _DRI, _DNL, _LSE, _APP14 = (
+    0xD8,
+    0xD9,
+    0xDA,
+    0xDB,
+    0xC4,
+    0xCC,
+    0xDD,
+    0xDC,
+    0xF8,
+    0xEE,
+)
+_FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7))
+_J2K_COM, _J2K_SOT, _J2K_SOD, _J2K_EOC = 0xFF64, 0xFF90, 0xFF93, 0xFFD9
+_J2K_KEPT = frozenset((0xFF50, 0xFF51, 0xFF52, 0xFF53, 0xFF5C, 0xFF5D, 0xFF5E, 0xFF5F, 0xFF60, 0xFF61, 0xFF63))
+_DAMAGED = "expected a complete JPEG code stream, found a damaged or cut off one"
+
+
+@dataclass(frozen=True, slots=True)
+class Stripped:
+    """A clean code stream.
+
+    Attributes:
+        data: The code stream.
+        precision: Bits a sample.
+        components: Samples a pixel.
+        rows: Height in pixels.
+        columns: Width in pixels.
+    """
+
+    data: bytes
+    precision: int
+    components: int
+    rows: int
+    columns: int
+
+
+def strip_jpeg(data: bytes) -> Stripped:
+    """Rebuild a JPEG (ITU T.81) or JPEG-LS (T.87) stream from the segments that its pixels need.
+
+    Kept: frame, scan, tables, restart interval, JPEG-LS presets and the 12 fixed bytes of an Adobe segment (they give
+    the colour transform). Everything before the start and after the end goes.
+
+    Raises:
+        ReadError: The stream is damaged, cut off or hierarchical.
+    """
+    if data[:2] != b"\xff\xd8":
+        raise ReadError(_DAMAGED)
+    out, place = [b"\xff\xd8"], 2
+    frame: bytes | None = None
+    scans = 0
+    while True:
+        place, marker = _next_marker(data, place)
+        if marker == _EOI:
+            break
+        body, place = _segment(data, place)
+        if marker in _FRAMES:
+            if frame is not None or len(body) != 6 + 3 * body[5]:
+                raise ReadError(_DAMAGED)
+            frame = body
+        elif marker == _SOS:
+            if frame is None or len(body) != 4 + 2 * body[0]:
+                raise ReadError(_DAMAGED)
+            scans += 1
+            end = _scan_end(data, place, stuffed_bits=_is_jpeg_ls(out))
+            out.append(_with_length(marker, body) + data[place:end])
+            place = end
+            continue
+        else:
+            body = _table(marker, body)
+        if body:
+            out.append(_with_length(marker, body))
+    if frame is None or not scans:
+        raise ReadError(_DAMAGED)
+    out.append(b"\xff\xd9")
+    rows, columns = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
+    return Stripped(b"".join(out), frame[0], frame[5], rows, columns)
+
+
+def _is_jpeg_ls(out: list[bytes]) -> bool:
+    return any(part[:2] == b"\xff\xf7" for part in out)
+
+
+def _table(marker: int, body: bytes) -> bytes:
+    """A table segment cut to its own length; empty for a segment that no pixel needs."""
+    if marker == _DHT:
+        return _huffman(body)
+    if marker == _DQT:
+        return _quantisation(body)
+    if marker == _DAC:
+        return body if len(body) % 2 == 0 and len(body) <= 16 else b""
+    if marker in (_DRI, _DNL):
+        return body[:4] if marker == _DRI else body[:2]
+    if marker == _LSE:
+        return body[:11] if body[:1] == b"\x01" and len(body) >= 11 else _refuse_palette()
+    if marker == _APP14 and body[:5] == b"Adobe" and len(body) >= 12:
+        return b"Adobe" + b"\0\x64\0\0\0\0" + body[11:12]
+    return b""
+
+
+def _refuse_palette() -> bytes:
+    raise ReadError("expected a plain JPEG-LS stream, found one with a mapping table; it can't be cleaned")
+
+
+def _huffman(body: bytes) -> bytes:
+    place = 0
+    while place < len(body):
+        if len(body) < place + 17 or (body[place] & 0x0F) > 3 or (body[place] >> 4) > 1:
+            break
+        end = place + 17 + sum(body[place + 1 : place + 17])
+        if end > len(body) or end - place - 17 > 256:
+            raise ReadError(_DAMAGED)
+        place = end
+    return body[:place]
+
+
+def _quantisation(body: bytes) -> bytes:
+    place = 0
+    while place < len(body):
+        end = place + 1 + (128 if body[place] >> 4 else 64)
+        if end > len(body) or (body[place] & 0x0F) > 3 or (body[place] >> 4) > 1:
+            break
+        place = end
+    return body[:place]
+
+
+def _next_marker(data: bytes, place: int) -> tuple[int, int]:
+    if data[place : place + 1] != b"\xff":
+        raise ReadError(_DAMAGED)
+    while data[place : place + 1] == b"\xff":
+        place += 1
+    if place >= len(data):
+        raise ReadError(_DAMAGED)
+    return place + 1, data[place]
+
+
+def _segment(data: bytes, place: int) -> tuple[bytes, int]:
+    length = int.from_bytes(data[place : place + 2], "big")
+    end = place + length
+    if length < 2 or end > len(data):
+        raise ReadError(_DAMAGED)
+    return data[place + 2 : end], end
+
+
+def _with_length(marker: int, body: bytes) -> bytes:
+    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
+
+
+def _scan_end(data: bytes, place: int, *, stuffed_bits: bool) -> int:
+    """Where the next marker after entropy-coded data stands.
+
+    In JPEG a 0xFF of the data is followed by a zero byte or a restart marker; in JPEG-LS by a byte below 0x80.
+    """
+    while True:
+        place = data.find(b"\xff", place)
+        if place < 0 or place + 1 >= len(data):
+            raise ReadError(_DAMAGED)
+        following = data[place + 1]
+        if following == 0xFF:
+            place += 1
+        elif following == 0 or 0xD0 <= following <= 0xD7 or (stuffed_bits and following < 0x80):
+            place += 2
+        else:
+            return place
+
+
+def strip_jpeg2000(data: bytes) -> Stripped:
+    """Rebuild a JPEG 2000 (ITU T.800, T.814) code stream without comments, boxes and optional index segments.
+
+    Raises:
+        ReadError: The code stream is damaged or cut off.
+    """
+    start = data.find(b"\xff\x4f\xff\x51")
+    if start < 0 or (start > 0 and data[4:8] != b"jP  "):
+        raise ReadError(_DAMAGED)
+    out, place = [b"\xff\x4f"], start + 2
+    facts: tuple[int, int, int, int] | None = None
+    while (marker := int.from_bytes(data[place : place + 2], "big")) != _J2K_SOT:
+        body, after = _segment(data, place + 2)
+        if marker == 0xFF51:
+            facts = _size(body)
+        if marker in _J2K_KEPT:
+            out.append(data[place:after])
+        place = after
+    if facts is None:
+        raise ReadError(_DAMAGED)
+    while int.from_bytes(data[place : place + 2], "big") == _J2K_SOT:
+        part, place = _tile_part(data, place)
+        out.append(part)
+    if data[place : place + 2] != b"\xff\xd9" and place < len(data) - 1:
+        raise ReadError(_DAMAGED)
+    precision, components, rows, columns = facts
+    return Stripped(b"".join(out) + b"\xff\xd9", precision, components, rows, columns)
+
+
+def _size(body: bytes) -> tuple[int, int, int, int]:
+    if len(body) < 39:
+        raise ReadError(_DAMAGED)
+    width, height, left, top = (int.from_bytes(body[n : n + 4], "big") for n in (2, 6, 10, 14))
+    components = int.from_bytes(body[34:36], "big")
+    return (body[36] & 0x7F) + 1, components, height - top, width - left
+
+
+def _tile_part(data: bytes, place: int) -> tuple[bytes, int]:
+    """One tile part with a header of only what decoding needs, and where it ends in the input."""
+    header, after = _segment(data, place + 2)
+    if len(header) != 8:
+        raise ReadError(_DAMAGED)
+    length = int.from_bytes(header[2:6], "big")
+    end = place + length if length else data.rfind(b"\xff\xd9")
+    if end > len(data) or end < after:
+        raise ReadError(_DAMAGED)
+    kept = []
+    while (marker := int.from_bytes(data[after : after + 2], "big")) != _J2K_SOD:
+        _, following = _segment(data, after + 2)
+        if marker in _J2K_KEPT:
+            kept.append(data[after:following])
+        if following >= end:
+            raise ReadError(_DAMAGED)
+        after = following
+    inner = b"".join(kept) + data[after:end]
+    sized = header[:2] + (12 + len(inner)).to_bytes(4, "big") + header[6:]
+    return b"\xff\x90\x00\x0a" + sized + inner, end

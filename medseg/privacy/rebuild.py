@@ -1,0 +1,441 @@
+"""Rebuild: a new data set made of what the rules permit; whatever they don't name was never there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.datadict import dictionary_VM
+from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
+
+from medseg.privacy.dates import clean_time, shift_date, shift_datetime, utc_offset_minutes
+from medseg.privacy.dicom_rules import Kind, Rule
+from medseg.privacy.pseudonym import Pseudonymiser
+from medseg.privacy.vocabulary import is_known_text
+
+__all__ = ["Person", "patient_key", "person_of", "raw_bytes", "rebuild_dataset", "text_of"]
+
+_PIXEL_REPRESENTATION = 0x00280103
+_CODE_TAGS = (0x00080100, 0x00080119, 0x00080120)
+_SCHEME, _MEANING = 0x00080102, 0x00080104
+_FUNCTIONAL_GROUPS = frozenset(("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"))
+_TEXT_VRS = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "AE", "PN"))
+_WIDTH = {"US": 2, "SS": 2, "AT": 4, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "SV": 8, "UV": 8}
+_NUMBER = re.compile(rb"[ \0]*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?[ \0]*\Z")
+_AGE = re.compile(rb"(\d{3})([DWMY])[ \0]*\Z")
+_DUMMIES = {
+    "DA": b"19000101", "TM": b"000000", "DT": b"19000101000000", "AS": b"000Y", "IS": b"0", "DS": b"0",
+    "CS": b"UNKNOWN", "AE": b"REMOVED", "PN": b"REMOVED", "UR": b"REMOVED", "UC": b"REMOVED", "UT": b"REMOVED",
+    "ST": b"REMOVED", "LT": b"REMOVED", "LO": b"REMOVED", "SH": b"REMOVED",
+}  # fmt: skip
+_NUMBERED = {"SegmentLabel": (0x00620004, "Segment"), "ROIName": (0x30060022, "ROI")}
+"""Labels that a reader must be able to tell apart, with the attribute that numbers them."""
+
+
+@dataclass(slots=True)
+class Person:
+    """Whose file it is, and what must not be found in the output.
+
+    Attributes:
+        key: What the pseudonym is made from; an identity.
+        pseudonym: The patient's pseudonym.
+        shift_days: Whole days by which the patient's dates move.
+        zone_minutes: UTC offset of the file's local time, where it says so.
+        words: Words, upper case, of the file's own names and numbers.
+        identities: Texts that were dropped or replaced.
+    """
+
+    key: str
+    pseudonym: str
+    shift_days: int
+    zone_minutes: int | None
+    words: frozenset[str]
+    identities: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The item at hand: input, whether its `US or SS` are signed, and who it belongs to."""
+
+    source: Dataset
+    signed: bool
+    person: Person
+    pseudonyms: Pseudonymiser
+
+
+def raw_bytes(dataset: Dataset, tag: int) -> bytes:
+    """The undecoded value of an attribute; empty when it isn't there or is a sequence."""
+    element = dataset.get_item(tag)
+    if isinstance(element, RawDataElement):
+        return element.value or b""
+    if element is None or isinstance(element.value, Sequence | type(None)):
+        return b""
+    return str(element.value).encode("utf-8", "replace")
+
+
+def text_of(dataset: Dataset, tag: int) -> str:
+    """An attribute's text in the file's own character set, without padding; in Latin-1 where that fails."""
+    return _decode(raw_bytes(dataset, tag), dataset)
+
+
+def patient_key(dataset: Dataset) -> str:
+    """The text that tells this patient from others: patient ID, else name and birth date, else the study's UID."""
+    patient_id = text_of(dataset, 0x00100020)
+    if patient_id:
+        return patient_id
+    name = text_of(dataset, 0x00100010).strip("^ ")
+    if name:
+        return f"{name}|{text_of(dataset, 0x00100030)}"
+    return f"study|{text_of(dataset, 0x0020000D)}"
+
+
+def person_of(dataset: Dataset, pseudonyms: Pseudonymiser) -> Person:
+    """Read who a data set belongs to."""
+    key = patient_key(dataset)
+    identities: set[str] = set()
+    words: set[str] = set()
+    _collect(dataset, dataset, identities, words)
+    return Person(
+        key=key,
+        pseudonym=pseudonyms.patient(key),
+        shift_days=pseudonyms.shift_days(key),
+        zone_minutes=utc_offset_minutes(raw_bytes(dataset, 0x00080201).decode("ascii", "replace")),
+        words=frozenset(words | _words_of(text_of(dataset, 0x00100020))),
+        identities=identities,
+    )
+
+
+def rebuild_dataset(
+    source: Dataset, rules: Mapping[int, Rule], *, person: Person, pseudonyms: Pseudonymiser, signed: bool | None = None
+) -> Dataset:
+    """Build a new data set (explicit VR, little endian) of what the rules permit.
+
+    Args:
+        source: Data set as read; not changed.
+        rules: Rules of its SOP class, or of the items of one of its sequences.
+        person: Whose it is.
+        pseudonyms: Gives the pseudonyms.
+        signed: Pixel representation of the data set that holds this item.
+    """
+    pixel_representation = raw_bytes(source, _PIXEL_REPRESENTATION)
+    own_sign = bool(any(pixel_representation)) if pixel_representation else bool(signed)
+    place = _Place(source, own_sign, person, pseudonyms)
+    result = Dataset()
+    result.set_original_encoding(False, True, None)
+    code = _code_item(source) if any(tag in rules and tag in source for tag in _CODE_TAGS) else None
+    for tag in sorted(source.keys()):
+        rule = rules.get(tag)
+        if rule is None:
+            continue
+        if rule.kind is Kind.ITEMS:
+            _add_items(result, tag, rule, place)
+            continue
+        vr, value = _value(tag, rule, place)
+        if value is None:
+            vr, value = vr, _fallback(rule, place)
+        if value is not None:
+            _put(result, tag, vr, value)
+    if code is not None:
+        _put_code(result, *code)
+    elif any(tag in rules and tag in source for tag in _CODE_TAGS):
+        for tag in (*_CODE_TAGS, _SCHEME, _MEANING, 0x00080103):
+            result.pop(tag, None)
+    return result
+
+
+def _put(result: Dataset, tag: int, vr: str, value: bytes) -> None:
+    if len(value) % 2:
+        value += b"\0" if vr == "UI" or vr.startswith("O") else b" "
+    base = BaseTag(tag)
+    result._dict[base] = RawDataElement(base, vr, len(value), value, 0, False, True, True)
+
+
+def _value(tag: BaseTag, rule: Rule, place: _Place) -> tuple[str, bytes | None]:
+    """VR and value of an attribute under its rule; None when the value can't stay."""
+    vr = rule.vr
+    if vr == "US|SS":
+        vr = "SS" if place.signed else "US"
+    element = place.source.get_item(tag)
+    if rule.kind is Kind.DUMMY:
+        return vr, None
+    if not isinstance(element, RawDataElement):
+        return vr, b"" if rule.kind is Kind.EMPTY else None
+    raw = element.value or b""
+    if rule.kind is Kind.EMPTY or not raw.strip(b" \0"):
+        empty = rule.kind is Kind.EMPTY or vr not in _WIDTH or not raw
+        return vr, b"" if empty else _number(tag, vr, element)
+    if rule.kind is Kind.NUMBER:
+        return vr, _number(tag, vr, element)
+    if rule.kind is Kind.TABLE:
+        return vr, _table(tag, element, place.source)
+    return vr, _MAKERS[rule.kind](raw, rule, place)
+
+
+def _fallback(rule: Rule, place: _Place) -> bytes | None:
+    """What stands for a value that can't stay: nothing for type 3, no value for type 2, a dummy for type 1."""
+    if rule.required == 3:
+        return None
+    if rule.required == 2:
+        return b""
+    if rule.keyword in _NUMBERED:
+        tag, word = _NUMBERED[rule.keyword]
+        number = raw_bytes(place.source, tag)
+        value = int.from_bytes(number[:2], "little") if len(number) == 2 and rule.keyword == "SegmentLabel" else number
+        return f"{word} {value if isinstance(value, int) else value.decode('ascii', 'ignore').strip()}".encode("ascii")
+    if rule.vr == "UI":
+        return place.pseudonyms.pseudo_uid("dummy", place.person.key).encode("ascii")
+    if rule.vr in _WIDTH or rule.vr == "US|SS":
+        return b"\0" * _WIDTH.get(rule.vr, 2)
+    return _DUMMIES.get(rule.vr)
+
+
+def _term(raw: bytes, rule: Rule, place: _Place) -> bytes | None:
+    try:
+        text = raw.decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    parts = text.split("\\") if rule.vr in ("CS", "LO", "SH", "UC") else [text]
+    mine = frozenset[str]() if rule.vr == "CS" else place.person.words
+    kept = [part.strip(" \0") if is_known_text(part.strip(" \0"), identities=mine) else "" for part in parts]
+    if not any(kept):
+        return None
+    if len(kept) > 1 and rule.keyword == "ImageType":
+        kept = [word or ("OTHER" if part.strip(" \0") else "") for word, part in zip(kept, parts, strict=True)]
+    return "\\".join(kept).encode("ascii")
+
+
+def _uid(raw: bytes, _rule: Rule, place: _Place) -> bytes | None:
+    parts = raw.decode("latin-1").split("\\")
+    return "\\".join(place.pseudonyms.uid(part) for part in parts).encode("ascii")
+
+
+def _time(raw: bytes, rule: Rule, place: _Place) -> bytes | None:
+    person = place.person
+    made: list[str] = []
+    for part in raw.decode("latin-1").split("\\"):
+        if rule.vr == "DA":
+            value = shift_date(part, person.shift_days)
+        elif rule.vr == "TM":
+            value = clean_time(part)
+        else:
+            value = shift_datetime(part, person.shift_days, zone_minutes=person.zone_minutes)
+        if value is None:
+            return None
+        made.append(value)
+    return "\\".join(made).encode("ascii")
+
+
+def _age(raw: bytes, _rule: Rule, _place: _Place) -> bytes | None:
+    match = _AGE.match(raw)
+    if match is None:
+        return None
+    days = int(match[1]) * {b"D": 1.0, b"W": 7.0, b"M": 30.4375, b"Y": 365.25}[match[2]]
+    return b"090Y" if days >= 90 * 365.25 else match[1] + match[2]
+
+
+def _sex(raw: bytes, _rule: Rule, _place: _Place) -> bytes | None:
+    return raw.strip(b" \0") if raw.strip(b" \0") in (b"M", b"F", b"O") else None
+
+
+def _patient(_raw: bytes, _rule: Rule, place: _Place) -> bytes | None:
+    return place.person.pseudonym.encode("ascii")
+
+
+def _accession(raw: bytes, _rule: Rule, place: _Place) -> bytes | None:
+    return place.pseudonyms.accession(_decode(raw, place.source)).encode("ascii")
+
+
+def _study_id(raw: bytes, _rule: Rule, place: _Place) -> bytes | None:
+    return place.pseudonyms.study_id(f"{place.person.key}|{_decode(raw, place.source)}").encode("ascii")
+
+
+_MAKERS: dict[Kind, Callable[[bytes, Rule, _Place], bytes | None]] = {
+    Kind.TERM: _term,
+    Kind.UID: _uid,
+    Kind.TIME: _time,
+    Kind.AGE: _age,
+    Kind.SEX: _sex,
+    Kind.PATIENT: _patient,
+    Kind.ACCESSION: _accession,
+    Kind.STUDY_ID: _study_id,
+}
+
+
+def _number(tag: int, vr: str, element: RawDataElement) -> bytes | None:
+    """A number in little endian, if it is one and there are as many as the standard allows."""
+    raw = element.value or b""
+    if vr in ("DS", "IS"):
+        parts = raw.split(b"\\")
+        longest = 24 if vr == "DS" else 12
+        if not all((not p.strip(b" \0")) or (_NUMBER.match(p) and len(p) <= longest) for p in parts):
+            return None
+        return raw.rstrip(b"\0") if _multiplicity(tag, len(parts)) else None
+    width = _WIDTH[vr]
+    count, rest = divmod(len(raw), width)
+    if rest or not _multiplicity(tag, count) or (len(raw) > 8 and _reads_as_text(raw)):
+        return None
+    if not element.is_little_endian:
+        step = 2 if vr == "AT" else width
+        raw = np.frombuffer(raw, f">u{step}").astype(f"<u{step}").tobytes()
+    return raw
+
+
+@lru_cache(maxsize=4096)
+def _multiplicity(tag: int, count: int) -> bool:
+    low, _, high = dictionary_VM(tag).partition("-")
+    if not high:
+        return count == int(low)
+    return count >= int(low) and (not high.isdigit() or count <= int(high))
+
+
+def _reads_as_text(raw: bytes) -> bool:
+    return raw.isascii() and sum(32 <= byte < 127 for byte in raw) > 0.9 * len(raw)
+
+
+def _table(tag: int, element: RawDataElement, source: Dataset) -> bytes | None:
+    """A look-up table cut to the length that its descriptor gives; None when text hides in it."""
+    descriptor = raw_bytes(source, 0x00283002 if tag == 0x00283006 else (tag & 0xFFFF00FF) | 0x1100)
+    raw = element.value or b""
+    if len(descriptor) == 6 and not 0x00281221 <= tag <= 0x00281223:
+        order = "little" if element.is_little_endian else "big"
+        entries = int.from_bytes(descriptor[:2], order) or 65536
+        if len(raw) < entries:
+            return None
+        raw = raw[: 2 * entries] if len(raw) >= 2 * entries else raw[:entries]
+    if not element.is_little_endian and len(raw) % 2 == 0:
+        raw = np.frombuffer(raw, ">u2").astype("<u2").tobytes()
+    return None if any(_hides_text(raw[start::step]) for step in (1, 2) for start in range(step)) else raw
+
+
+def _hides_text(raw: bytes) -> bool:
+    """Whether a run of at least 6 letters doesn't just rise or fall as a ramp does."""
+    for match in re.finditer(rb"[A-Za-z^ ]{6,}", raw):
+        steps = np.diff(np.frombuffer(match[0], np.uint8).astype(np.int16))
+        if not (np.all(steps >= 0) or np.all(steps <= 0)):
+            return True
+    return False
+
+
+def _add_items(result: Dataset, tag: BaseTag, rule: Rule, place: _Place) -> None:
+    items = []
+    for item in _items(place.source, tag):
+        rebuilt = rebuild_dataset(
+            item, rule.children, person=place.person, pseudonyms=place.pseudonyms, signed=place.signed
+        )
+        if len(rebuilt) or rule.keyword in _FUNCTIONAL_GROUPS:
+            items.append(rebuilt)
+    if not items and rule.required == 1 and rule.keyword.endswith("CodeSequence"):
+        unknown = Dataset()
+        unknown.set_original_encoding(False, True, None)
+        _put_code(unknown, "261665006", "SCT", "Unknown")
+        items.append(unknown)
+    if items or rule.required == 2:
+        result._dict[tag] = DataElement(tag, "SQ", Sequence(items))
+
+
+def _items(source: Dataset, tag: BaseTag) -> list[Dataset]:
+    element = source.get_item(tag)
+    if isinstance(element, RawDataElement):
+        try:
+            element = convert_raw_data_element(element, ds=source)
+        except Exception:
+            return []
+    value = element.value if element is not None else None
+    return list(value) if isinstance(value, Sequence) else []
+
+
+def _code_item(source: Dataset) -> tuple[str, str, str] | None:
+    """Value, scheme and the standard's own meaning of a code; None when the standard doesn't know it."""
+    value = next((raw_bytes(source, tag) for tag in _CODE_TAGS if tag in source), b"")
+    scheme = raw_bytes(source, _SCHEME)
+    try:
+        code, name = value.decode("ascii").strip(" \0"), scheme.decode("ascii").strip(" \0")
+    except UnicodeDecodeError:
+        return None
+    meaning = _known_codes().get(("SRT" if name in ("SNM3", "99SDM") else name, code))
+    return None if meaning is None else (code, name, meaning)
+
+
+@lru_cache(maxsize=1)
+def _known_codes() -> dict[tuple[str, str], str]:
+    """Meaning of each code that pydicom's copy of DICOM PS3.16 knows, by scheme and value."""
+    from pydicom.sr._concepts_dict import concepts
+    from pydicom.sr._snomed_dict import mapping
+
+    known = {
+        (scheme, code): str(fact[0])
+        for scheme, names in concepts.items()
+        for codes in names.values()
+        for code, fact in codes.items()
+    }
+    for old, new in mapping["SRT"].items():
+        if ("SCT", new) in known:
+            known["SRT", old] = known["SCT", new]
+    return known
+
+
+def _put_code(result: Dataset, code: str, scheme: str, meaning: str) -> None:
+    for tag in (*_CODE_TAGS, 0x00080103):
+        result.pop(tag, None)
+    _put(result, 0x00080100 if len(code) <= 16 else 0x00080119, "SH" if len(code) <= 16 else "UC", code.encode())
+    _put(result, _SCHEME, "SH", scheme.encode())
+    _put(result, _MEANING, "LO", meaning.encode("ascii", "ignore")[:64])
+
+
+def _decode(raw: bytes, dataset: Dataset) -> str:
+    raw = raw.rstrip(b" \0")
+    if raw.isascii() and b"\x1b" not in raw:
+        return raw.decode("ascii").strip()
+    charset = raw_bytes(dataset, 0x00080005).decode("ascii", "replace") or "ISO_IR 6"
+    try:
+        return decode_bytes(raw, convert_encodings(charset.split("\\")), {0x5C, 0x5E, 0x3D}).strip()
+    except Exception:
+        return raw.decode("latin-1").strip()
+
+
+def _words_of(text: str) -> set[str]:
+    return {word for word in re.split(r"[\W_]+", text.upper()) if len(word) > 1}
+
+
+def _collect(dataset: Dataset, root: Dataset, identities: set[str], words: set[str]) -> None:
+    """Gather what may identify in a data set and its items, private ones too: names, texts, UIDs, the birth date."""
+    for element in _elements(dataset):
+        if isinstance(element, DataElement):
+            if isinstance(element.value, Sequence):
+                for item in element.value:
+                    _collect(item, root, identities, words)
+            continue
+        vr = element.VR or _dictionary_vr(element.tag)
+        if vr == "PN" or (vr in _TEXT_VRS and element.value):
+            for text in _decode(element.value or b"", root).split("\\"):
+                if vr == "PN":
+                    words |= _words_of(text)
+                    identities.update(part for part in re.split(r"[\^=]+", text) if len(part) > 1)
+                if not is_known_text(text):
+                    identities.add(text.strip())
+        elif (vr == "UI" and element.value) or (element.tag == 0x00100030 and element.value):
+            identities.add(element.value.rstrip(b" \0").decode("latin-1"))
+
+
+def _elements(dataset: Dataset) -> Iterator[RawDataElement | DataElement]:
+    for tag in dataset.keys():  # noqa: SIM118 - iterating a data set decodes its values
+        element = dataset.get_item(tag)
+        if element is not None:
+            yield element
+
+
+@lru_cache(maxsize=8192)
+def _dictionary_vr(tag: int) -> str:
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        return str(dictionary_VR(tag))
+    except KeyError:
+        return "UN"
