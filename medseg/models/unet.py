@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from medseg.errors import PlanError
-from medseg.models.layers import ConvBlock, InstanceNorm, convolution, feature_dropout, transposed_convolution
+from medseg.models.layers import ConvBlock, InstanceNorm, channels_last, convolution, feature_dropout, transposed_convolution
 
 __all__ = ["UNet", "UNetDecoder", "UNetEncoder"]
 
@@ -33,7 +32,11 @@ class _PlainStage(nn.Module):
 
 
 class _ResidualStage(nn.Module):
-    """Two convolutions and a shortcut (He et al. 2016); the shortcut pools, then projects, where the shape changes."""
+    """Two convolutions and a shortcut (He et al. 2016); where the shape changes, the shortcut projects.
+
+    A shortcut that strides covers each block of voxels with a kernel of the stride's size: average pooling and
+    projection in one, learned (and 3D average pooling has no bf16 on a processor).
+    """
 
     def __init__(
         self, in_features: int, out_features: int, *, kernel: tuple[int, ...], stride: tuple[int, ...], dropout: float
@@ -45,17 +48,17 @@ class _ResidualStage(nn.Module):
         self.second = convolution(out_features, out_features, kernel=kernel)
         self.norm = InstanceNorm(out_features)
         self.activation = nn.LeakyReLU(0.01, inplace=True)
-        shortcut: list[nn.Module] = []
+        self.shortcut: nn.Module = nn.Identity()
         if any(step > 1 for step in stride):
-            pool: Any = nn.AvgPool2d if dims == 2 else nn.AvgPool3d
-            shortcut.append(pool(stride, stride))
-        if in_features != out_features:
-            shortcut += [convolution(in_features, out_features, kernel=(1,) * dims), InstanceNorm(out_features)]
-        self.shortcut = nn.Sequential(*shortcut)
+            conv: Any = nn.Conv2d if dims == 2 else nn.Conv3d
+            self.shortcut = conv(in_features, out_features, stride, stride=stride, bias=False)
+        elif in_features != out_features:
+            self.shortcut = convolution(in_features, out_features, kernel=(1,) * dims)
 
     def forward(self, image: Tensor) -> Tensor:
         out = self.norm(self.second(self.dropout(self.first(image))))
-        result: Tensor = self.activation(out + self.shortcut(image))
+        out = out + self.shortcut(image)
+        result: Tensor = self.activation(out)
         return result
 
 
@@ -101,6 +104,8 @@ class UNetEncoder(nn.Module):
         Args:
             image: Shape (batch, channel, x, y[, z]).
         """
+        if image.device.type == "cpu":
+            image = channels_last(image)
         maps = []
         for stage in self.stages:
             image = stage(image)
@@ -139,7 +144,7 @@ class UNetDecoder(nn.Module):
             kernel, width = tuple(kernels[level]), features[level]
             self.ups.append(transposed_convolution(features[level + 1], width, stride=tuple(strides[level + 1])))
             blocks = [ConvBlock(2 * width if i == 0 else width, width, kernel=kernel) for i in range(convolutions)]
-            self.stages.append(nn.Sequential(*blocks))
+            self.stages.append(nn.ModuleList(blocks))
             if deep_supervision or level == 0:
                 self.heads.append(convolution(width, out_channels, kernel=(1,) * len(kernel), bias=True))
 
@@ -148,7 +153,10 @@ class UNetDecoder(nn.Module):
         out = maps[-1]
         levels = []
         for up, stage, skip in zip(self.ups, self.stages, reversed(maps[:-1]), strict=True):
-            out = stage(torch.cat((up(out), skip), dim=1))
+            first, *others = stage
+            out = first(up(out), skip)
+            for block in others:
+                out = block(out)
             levels.append(out)
         if not (self.deep_supervision and self.training):
             return [self.heads[-1](levels[-1])]
