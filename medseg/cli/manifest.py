@@ -1,11 +1,237 @@
-"""Commands of manifest."""
+"""Commands of manifest: check, split, describe, convert."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
+from medseg.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from medseg.data.leakage import Pair
+    from medseg.data.quality import CaseQuality, QualityReport
+    from medseg.data.split import Folds
+
 __all__ = ["register"]
+
+_ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="The manifest's CSV.")]
+_Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Images read at once.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
+    manifest = typer.Typer(no_args_is_help=True, help="Check, split, describe and convert a data set.")
+    manifest.command("check")(_check)
+    manifest.command("split")(_split)
+    manifest.command("describe")(_describe)
+    manifest.command("convert")(_convert)
+    app.add_typer(manifest, name="manifest")
+
+
+@command
+def _check(path: _ManifestPath, jobs: _Jobs = 2, as_json: _Json = False) -> int:
+    """Look at every case: files, checksums, grids, values, labels, duplicates.
+
+    Exit status 3 when a case cannot be used.
+
+    Example: medseg manifest check data/manifest.csv
+    """
+    from medseg.data.manifest import read_manifest
+    from medseg.data.quality import check_manifest
+
+    manifest = read_manifest(path, files_must_exist=False)
+    with _progress("checking cases", 2 * len(manifest.cases)) as advance:
+        report = check_manifest(manifest, jobs=jobs, progress=advance)
+    warnings = sum(bool(case.findings) and case.is_usable for case in report.cases)
+    result = {
+        "cases": [asdict(case) for case in report.cases],
+        "duplicates": [asdict(pair) for pair in report.duplicates],
+        "errors": report.errors,
+        "warnings": warnings,
+        "digest": manifest.digest(),
+    }
+    emit(result, as_json=as_json, text=_check_text(report, warnings))
+    return EXIT_PARTLY_REFUSED if report.errors else 0
+
+
+@command
+def _split(
+    path: _ManifestPath,
+    folds: Annotated[int | None, typer.Option("--folds", help="Number of folds; 5 without it.")] = None,
+    repeats: Annotated[int, typer.Option("--repeats", help="Independent drawings.")] = 1,
+    holdout: Annotated[bool, typer.Option("--holdout", help="Training, validation, test in 7:2:1 instead.")] = False,
+    by_site: Annotated[bool, typer.Option("--by-site", help="Leave one site out instead.")] = False,
+    stratify: Annotated[
+        list[str] | None, typer.Option("--stratify", metavar="COLUMN", help="Besides the lesion burden; repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the drawing.")] = 0,
+    group_duplicates: Annotated[
+        bool, typer.Option("--group-duplicates", help="Keep pairs that look alike in one fold.")
+    ] = False,
+    acknowledge: Annotated[
+        list[str] | None, typer.Option("--acknowledge", metavar="CASE:CASE", help="Accept a pair; repeatable.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace other folds.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Folds CSV; without it, beside the manifest.")] = None,
+    jobs: _Jobs = 2,
+    as_json: _Json = False,
+) -> int:
+    """Draw folds once: whole patients, stratified by lesion burden, no picture on both sides.
+
+    Writes NAME.folds.csv beside the manifest.
+
+    Example: medseg manifest split data/manifest.csv --folds 5
+    """
+    from medseg.data import leakage
+    from medseg.data.manifest import read_manifest
+    from medseg.data.split import lesion_burdens, make_folds, write_folds
+
+    if sum([folds is not None, holdout, by_site]) > 1:
+        raise RequestError("--folds, --holdout and --by-site exclude each other; give one of them")
+    manifest = read_manifest(path)
+    target = out or manifest.folds_path
+    accepted = {*leakage.parse_pairs(acknowledge or (), manifest), *leakage.read_acknowledged(target)}
+    with _progress("reading cases", 2 * len(manifest.cases)) as advance:
+        burdens = lesion_burdens(manifest, jobs=jobs, progress=advance)
+        duplicates = leakage.find_duplicates(manifest, jobs=jobs, progress=advance)
+    together = [pair.key for pair in duplicates if pair.key not in accepted] if group_duplicates else []
+    drawn = make_folds(
+        manifest,
+        folds=5 if folds is None else folds,
+        repeats=repeats,
+        seed=seed,
+        kind="holdout" if holdout else "site" if by_site else "kfold",
+        covariates=stratify or (),
+        burdens=burdens,
+        together=together,
+    )
+    leaks = leakage.find_leaks(drawn, manifest, duplicates)
+    leakage.refuse_leaks(leaks, acknowledged=accepted)
+    write_folds(drawn, target, force=force)
+    leakage.write_acknowledged(target, leaks)
+    table = _fold_rows(drawn, burdens, {case.case: case.patient for case in manifest.cases})
+    result = {"kind": drawn.kind, "folds": table, "duplicates": len(duplicates), "acknowledged": len(leaks)}
+    emit(result, as_json=as_json, text=_split_text(table, duplicates, target.name))
+    return 0
+
+
+@command
+def _describe(path: _ManifestPath, jobs: _Jobs = 2, as_json: _Json = False) -> int:
+    """Count and measure the data set: the first table of a paper (internal, not yet for sharing).
+
+    Example: medseg manifest describe data/manifest.csv
+    """
+    from medseg.data.describe import describe_manifest
+    from medseg.data.manifest import read_manifest
+    from medseg.data.quality import check_manifest
+
+    manifest = read_manifest(path, files_must_exist=False)
+    with _progress("reading cases", 2 * len(manifest.cases)) as advance:
+        rows = describe_manifest(manifest, check_manifest(manifest, jobs=jobs, progress=advance))
+    note("internal numbers: they have not passed disclosure control")
+    emit(dict(rows), as_json=as_json, text=_table(["", manifest.card.title], [list(row) for row in rows]))
+    return 0
+
+
+@command
+def _convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A manifest, or with --from a folder or JSON file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")],
+    to: Annotated[str | None, typer.Option("--to", metavar="nnunet|msd|monai", help="Write this format.")] = None,
+    origin: Annotated[str | None, typer.Option("--from", metavar="nnunet|msd|monai", help="Read this format.")] = None,
+    as_json: _Json = False,
+) -> int:
+    """Hand a data set with its folds to another tool, or take one over.
+
+    Example: medseg manifest convert data/manifest.csv nnunet_raw/Dataset001_Lesion --to nnunet
+    """
+    from medseg.data.convert import export_dataset, parse_format
+    from medseg.data.foreign import import_dataset
+
+    if (to is None) == (origin is None):
+        raise RequestError("expected either --to FORMAT or --from FORMAT; the formats are nnunet, msd and monai")
+    with _progress("converting cases", None) as advance:
+        if to is not None:
+            count = export_dataset(source, out, to=parse_format(to), progress=advance)
+        else:
+            adoption = import_dataset(source, out, origin=parse_format(origin or ""), progress=advance)
+            count = adoption.cases
+            if not adoption.patients_known:
+                note("patients are not known here: each case counts as one; correct the column 'patient', then split")
+    emit({"cases": count, "format": to or origin}, as_json=as_json, text=f"{count} cases written to {out}")
+    return 0
+
+
+@contextmanager
+def _progress(description: str, total: int | None) -> Iterator[Callable[[], None]]:
+    with progress_bars() as bars:
+        task = bars.add_task(description, total=total)
+        yield lambda: bars.advance(task)
+
+
+def _check_text(report: QualityReport, warnings: int) -> str:
+    rows = [_check_row(case) for case in report.cases]
+    header = ["case", "shape", "spacing mm", "axes", "0.5-99.5 %", "labels", "parts", "finding"]
+    lines = [_table(header, rows), ""]
+    lines += [f"{p.first} and {p.second}: {p.reason} (similarity {p.similarity:.3f})" for p in report.duplicates]
+    usable = len(report.cases) - report.errors
+    lines.append(f"{usable} of {len(report.cases)} cases can be used, {warnings} of them with a warning")
+    return "\n".join(lines)
+
+
+def _check_row(case: CaseQuality) -> list[str]:
+    return [
+        case.case,
+        "x".join(str(n) for n in case.shape or ()),
+        "x".join(f"{v:.3g}" for v in case.spacing or ()),
+        case.orientation,
+        "" if case.intensity is None else f"{case.intensity[0]:.4g} to {case.intensity[1]:.4g}",
+        "" if case.labels is None else ",".join(str(v) for v in case.labels) or "empty",
+        "" if case.components is None else str(case.components),
+        "; ".join(f"{finding.severity}: {finding.message}" for finding in case.findings) or "ok",
+    ]
+
+
+def _fold_rows(folds: Folds, burdens: dict[str, float], patient_of: dict[str, str]) -> list[dict[str, Any]]:
+    """One row a held-out part: how many cases, patients and lesion-free cases it has."""
+    import math
+
+    rows = []
+    for split in folds.splits:
+        named = {"test": split.test} if folds.kind != "holdout" else None
+        parts = named or {"training": split.training, "validation": split.validation, "test": split.test}
+        for part, cases in parts.items():
+            known = sorted(burdens[case] for case in cases if not math.isnan(burdens[case]))
+            rows.append(
+                {
+                    "repeat": split.repeat,
+                    "fold": part if folds.kind == "holdout" else split.fold,
+                    "cases": len(cases),
+                    "patients": len({patient_of[case] for case in cases}),
+                    "without_lesion": sum(value == 0 for value in known),
+                    "median_burden": known[len(known) // 2] if known else float("nan"),
+                }
+            )
+    return rows
+
+
+def _split_text(table: Sequence[dict[str, Any]], duplicates: Sequence[Pair], name: str) -> str:
+    header = ["repeat", "fold", "cases", "patients", "without lesion", "median burden"]
+    rows = [[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()] for row in table]
+    leakage = f"{len(duplicates)} pair(s) look alike, none unacknowledged across folds"
+    return f"{_table(header, rows)}\n\nleakage: {leakage}\nwrote {name}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in [header, *rows]]
+    return "\n".join(line.rstrip() for line in lines)

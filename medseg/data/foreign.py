@@ -1,0 +1,239 @@
+"""Foreign data set: one in the form of nnU-Net raw, the decathlon or MONAI, taken over with its folds.
+
+Patients, sites, covariates and codes come from the ``medseg.json`` that `medseg.data.convert` left there. Without it
+each case counts as a patient of its own, which the caller is told.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from medseg.data.convert import Format, new_folder, write_image
+from medseg.data.files import sha256_of
+from medseg.data.manifest import ID_PATTERN, Card, Case, LabelInfo, Manifest, images_sha256, write_manifest
+from medseg.data.readers import read_geometry, read_label
+from medseg.data.split import Folds, Split, write_folds
+from medseg.errors import ManifestError
+
+__all__ = ["Adoption", "import_dataset"]
+
+_CHANNEL_FILE = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """What was taken over.
+
+    Attributes:
+        cases: Number of cases.
+        patients_known: Whether ``medseg.json`` told the patients; otherwise each case counts as one.
+        folds: Number of splits that came along.
+    """
+
+    cases: int
+    patients_known: bool
+    folds: int
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A case as it lies there: its images in the order of the channels, its label, its fold."""
+
+    case: str
+    images: tuple[Path, ...]
+    label: Path | None
+    fold: int | None = None
+
+
+def import_dataset(source: Path, out: Path, *, origin: Format, progress: Callable[[], None] | None = None) -> Adoption:
+    """Copy a data set of another tool into a new folder with a manifest, a card and, where there are any, folds.
+
+    Args:
+        source: The folder, or for MONAI its datalist JSON.
+        out: New folder; it gets ``manifest.csv``, ``manifest.yaml``, ``manifest.folds.csv``, ``images``, ``labels``.
+        origin: The format.
+        progress: Called after each case.
+
+    Raises:
+        ManifestError: A file of the format is missing or wrong, or a case's id is not allowed.
+        RequestError: The output folder isn't empty.
+        DataError: An image cannot be read.
+    """
+    source = Path(source)
+    listing = source if source.is_file() else source / ("datalist.json" if origin == "monai" else "dataset.json")
+    root = listing.parent
+    content = _read_json(listing)
+    sidecar = _read_json(root / "medseg.json") if (root / "medseg.json").exists() else {}
+    found = _nnunet_sources(root, content) if origin == "nnunet" else _datalist_sources(root, content)
+    if not found:
+        raise ManifestError(f"{listing.name} names no case")
+    card = _card(content, sidecar, origin=origin)
+    values = {int(theirs): int(ours) for ours, theirs in sidecar.get("values", {}).items()}
+    with new_folder(out) as folder:
+        cases = []
+        for entry in found:
+            cases.append(_adopt(entry, folder, card=card, known=sidecar.get("cases", {}), values=values))
+            if progress is not None:
+                progress()
+        manifest = Manifest(path=folder / "manifest.csv", cases=tuple(cases), card=card)
+        write_manifest(manifest, manifest.path)
+        folds = _folds(root, found, origin=origin)
+        if folds is not None:
+            write_folds(folds, manifest.folds_path)
+    return Adoption(cases=len(cases), patients_known=bool(sidecar), folds=len(folds.splits) if folds else 0)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ManifestError(f"{path.name} is missing; give the folder that holds it") from None
+    except (OSError, ValueError):
+        raise ManifestError(f"{path.name} is not valid JSON") from None
+    if not isinstance(content, dict):
+        raise ManifestError(f"{path.name}: expected an object")
+    return content
+
+
+def _nnunet_sources(root: Path, content: Mapping[str, Any]) -> list[_Source]:
+    ending = str(content.get("file_ending", ".nii.gz"))
+    sources = []
+    for name in ("imagesTr", "imagesTs"):
+        images: dict[str, dict[int, Path]] = {}
+        for path in sorted((root / name).glob(f"*{ending}")):
+            match = _CHANNEL_FILE.fullmatch(path.name.removesuffix(ending))
+            if match is None:
+                raise ManifestError(f"{name}: expected files named CASE_0000{ending}, found another name")
+            images.setdefault(match["case"], {})[int(match["channel"])] = path
+        for case, channels in images.items():
+            label = root / "labelsTr" / f"{case}{ending}"
+            ordered = tuple(channels[number] for number in sorted(channels))
+            sources.append(_Source(case=case, images=ordered, label=label if label.exists() else None))
+    return sources
+
+
+def _datalist_sources(root: Path, content: Mapping[str, Any]) -> list[_Source]:
+    sources = []
+    for part in ("training", "validation", "test"):
+        for number, entry in enumerate(content.get(part, []), start=1):
+            fields: dict[str, Any] = {"image": entry} if isinstance(entry, str) else entry
+            images = [fields["image"]] if isinstance(fields.get("image"), str) else fields.get("image")
+            if not images or not all(isinstance(image, str) for image in images):
+                raise ManifestError(f"{part}, entry {number}: expected an image path, or a list of them")
+            paths = tuple(_inside(root, image, place=f"{part}, entry {number}") for image in images)
+            label = _inside(root, fields["label"], place=f"{part}, entry {number}") if fields.get("label") else None
+            sources.append(_Source(case=_stem(paths[0]), images=paths, label=label, fold=fields.get("fold")))
+    return sources
+
+
+def _inside(root: Path, text: str, *, place: str) -> Path:
+    path = (root / text).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise ManifestError(f"{place}: expected a path inside the data set's folder")
+    if not path.exists():
+        raise ManifestError(f"{place}: the file is missing")
+    return path
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").rsplit(".", 1)[0]
+
+
+def _card(content: Mapping[str, Any], sidecar: Mapping[str, Any], *, origin: Format) -> Card:
+    try:
+        if "card" in sidecar:
+            return Card.model_validate(sidecar["card"])
+        channels = content.get("channel_names") or content.get("modality") or {"0": "image"}
+        labels = content.get("labels") or {}
+        pairs = labels.items() if origin == "nnunet" else ((name, value) for value, name in labels.items())
+        infos = {int(value): LabelInfo(name=str(name)) for name, value in pairs if int(value) != 0}
+        names = tuple(str(channels[key]) for key in sorted(channels, key=int))
+        unique = names if len(set(names)) == len(names) else tuple(f"channel{i}" for i in range(len(names)))
+        return Card(
+            title=str(content.get("name", "data set")),
+            channels=unique,
+            labels=infos,
+            licence=str(content.get("licence", "")),
+            citation=str(content.get("reference", "")),
+        )
+    except (ValidationError, TypeError, ValueError, AttributeError):
+        raise ManifestError(
+            "the description of channels and labels cannot be taken over; expected channel names by number and plain "
+            "label values (regions are not supported)"
+        ) from None
+
+
+def _adopt(entry: _Source, folder: Path, *, card: Card, known: Mapping[str, Any], values: Mapping[int, int]) -> Case:
+    if not ID_PATTERN.fullmatch(entry.case):
+        raise ManifestError("a case's file name is not made of letters, digits, _ or -; rename the files")
+    facts = known.get(entry.case, {})
+    several = len(entry.images) > 1
+    if several and len(entry.images) != len(card.channels):
+        raise ManifestError(f"case {entry.case}: expected {len(card.channels)} channels, found {len(entry.images)}")
+    images = {}
+    for number, path in enumerate(entry.images):
+        channel = card.channels[number] if several or len(card.channels) == 1 else "image"
+        ending = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+        images[channel] = _copy(path, folder / "images" / f"{entry.case}{f'_{number:04d}' if several else ''}{ending}")
+    label = None if entry.label is None else _adopt_label(entry.label, folder, entry.case, values)
+    geometry = read_geometry(next(iter(images.values())))
+    return Case(
+        case=entry.case,
+        patient=str(facts.get("patient", entry.case)),
+        images=images,
+        label=label,
+        modality=str(facts.get("modality", card.modality)),
+        site=str(facts.get("site", "")),
+        sha256=images_sha256(images),
+        spacing=geometry.spacing,
+        covariates={str(name): str(value) for name, value in facts.get("covariates", {}).items()},
+        label_sha256="" if label is None else sha256_of(label),
+    )
+
+
+def _copy(path: Path, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+    return target
+
+
+def _adopt_label(path: Path, folder: Path, case: str, values: Mapping[int, int]) -> Path:
+    """Copy a label map, or write it anew where its values have to change."""
+    ending = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
+    target = folder / "labels" / f"{case}{ending}"
+    if all(theirs == ours for theirs, ours in values.items()):
+        return _copy(path, target)
+    label, geometry = read_label(path)
+    renumbered = np.zeros(256, dtype=np.uint8)
+    renumbered[list(values)] = list(values.values())
+    write_image(renumbered[label], geometry.affine, target)
+    return target
+
+
+def _folds(root: Path, found: Sequence[_Source], *, origin: Format) -> Folds | None:
+    """Folds of ``splits_final.json`` or of the entries' ``fold``; None unless they part all cases."""
+    cases = [entry.case for entry in found]
+    if origin == "nnunet":
+        path = root / "splits_final.json"
+        if not path.exists():
+            return None
+        held_out = [tuple(split["val"]) for split in json.loads(path.read_text(encoding="utf-8"))]
+    else:
+        numbers = sorted({entry.fold for entry in found if entry.fold is not None})
+        held_out = [tuple(entry.case for entry in found if entry.fold == number) for number in numbers]
+    if len(held_out) < 2 or sorted(case for part in held_out for case in part) != sorted(cases):
+        return None
+    splits = [
+        Split(repeat=0, fold=number, training=tuple(c for c in cases if c not in part), validation=(), test=part)
+        for number, part in enumerate(held_out)
+    ]
+    return Folds(splits=tuple(splits), kind="kfold")
