@@ -23,7 +23,7 @@ from medseg.errors import ReadError, RequestError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ModelPackage", "package_bytes", "read_model_card", "read_package", "write_package"]
+__all__ = ["ModelPackage", "digest_of", "package_bytes", "read_model_card", "read_package", "write_package"]
 
 FORMAT = "medseg-model-package/1"
 _WEIGHTS = "model.safetensors"
@@ -68,6 +68,11 @@ def write_package(path: Path, *, states: Sequence[Mapping[str, Tensor]], model: 
     content = package_bytes(states=states, model=model)
     with atomic_write(path) as file:
         file.write(content)
+    return digest_of(content)
+
+
+def digest_of(content: bytes) -> str:
+    """The digest of a package's bytes, as in `ModelPackage.digest`."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return _digest(archive.read(_SUMS))
 

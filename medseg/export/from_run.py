@@ -1,0 +1,206 @@
+"""Model package of a run: gather what a run folder holds, strip what is nobody else's business, pass the gate."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import medseg
+from medseg.config import StudyConfig, load_study
+from medseg.data.card import Card, LabelInfo
+from medseg.data.files import atomic_write
+from medseg.data.manifest import Manifest, read_manifest
+from medseg.errors import ConfigError, ManifestError, RunError
+from medseg.export.package import digest_of, package_bytes
+from medseg.planning import Plan
+from medseg.privacy.audit import gate
+
+if TYPE_CHECKING:
+    from medseg.privacy.identities import IdentityIndex
+
+__all__ = ["describe_run", "package_run"]
+
+_THRESHOLD = 10
+_KEPT_FACTS = ("mean", "sd", "low", "high", "n", "undefined", "patients")
+_COUNTS = ("n", "undefined", "patients")
+_RESEARCH_ONLY = "Research use only; not a medical device. A clinician must look at every result before it is used."
+
+
+def package_run(
+    run: Path,
+    path: Path,
+    *,
+    intended_use: str | None = None,
+    threshold: int = _THRESHOLD,
+    identities: IdentityIndex | None = None,
+) -> str:
+    """Write the model package of a finished run.
+
+    Args:
+        run: Run folder of a cross-validation, whose folds become an ensemble, or of one training.
+        path: Where to write, ``NAME.medseg``.
+        intended_use: What the model is for; without it a sentence made from labels and modality.
+        threshold: Counts of patients or cases below it are withheld, and so are figures that rest on fewer patients.
+        identities: Identities of this project that the gate looks for, beside its patterns.
+
+    Returns:
+        The package's digest, as in `ModelPackage.digest`.
+
+    Raises:
+        RunError: The folder is no run, or a fold isn't finished.
+        PrivacyError: The gate found an identity; nothing was written.
+    """
+    from medseg.training.checkpoint import load_weights
+
+    folds = _fold_folders(run)
+    model = describe_run(run, intended_use=intended_use, threshold=threshold)
+    content = package_bytes(states=[load_weights(fold / "weights.safetensors") for fold in folds], model=model)
+    gate(content, name="model.medseg", tier="shareable", identities=identities)
+    with atomic_write(path) as file:
+        file.write(content)
+    return digest_of(content)
+
+
+def describe_run(run: Path, *, intended_use: str | None = None, threshold: int = _THRESHOLD) -> dict[str, Any]:
+    """What ``model.json`` says of a run; JSON values only.
+
+    Args:
+        run: Run folder.
+        intended_use: As in `package_run`.
+        threshold: As in `package_run`.
+
+    Raises:
+        RunError: The folder is no run.
+    """
+    study = _read_study(run)
+    plan = Plan.read(run / "plan.json")
+    manifest = _read_manifest_of(study)
+    card = manifest.card if manifest is not None else None
+    labels = _labels(plan, card)
+    names = ", ".join(info.name for info in labels.values())
+    return {
+        "name": study.name,
+        "medseg": medseg.__version__,
+        "study": _without_paths(study),
+        "plan": plan.to_dict(),
+        "labels": {str(value): info.model_dump(mode="json", exclude_none=True) for value, info in labels.items()},
+        "channels": list(plan.channels),
+        "modality": plan.modality,
+        "intended_use": intended_use or f"Outlines {names} in {plan.modality} images. {_RESEARCH_ONLY}",
+        "metrics": _metrics(run, threshold=threshold),
+        "training_data": _training_data(manifest, threshold=threshold),
+        "licences": _licences(study, card),
+    }
+
+
+def _fold_folders(run: Path) -> list[Path]:
+    folds = sorted((p for p in run.glob("fold_*") if p.is_dir()), key=lambda p: (len(p.name), p.name))
+    if not folds:
+        raise RunError("expected a run folder with fold_0, fold_1, ... or fold_all; found none, train the study first")
+    missing = sum(not (fold / "weights.safetensors").is_file() for fold in folds)
+    if missing:
+        raise RunError(f"{missing} of {len(folds)} folds are not finished; give the crossval command again to go on")
+    return folds
+
+
+def _read_study(run: Path) -> StudyConfig:
+    try:
+        return load_study(run / "study.yaml")
+    except ConfigError:
+        raise RunError(
+            "study.yaml of the run is missing or of another version of medseg; run the study again"
+        ) from None
+
+
+def _read_manifest_of(study: StudyConfig) -> Manifest | None:
+    """The manifest where it still is; a run can be packaged after its images are gone."""
+    try:
+        return read_manifest(study.data.manifest, files_must_exist=False)
+    except ManifestError:
+        return None
+
+
+def _labels(plan: Plan, card: Card | None) -> dict[int, LabelInfo]:
+    known = card.labels if card is not None else {}
+    return {value: known.get(value) or LabelInfo(name=name) for value, name in sorted(plan.labels.items())}
+
+
+def _without_paths(study: StudyConfig) -> dict[str, Any]:
+    content = study.model_dump(mode="json")
+    content["data"].update(manifest="removed", folds=None, cache=None)
+    content["train"]["init"] = None
+    return content
+
+
+def _metrics(run: Path, *, threshold: int) -> dict[str, Any]:
+    try:
+        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"evaluated": False, "reason": "trained on all cases; cross-validate the same study for its figures"}
+    except (OSError, ValueError):
+        raise RunError("summary.json of the run is unreadable; give the crossval command again") from None
+    return {
+        "evaluated": True,
+        "how": "out of fold: each case predicted by models that have not seen its patient",
+        "interval": summary.get("interval"),
+        "confidence": summary.get("confidence"),
+        "labels": {
+            value: {"name": label["name"], "metrics": _facts(label["metrics"], threshold=threshold)}
+            for value, label in summary["labels"].items()
+        },
+        "mean_over_labels": _facts(summary["mean_over_labels"]["metrics"], threshold=threshold),
+    }
+
+
+def _facts(metrics: Mapping[str, Mapping[str, Any]], *, threshold: int) -> dict[str, dict[str, Any]]:
+    """Each metric's aggregate; withheld where it rests on fewer patients than the threshold."""
+    result: dict[str, dict[str, Any]] = {}
+    for name, facts in metrics.items():
+        if int(facts.get("patients") or 0) < threshold:
+            result[name] = {"withheld": f"fewer than {threshold} patients"}
+            continue
+        result[name] = {
+            key: _count(facts[key], threshold) if key in _COUNTS else _number(facts[key])
+            for key in _KEPT_FACTS
+            if key in facts
+        }
+    return result
+
+
+def _training_data(manifest: Manifest | None, *, threshold: int) -> dict[str, Any]:
+    if manifest is None:
+        return {"known": False, "reason": "the manifest was not there when the package was made"}
+    card = manifest.card
+    labelled = [case for case in manifest.cases if case.label is not None]
+    return {
+        "known": True,
+        "title": card.title,
+        "source": card.source,
+        "citation": card.citation,
+        "cases": _count(len(labelled), threshold),
+        "patients": _count(len({case.patient for case in labelled}), threshold),
+        "sites": len({case.site for case in labelled if case.site}) or None,
+        "deidentification": None if card.deidentification is None else card.deidentification.profile,
+        "digest": manifest.digest(),
+    }
+
+
+def _licences(study: StudyConfig, card: Card | None) -> dict[str, str]:
+    licences = {"medseg": "Apache-2.0", "training data": (card.licence if card is not None else "") or "not stated"}
+    if study.model.name == "efficient_unet" and study.model.pretrained:
+        licences["EfficientNet-Lite0 ImageNet weights"] = "Apache-2.0"
+    return licences
+
+
+def _count(value: Any, threshold: int) -> int | str:
+    """A count as it may be told: 0, or from the threshold up; what is withheld is marked."""
+    return int(value) if int(value) == 0 or int(value) >= threshold else f"<{threshold}"
+
+
+def _number(value: Any) -> float | None:
+    """Four decimals; nan, which JSON doesn't have, becomes null."""
+    number = math.nan if value is None else float(value)
+    return round(number, 4) if math.isfinite(number) else None
