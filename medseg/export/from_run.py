@@ -77,7 +77,7 @@ def describe_run(run: Path, *, intended_use: str | None = None, threshold: int =
     """
     study = _read_study(run)
     plan = Plan.read(run / "plan.json")
-    manifest = _read_manifest_of(study)
+    manifest = _read_manifest_of(study, run)
     card = manifest.card if manifest is not None else None
     labels = _labels(plan, card)
     names = ", ".join(info.name for info in labels.values())
@@ -115,10 +115,10 @@ def _read_study(run: Path) -> StudyConfig:
         ) from None
 
 
-def _read_manifest_of(study: StudyConfig) -> Manifest | None:
-    """The manifest where it still is; a run can be packaged after its images are gone."""
+def _read_manifest_of(study: StudyConfig, run: Path) -> Manifest | None:
+    """The manifest where it still is, seen from the run folder; a run can be packaged after its images are gone."""
     try:
-        return read_manifest(study.data.manifest, files_must_exist=False)
+        return read_manifest(run / study.data.manifest, files_must_exist=False)
     except ManifestError:
         return None
 

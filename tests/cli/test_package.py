@@ -62,7 +62,7 @@ def run(tmp_path):
     (data / "m.yaml").write_text(yaml.safe_dump(card))
     folder = tmp_path / "run"
     folder.mkdir()
-    study = parse_study({"name": "tiny", "data": {"manifest": str(data / "m.csv"), "cache": str(tmp_path / "cache")}})
+    study = parse_study({"name": "tiny", "data": {"manifest": "../data/m.csv", "cache": "../cache"}})
     (folder / "study.yaml").write_text(dump_study(study))
     (folder / "plan.json").write_text(json.dumps(_plan().to_dict()))
     summary = {
