@@ -258,8 +258,8 @@ def _encode(
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise DataError(
-                "the source series lacks what a SEG needs (patient, study or frame of reference attributes); "
-                "`medseg deidentify` repairs them"
+                "the source series lacks what a SEG has to refer to (study, series or frame of reference); "
+                "write NIfTI instead"
             ) from None
     _make_timeless(content, sources[0], dimension_uid=uid("dimensions"))
     # highdicom 0.28 pads an odd number of bytes with the character "0"; PS3.5 8.1.1 wants a zero byte.

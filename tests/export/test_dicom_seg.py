@@ -177,3 +177,26 @@ def test_a_file_that_is_not_dicom_is_refused_without_its_name(tmp_path):
             np.zeros((1, 1, 1), int), np.eye(4), [secret], tmp_path / "s", labels=_LABELS, algorithm=_ALGORITHM
         )
     assert "Jane" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("folder", ["dicom_mr_study", "dicom_seg_pet_lesions"])
+def test_real_series_take_every_voxel_of_a_label_map(test_data, folder, tmp_path):
+    import highdicom as hd
+
+    from medseg.data.dicom import find_series, read_series
+
+    series = next(s for s in find_series(test_data / folder)[0] if s.modality in ("MR", "PT"))
+    volume = read_series(series.files)
+    label_map = np.zeros(volume.shape, dtype=np.uint8)
+    label_map[3:9, 4:11, 5:8], label_map[20, 20, 9] = 2, 5
+    path = tmp_path / "s.dcm"
+    write_dicom_seg(
+        label_map, volume.affine, series.files, path, labels=_LABELS, algorithm=_ALGORITHM, identified_source="keep"
+    )
+    seg = hd.seg.segread(path).get_volume(combine_segments=True)
+    to_ras = volume.affine
+    for number, value in ((1, 2), (2, 5)):
+        lps = (seg.affine @ np.c_[np.argwhere(seg.array == number), np.ones((seg.array == number).sum())].T)[:3]
+        ras = (to_ras @ np.c_[np.argwhere(label_map == value), np.ones((label_map == value).sum())].T)[:3]
+        found, expected = (np.array(sorted(map(tuple, np.round(p.T, 2)))) for p in (lps * [[-1], [-1], [1]], ras))
+        assert np.abs(found - expected).max() < 0.02
