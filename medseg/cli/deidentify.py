@@ -1,11 +1,99 @@
-"""Commands of deidentify."""
+"""The command ``deidentify``."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
+from medseg.errors import RequestError
 
 __all__ = ["register"]
 
+_HELP = """
+Make clean copies of DICOM files, photographs and volumes; refuse or quarantine the rest.
+
+Name a profile; there is no default:
+'basic': the Basic Profile of DICOM PS3.15 and clean pixel data; dates and times are gone.
+'research': dates move by a secret number of days a patient, so that intervals stay exact; age (over 89 as 90), sex,
+weight and size stay, and descriptions of known words. Needed for PET uptake values and studies over time.
+'minimal-risk': as basic, and no text that somebody may have typed; heads in thin slices are always refused.
+Or a YAML file of your own in the form of configs/privacy/*.yaml.
+
+The key ties the pseudonyms together over runs. Keep it, and a copy of it, away from the copies: whoever loses it can't
+add cases to the same cohort. Beside it lies KEY.identities, by which `medseg audit` knows what it must not find.
+
+Example: medseg deidentify pacs/ clean/ --profile research --new-key project.key
+"""
+
+
+def deidentify(
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of files to clean.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the clean copies.")],
+    profile: Annotated[str, typer.Option(metavar="NAME|FILE", help="basic, research, minimal-risk, or a YAML file.")],
+    key: Annotated[Path | None, typer.Option(metavar="FILE", help="The project's key.")] = None,
+    new_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Make a key here first, then go on.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that work at once.")] = 1,
+    acknowledge_faces: Annotated[
+        bool, typer.Option("--acknowledge-faces", help="Let heads in thin slices pass; the ledger records it.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> int:
+    """Make clean copies of the files in SRC."""
+    from medseg.privacy.deidentify import deidentify_tree, input_files
+    from medseg.privacy.ledger import Ledger
+    from medseg.privacy.profile import load_profile
+
+    chosen = load_profile(profile)
+    key_path, key_bytes = _key(key, new_key, src, out)
+    count = len(input_files(src))
+    with progress_bars() as bars:
+        task = bars.add_task("De-identifying", total=count)
+        report = deidentify_tree(
+            src,
+            out,
+            profile=chosen,
+            key=key_bytes,
+            ledger=Ledger(out / "ledger.jsonl"),
+            progress=lambda: bars.advance(task),
+            jobs=jobs,
+            identities=key_path.with_name(key_path.name + ".identities"),
+            acknowledge_faces=acknowledge_faces,
+        )
+    left_out = len(report.quarantined) + len(report.refused)
+    if left_out:
+        note(f"{left_out} of {count} files have no copy; refused.csv in the output folder says why")
+    result = {
+        "files": count,
+        "written": len(report.written),
+        "quarantined": len(report.quarantined),
+        "refused": len(report.refused),
+        "profile": chosen.name,
+    }
+    text = f"{result['written']} written, {result['quarantined']} quarantined, {result['refused']} refused"
+    emit(result, as_json=as_json, text=text)
+    return EXIT_PARTLY_REFUSED if left_out else 0
+
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the app."""
+    """Add the command to the app."""
+    app.command(help=_HELP)(command(deidentify))
+
+
+def _key(key: Path | None, new_key: Path | None, src: Path, out: Path) -> tuple[Path, bytes]:
+    """The key's path and bytes.
+
+    Raises:
+        RequestError: None or both were named, or the key would lie in the source or the output folder.
+    """
+    from medseg.privacy.pseudonym import load_key
+    from medseg.privacy.pseudonym import new_key as make_key
+
+    path = key or new_key
+    if path is None or (key is not None and new_key is not None):
+        raise RequestError("expected a key: --key FILE, or --new-key FILE to make one first")
+    if any(folder.resolve() in path.resolve().parents for folder in (src, out)):
+        raise RequestError("expected the key outside the source and the output folder, found it inside")
+    return path, make_key(path) if new_key is not None else load_key(path)

@@ -11,18 +11,8 @@ from medseg.errors import ReadError
 
 __all__ = ["Stripped", "strip_jpeg", "strip_jpeg2000"]
 
-_SOI, _EOI, _SOS, _DQT, _DHT, _DAC, _DRI, _DNL, _LSE, _APP14 = (
-    0xD8,
-    0xD9,
-    0xDA,
-    0xDB,
-    0xC4,
-    0xCC,
-    0xDD,
-    0xDC,
-    0xF8,
-    0xEE,
-)
+_EOI, _SOS, _DQT, _DHT, _DAC, _DRI, _DNL = 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD, 0xDC
+_LSE, _APP0, _APP14 = 0xF8, 0xE0, 0xEE
 _FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7))
 _J2K_COM, _J2K_SOT, _J2K_SOD, _J2K_EOC = 0xFF64, 0xFF90, 0xFF93, 0xFFD9
 _J2K_KEPT = frozenset((0xFF50, 0xFF51, 0xFF52, 0xFF53, 0xFF5C, 0xFF5D, 0xFF5E, 0xFF5F, 0xFF60, 0xFF61, 0xFF63))
@@ -51,8 +41,8 @@ class Stripped:
 def strip_jpeg(data: bytes) -> Stripped:
     """Rebuild a JPEG (ITU T.81) or JPEG-LS (T.87) stream from the segments that its pixels need.
 
-    Kept: frame, scan, tables, restart interval, JPEG-LS presets and the 12 fixed bytes of an Adobe segment (they give
-    the colour transform). Everything before the start and after the end goes.
+    Kept: frame, scan, tables, restart interval, JPEG-LS presets and fixed JFIF and Adobe segments where there were
+    some (they give the colour transform). Everything before the start and after the end goes.
 
     Raises:
         ReadError: The stream is damaged, cut off or hierarchical.
@@ -106,6 +96,8 @@ def _table(marker: int, body: bytes) -> bytes:
         return body[:4] if marker == _DRI else body[:2]
     if marker == _LSE:
         return body[:11] if body[:1] == b"\x01" and len(body) >= 11 else _refuse_palette()
+    if marker == _APP0 and body[:5] == b"JFIF\0":
+        return b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
     if marker == _APP14 and body[:5] == b"Adobe" and len(body) >= 12:
         return b"Adobe" + b"\0\x64\0\0\0\0" + body[11:12]
     return b""

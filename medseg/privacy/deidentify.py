@@ -1,0 +1,376 @@
+"""De-identification of a folder: clean copies of what can be cleaned, one outcome for each file."""
+
+from __future__ import annotations
+
+import datetime
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from medseg.errors import DataError, ReadError, RequestError
+from medseg.privacy.dicom import clean_dicom, is_dicom
+from medseg.privacy.guards import QuarantineError
+from medseg.privacy.identities import IdentityIndex
+from medseg.privacy.images import clean_image, clean_jpeg
+from medseg.privacy.ledger import Ledger
+from medseg.privacy.outcomes import (
+    Account,
+    DeidentifyReport,
+    Outcome,
+    Status,
+    entry_of,
+    open_output,
+    write_refused,
+    write_whole,
+)
+from medseg.privacy.places import Places, split_name
+from medseg.privacy.profile import Profile
+from medseg.privacy.pseudonym import Pseudonymiser
+from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd
+
+__all__ = ["DeidentifyReport", "Outcome", "deidentify_tree", "input_files"]
+
+_CHUNK = 32
+_MOST_BYTES = 8 << 30
+_KINDS = {
+    ".jpg": "photograph", ".jpeg": "photograph", ".png": "photograph", ".tif": "photograph", ".tiff": "photograph",
+    ".bmp": "photograph", ".webp": "photograph", ".nii": "volume", ".nii.gz": "volume", ".nrrd": "volume",
+    ".mha": "volume",
+}  # fmt: skip
+_UNKNOWN = "expected DICOM, an image (JPEG, PNG, TIFF, BMP, WebP) or a volume (NIfTI, NRRD, MHA), found another file"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a worker needs to clean files."""
+
+    source: Path
+    out: Path
+    profile: Profile
+    key: bytes
+    acknowledge_faces: bool
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A worker's answer for one file; `identities` never leave the process tree."""
+
+    status: Status
+    place: str
+    reason: str
+    identities: frozenset[str]
+
+
+def input_files(source: Path) -> list[str]:
+    """Paths of all files below a folder, relative to it, sorted; links to folders are not followed.
+
+    Raises:
+        RequestError: `source` is no folder.
+    """
+    if not source.is_dir():
+        raise RequestError("expected a folder of files to de-identify, found none of that name")
+    found = []
+    for folder, folders, files in os.walk(source):
+        linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in files + linked:
+            found.append(os.path.relpath(os.path.join(folder, name), source).replace(os.sep, "/"))
+    return sorted(found)
+
+
+def deidentify_tree(
+    src: Path,
+    out: Path,
+    *,
+    profile: Profile,
+    key: bytes,
+    ledger: Ledger | None = None,
+    progress: Callable[[], None] | None = None,
+    jobs: int = 1,
+    identities: Path | None = None,
+    acknowledge_faces: bool = False,
+) -> DeidentifyReport:
+    """Make a clean copy of each file below a folder that can be cleaned.
+
+    The same call again goes on where it was stopped. Each input file has one outcome.
+
+    Args:
+        src: Folder of DICOM files, photographs and volumes.
+        out: New or empty folder for the copies, or one of an earlier call; not inside `src`.
+        profile: What may stay.
+        key: The project's key.
+        ledger: Gets the counts and, where heads in thin slices were let pass, that exception.
+        progress: Called once for each file.
+        jobs: Processes that work at once.
+        identities: Where the index of the identities found is kept, usually beside the key; not inside `out`.
+        acknowledge_faces: Let heads in thin slices pass; recorded in the ledger.
+
+    Raises:
+        RequestError: A folder is missing or holds something else, or one lies inside the other.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from medseg.privacy.profile import load_profile
+        >>> report = deidentify_tree(
+        ...     Path("source"), Path("clean"), profile=load_profile("basic"), key=key
+        ... )  # doctest: +SKIP
+    """
+    src, out = Path(src).resolve(), Path(out).resolve()
+    if src == out or src in out.parents or out in src.parents:
+        raise RequestError("expected an output folder outside the source folder, found one inside the other")
+    if identities is not None and out in Path(identities).resolve().parents:
+        raise RequestError("expected the index of identities outside the output folder, found it inside")
+    if acknowledge_faces and profile.faces == "always-refuse":
+        raise RequestError(f"the profile {profile.name} allows no exception for faces; leave --acknowledge-faces out")
+    files = input_files(src)
+    if identities is not None and not Path(identities).parent.is_dir():
+        raise RequestError("expected the index of identities in a folder that exists, found none")
+    pseudonyms = Pseudonymiser(key)
+    open_output(out, _marker(profile), key_check=pseudonyms.name("key-check", "", "", 8))
+    run = _Run(_Work(src, out, profile, key, acknowledge_faces), files, pseudonyms, progress)
+    try:
+        run.go(max(1, jobs))
+    finally:
+        if identities is not None:
+            run.save_identities(Path(identities))
+    report = run.report()
+    write_refused(out, report)
+    if ledger is not None:
+        if acknowledge_faces:
+            ledger.append("exception", {"what": "heads in thin slices were let pass", "profile": profile.name})
+        counts = {name: len(getattr(report, name)) for name in ("written", "quarantined", "refused")}
+        ledger.append("deidentified", {"profile": profile.name, "files": len(files), **counts})
+    return report
+
+
+def _marker(profile: Profile) -> dict[str, object]:
+    return {
+        "what": "de-identified copies made by medseg; pseudonymised data are personal data",
+        "version": metadata.version("medseg"),
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "profile": profile.model_dump(mode="json"),
+    }
+
+
+class _Run:
+    """One pass over a source: DICOM first, then the files whose place depends on where the series went."""
+
+    def __init__(
+        self, work: _Work, files: Sequence[str], pseudonyms: Pseudonymiser, progress: Callable[[], None] | None
+    ) -> None:
+        self._work = work
+        self._files = files
+        self._progress = progress
+        self._account = Account(work.out, pseudonyms)
+        self._places = Places(pseudonyms)
+        self._outcomes: dict[int, Outcome] = {}
+        self._ids = {number: self._account.identifier(name) for number, name in enumerate(files, start=1)}
+        self._identities: set[str] = set()
+
+    def go(self, jobs: int) -> None:
+        """Clean every file that an earlier run didn't."""
+        kinds = {number: self._kind(name) for number, name in enumerate(self._files, start=1)}
+        dicom = [number for number, kind in kinds.items() if kind == "dicom"]
+        with _Pool(self._work, jobs if len(self._files) > _CHUNK else 1) as submit:
+            self._stage(dicom, dict.fromkeys(dicom, ""), kinds, submit)
+            for number in dicom:
+                if self._outcomes[number].status == "written":
+                    self._places.add_dicom(self._files[number - 1], self._outcomes[number].place)
+            others = [number for number, kind in kinds.items() if kind in ("photograph", "volume")]
+            self._stage(others, self._places_for(others), kinds, submit)
+        for number, kind in kinds.items():
+            if number not in self._outcomes:
+                self._settle(number, _Done("refused", "", kind, frozenset()), "unknown")
+        self._account.close(self._ids.values())
+
+    def report(self) -> DeidentifyReport:
+        """What became of each file."""
+        groups: dict[str, list[Outcome]] = {"written": [], "quarantined": [], "refused": []}
+        for number in sorted(self._outcomes):
+            groups[self._outcomes[number].status].append(self._outcomes[number])
+        return DeidentifyReport(*(tuple(groups[name]) for name in ("written", "quarantined", "refused")))
+
+    def save_identities(self, path: Path) -> None:
+        """Add what was removed, and the source's folder and file names, to the index beside the key."""
+        index = IdentityIndex.load(path) if path.is_file() else IdentityIndex()
+        index.add(sorted(self._identities | _name_identities(self._files)))
+        index.save(path)
+
+    def _kind(self, name: str) -> str:
+        """``dicom``, ``photograph`` or ``volume``; for anything else the reason why it is refused."""
+        path = self._work.source / name
+        try:
+            if path.is_symlink():
+                return "a link, not a file; what it points to is de-identified where it lies"
+            if not path.is_file():
+                return "expected a file, found something else"
+            if path.stat().st_size > _MOST_BYTES:
+                return "a file above 8 GiB; split it first"
+            with path.open("rb") as stream:
+                head = stream.read(132)
+        except OSError:
+            return "the file cannot be read"
+        if is_dicom(head):
+            return "dicom"
+        return _KINDS.get(split_name(path.name)[2], _UNKNOWN)
+
+    def _places_for(self, numbers: Sequence[int]) -> dict[int, str]:
+        """Output paths of files that aren't DICOM; where two meet, the later one gets a name of its own."""
+        places: dict[int, str] = {}
+        taken: set[str] = set()
+        for number in numbers:
+            name = self._files[number - 1]
+            place = self._places.of(name)
+            if place in taken:
+                place = self._places.another(place, name)
+            taken.add(place)
+            places[number] = place
+        return places
+
+    def _stage(self, numbers: Sequence[int], places: dict[int, str], kinds: dict[int, str], submit: _Submit) -> None:
+        """Clean some files; those that the account knows are only counted."""
+        left = []
+        for number in numbers:
+            stamp = self._account.stamp(self._work.source / self._files[number - 1])
+            known = self._account.known(self._ids[number], stamp)
+            if known is None or (places[number] and known["status"] == "written" and known["place"] != places[number]):
+                left.append(number)
+            else:
+                outcome = Outcome(number, _status(known["status"]), known["place"], known["reason"], kinds[number])
+                self._outcomes[number] = outcome
+                self._tick()
+        chunks = [left[start : start + _CHUNK] for start in range(0, len(left), _CHUNK)]
+        tasks = ([(self._files[n - 1], places[n]) for n in chunk] for chunk in chunks)
+        for chunk, answers in zip(chunks, submit(tasks), strict=True):
+            entries = [self._settle(n, done, kinds[n]) for n, done in zip(chunk, answers, strict=True)]
+            self._account.add(entries)
+
+    def _settle(self, number: int, done: _Done, kind: str) -> dict[str, str]:
+        """Note the outcome of one file; a second file of the same UIDs is refused."""
+        self._identities |= done.identities
+        identifier = self._ids[number]
+        if done.status == "written" and not self._account.claim(done.place, identifier):
+            done = _Done("refused", "", "a copy of another file of this source; that one was written", frozenset())
+        outcome = Outcome(number, done.status, done.place, done.reason, kind)
+        self._outcomes[number] = outcome
+        self._tick()
+        path = self._work.source / self._files[number - 1]
+        entry = entry_of(outcome, file=identifier, stamp=self._account.stamp(path))
+        if kind == "unknown":
+            self._account.add([entry])
+        return entry
+
+    def _tick(self) -> None:
+        if self._progress is not None:
+            self._progress()
+
+
+def _status(text: str) -> Status:
+    if text == "written":
+        return "written"
+    return "quarantined" if text == "quarantined" else "refused"
+
+
+def _name_identities(files: Sequence[str]) -> set[str]:
+    """Folder names and file stems of the source that aren't made of role words alone."""
+    names = set()
+    for name in files:
+        *folders, last = name.split("/")
+        base, _, _ = split_name(last)
+        names.update(part for part in (*folders, base) if split_name(part)[0])
+    return names
+
+
+_Task = list[tuple[str, str]]
+_Submit = Callable[[Iterator[_Task]], Iterator[list[_Done]]]
+
+
+class _Pool:
+    """Runs `_clean_chunk` here or in several processes; results come in the order of the tasks."""
+
+    def __init__(self, work: _Work, jobs: int) -> None:
+        self._work = work
+        self._jobs = jobs
+        self._executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> _Submit:
+        if self._jobs == 1:
+            _start(self._work)
+            return lambda tasks: map(_clean_chunk, tasks)
+        method = "fork" if os.name == "posix" and threading.active_count() == 1 else "spawn"
+        self._executor = ProcessPoolExecutor(
+            self._jobs, multiprocessing.get_context(method), initializer=_start, initargs=(self._work,)
+        )
+        return lambda tasks: self._executor.map(_clean_chunk, tasks)  # type: ignore[union-attr]
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+
+_state: dict[str, object] = {}
+
+
+def _start(work: _Work) -> None:
+    """Prepare a process: its work and its pseudonyms."""
+    _state.update(work=work, pseudonyms=Pseudonymiser(work.key), seen=set())
+
+
+def _clean_chunk(task: _Task) -> list[_Done]:
+    return [_clean_one(name, place) for name, place in task]
+
+
+def _clean_one(name: str, place: str) -> _Done:
+    """Clean one file and write its copy."""
+    work, pseudonyms, seen = _state["work"], _state["pseudonyms"], _state["seen"]
+    assert isinstance(work, _Work)
+    assert isinstance(pseudonyms, Pseudonymiser)
+    assert isinstance(seen, set)
+    identities: frozenset[str] = frozenset()
+    try:
+        data = (work.source / name).read_bytes()
+        if place:
+            clean = _clean_other(data, split_name(name.rsplit("/", 1)[-1])[2], work)
+        else:
+            made = clean_dicom(data, work.profile, pseudonyms=pseudonyms, acknowledge_faces=work.acknowledge_faces)
+            clean, identities = made.data, made.identities - seen
+            seen |= identities
+            place = f"{made.patient}/{made.study}/{made.series}/{made.instance}.dcm"
+        target = work.out / place
+        if target.is_file() and target.read_bytes() != clean:
+            raise ReadError("another file of this source has the same UIDs and other content; that one was written")
+        write_whole(target, clean)
+    except QuarantineError as error:
+        return _Done("quarantined", "", str(error), identities)
+    except DataError as error:
+        return _Done("refused", "", str(error), identities)
+    except (OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno in _OUR_DISK:
+            raise
+        return _Done("refused", "", "the file cannot be read", identities)
+    return _Done("written", place, "", identities)
+
+
+def _clean_other(data: bytes, suffix: str, work: _Work) -> bytes:
+    """A clean copy of an image or a volume.
+
+    Raises:
+        ReadError: It can't be cleaned.
+    """
+    if suffix in (".jpg", ".jpeg"):
+        return clean_jpeg(data)
+    if suffix in (".nii", ".nii.gz"):
+        return clean_nifti(data, acknowledge_faces=work.acknowledge_faces)
+    if suffix == ".nrrd":
+        return clean_nrrd(data)
+    if suffix == ".mha":
+        return clean_meta_image(data)
+    return clean_image(data, suffix)
+
+
+_OUR_DISK = frozenset((28, 30, 122))
+"""No space left, read-only file system, quota: the output's trouble, not the input's."""

@@ -1,0 +1,150 @@
+"""Images: photographs and drawn masks with nothing but their pixels.
+
+A JPEG's entropy-coded data are copied, so that no generation is lost. PNG, TIFF, BMP and WebP are decoded and encoded
+again without loss; colour that a zero alpha hides, unused palette entries, further pages and every text are gone.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+
+import numpy as np
+
+from medseg.errors import ReadError
+from medseg.privacy.jpeg import strip_jpeg
+
+__all__ = ["clean_image", "clean_jpeg"]
+
+_SAVE = {
+    ".png": ("PNG", {"compress_level": 6}),
+    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".bmp": ("BMP", {}),
+    ".webp": ("WEBP", {"lossless": True, "exact": True, "quality": 100}),
+}
+_FORMATS = {"PNG": ".png", "TIFF": ".tif", "BMP": ".bmp", "WEBP": ".webp"}
+_MODES = frozenset(("1", "L", "P", "RGB", "RGBA", "LA", "I;16", "I;16B", "I", "F", "CMYK"))
+_MOST_PIXELS = 1 << 28
+
+
+def clean_jpeg(data: bytes) -> bytes:
+    """A JPEG file of the same pixels without EXIF, GPS, XMP, IPTC, ICC, comments, thumbnails and trailing bytes.
+
+    Only the EXIF orientation stays, where there is one other than upright: without it the picture would turn.
+
+    Raises:
+        ReadError: The file is damaged or cut off.
+    """
+    clean = strip_jpeg(data)
+    if clean.components not in (1, 3, 4) or not clean.rows or not clean.columns:
+        raise ReadError("expected a JPEG photograph with 1, 3 or 4 components, found another")
+    head, rest = clean.data[:2], clean.data[2:]
+    if rest[:2] == b"\xff\xe0":
+        length = 2 + int.from_bytes(rest[2:4], "big")
+        head, rest = head + rest[:length], rest[length:]
+    return head + _orientation_segment(_orientation(data)) + rest
+
+
+def clean_image(data: bytes, suffix: str) -> bytes:
+    """A PNG, TIFF, BMP or WebP file of the same pixels, in the same format and nothing else.
+
+    Args:
+        data: The file.
+        suffix: ``.png``, ``.tif``, ``.tiff``, ``.bmp`` or ``.webp``.
+
+    Raises:
+        ReadError: The file is damaged, of another format than its suffix says, or a stack of pages.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data))
+            if image.format not in _FORMATS or _SAVE[suffix][0] != image.format:
+                raise ReadError("expected an image of the format that its name says, found another")
+            if image.width * image.height > _MOST_PIXELS:
+                raise ReadError(f"expected at most {_MOST_PIXELS} pixels, found more")
+            _refuse_stack(image)
+            _refuse_deep_colour(data, image)
+            image.seek(0)
+            image.load()
+            bare = _bare(image)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, struct.error):
+        raise ReadError("expected a complete image, found a damaged or cut off one") from None
+    kind, options = _SAVE[suffix]
+    stream = io.BytesIO()
+    bare.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def _refuse_stack(image: object) -> None:
+    """Pages of another size (labels, thumbnails) are left out; pages of one size are a stack, which isn't one image."""
+    pages = int(getattr(image, "n_frames", 1))
+    if pages == 1:
+        return
+    sizes = set()
+    for page in range(pages):
+        image.seek(page)  # type: ignore[attr-defined]
+        sizes.add(image.size)  # type: ignore[attr-defined]
+    if len(sizes) == 1:
+        raise ReadError(f"expected one image in the file, found {pages} pages of one size; save them one by one")
+
+
+def _refuse_deep_colour(data: bytes, image: object) -> None:
+    """Pillow would read colour of 16 bits a sample with 8."""
+    if image.format == "PNG" and data[24] == 16 and data[25] != 0:  # type: ignore[attr-defined]
+        raise ReadError("expected a PNG of 8 bits a colour, or 16 bits grey; found 16 bits colour. Save it as TIFF")
+
+
+def _bare(image: object) -> object:
+    """A new image of the same pixels with nothing attached."""
+    from PIL import Image
+
+    if image.mode == "PA" or (image.mode == "P" and "transparency" in image.info):  # type: ignore[attr-defined]
+        image = image.convert("RGBA")  # type: ignore[attr-defined]
+    mode, size = image.mode, image.size  # type: ignore[attr-defined]
+    if mode not in _MODES:
+        raise ReadError("expected a grey, palette or colour image, found another kind of pixels")
+    pixels = image.tobytes()  # type: ignore[attr-defined]
+    if mode in ("RGBA", "LA"):
+        values = np.frombuffer(pixels, np.uint8).reshape(-1, len(mode)).copy()
+        values[values[:, -1] == 0] = 0
+        pixels = values.tobytes()
+    bare = Image.frombytes(mode, size, pixels)
+    if mode == "P":
+        palette = np.zeros((256, 3), np.uint8)
+        given = np.frombuffer(bytes(image.getpalette("RGB")), np.uint8).reshape(-1, 3)  # type: ignore[attr-defined]
+        palette[: len(given)] = given
+        used = np.unique(np.frombuffer(pixels, np.uint8))
+        palette[np.setdiff1d(np.arange(256), used)] = 0
+        bare.putpalette(palette[: int(used.max()) + 1].tobytes(), "RGB")
+    return bare
+
+
+def _orientation(data: bytes) -> int:
+    """EXIF orientation (1 to 8) of a JPEG file, 1 where there is none."""
+    place = data.find(b"Exif\0\0", 0, 1 << 16)
+    body = data[place + 6 : place + 6 + (1 << 16)] if place > 0 else b""
+    if body[:2] not in (b"II", b"MM"):
+        return 1
+    order = "<" if body[:2] == b"II" else ">"
+    try:
+        (start,) = struct.unpack_from(order + "I", body, 4)
+        (count,) = struct.unpack_from(order + "H", body, start)
+        for entry in range(min(count, 64)):
+            tag, kind, number, value = struct.unpack_from(order + "HHIH", body, start + 2 + 12 * entry)
+            if tag == 0x0112 and kind == 3 and number == 1 and 1 <= value <= 8:
+                return int(value)
+    except struct.error:
+        return 1
+    return 1
+
+
+def _orientation_segment(orientation: int) -> bytes:
+    if orientation == 1:
+        return b""
+    body = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0) + b"\0\0\0\0"
+    return b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body

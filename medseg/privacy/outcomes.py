@@ -1,0 +1,184 @@
+"""Outcome: what became of one input file; and the account of them all, by which a stopped run goes on.
+
+The account holds no name and no path of the source: a file is known by a keyed hash of its place in the source.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from medseg.errors import RequestError
+from medseg.privacy.pseudonym import Pseudonymiser
+
+__all__ = ["Account", "DeidentifyReport", "Outcome", "entry_of", "open_output", "write_refused", "write_whole"]
+
+Status = Literal["written", "quarantined", "refused"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input file.
+
+    Attributes:
+        number: Its running number, from 1 in the order of the source's sorted paths.
+        status: `written`, `quarantined` (a person has to look at it) or `refused`.
+        place: Output path relative to the output folder, empty unless written.
+        reason: Why it was not written; no name, no value, no path.
+        kind: ``dicom``, ``photograph``, ``volume``, ``table`` or ``unknown``.
+    """
+
+    number: int
+    status: Status
+    place: str
+    reason: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class DeidentifyReport:
+    """One outcome for each input file.
+
+    Attributes:
+        written: Files that have a clean copy.
+        quarantined: Files that a person has to look at.
+        refused: Files that can't be cleaned.
+    """
+
+    written: tuple[Outcome, ...]
+    quarantined: tuple[Outcome, ...]
+    refused: tuple[Outcome, ...]
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """All of them, by running number."""
+        return tuple(sorted(self.written + self.quarantined + self.refused, key=lambda outcome: outcome.number))
+
+
+class Account:
+    """The outcomes so far, kept in ``outcomes.jsonl`` of the output folder.
+
+    Args:
+        out: The output folder.
+        pseudonyms: Gives the keyed hashes of the source's paths.
+    """
+
+    def __init__(self, out: Path, pseudonyms: Pseudonymiser) -> None:
+        self._path = out / "outcomes.jsonl"
+        self._pseudonyms = pseudonyms
+        self._known: dict[str, dict[str, str]] = {}
+        self._places: dict[str, str] = {}
+        self._out = out
+        for line in self._path.read_bytes().splitlines() if self._path.is_file() else ():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and isinstance(entry.get("file"), str):
+                self._take(entry)
+
+    def identifier(self, relative: str) -> str:
+        """The keyed hash by which the account knows a source file."""
+        return self._pseudonyms.name("source", relative, "F", 20)
+
+    def stamp(self, path: Path) -> str:
+        """A keyed hash of a source file's size and time, to see whether it changed since."""
+        facts = path.lstat()
+        return self._pseudonyms.name("stamp", f"{facts.st_size}|{facts.st_mtime_ns}", "", 12)
+
+    def known(self, identifier: str, stamp: str) -> dict[str, str] | None:
+        """The outcome of an earlier run, if the file is unchanged and its copy is still there."""
+        entry = self._known.get(identifier)
+        if entry is None or entry["stamp"] != stamp:
+            return None
+        if entry["status"] == "written" and not (self._out / entry["place"]).is_file():
+            return None
+        return entry
+
+    def claim(self, place: str, identifier: str) -> bool:
+        """Whether an output path is free for this file (or its own already)."""
+        return self._places.setdefault(place, identifier) == identifier
+
+    def owner(self, place: str) -> str | None:
+        """The file that an output path belongs to."""
+        return self._places.get(place)
+
+    def add(self, entries: Iterable[dict[str, str]]) -> None:
+        """Take up outcomes and append them to the file."""
+        lines = []
+        for entry in entries:
+            self._take(entry)
+            lines.append(json.dumps(entry, sort_keys=True))
+        if lines:
+            with self._path.open("a", encoding="ascii") as stream:
+                stream.write("\n" + "\n".join(lines) + "\n")
+
+    def close(self, identifiers: Iterable[str]) -> None:
+        """Write the account anew, in an order that says nothing about the source's."""
+        entries = sorted((self._known[i] for i in identifiers), key=lambda entry: entry["file"])
+        write_whole(self._path, "".join(json.dumps(e, sort_keys=True) + "\n" for e in entries).encode("ascii"))
+
+    def _take(self, entry: dict[str, str]) -> None:
+        self._known[entry["file"]] = entry
+        if entry["status"] == "written":
+            self._places.setdefault(entry["place"], entry["file"])
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_refused(out: Path, report: DeidentifyReport) -> None:
+    """Write ``refused.csv``: running number, status and reason of each file that has no copy."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("number", "status", "reason"))
+    for outcome in report.outcomes:
+        if outcome.status != "written":
+            writer.writerow((outcome.number, outcome.status, outcome.reason))
+    write_whole(out / "refused.csv", stream.getvalue().encode("ascii", "replace"))
+
+
+def open_output(out: Path, marker: dict[str, object], *, key_check: str) -> None:
+    """Make the output folder and its marker ``medseg-deidentified.json``, or go on in one that has the same.
+
+    Raises:
+        RequestError: The folder holds something else, or was made with another key or profile.
+    """
+    path = out / "medseg-deidentified.json"
+    if path.is_file():
+        try:
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            earlier = {}
+        if earlier.get("key_check") != key_check or earlier.get("profile") != marker["profile"]:
+            raise RequestError(
+                "expected a new output folder or one made with the same key and profile, found one made with others"
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RequestError("expected a new or empty output folder, found one that holds other things")
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**marker, "key_check": key_check}, indent=2, sort_keys=True) + "\n"
+    write_whole(path, text.encode("utf-8"))
+
+
+def entry_of(outcome: Outcome, *, file: str, stamp: str) -> dict[str, str]:
+    """An outcome as the account writes it."""
+    facts = {key: str(value) for key, value in asdict(outcome).items() if key != "number"}
+    return {**facts, "file": file, "stamp": stamp}

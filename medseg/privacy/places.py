@@ -1,0 +1,118 @@
+"""Places: where a clean file goes; made of pseudonyms and of words that say what a file is, never whose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from medseg.privacy.pseudonym import Pseudonymiser
+from medseg.privacy.vocabulary import ROLE_WORDS
+
+__all__ = ["Places", "split_name"]
+
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".csv")
+_SPLIT = re.compile(r"([_\-. ]+)")
+
+
+def split_name(name: str) -> tuple[str, str, str]:
+    """Stem without role words at its end, the role words (joined by ``_``), and the lower-case suffix.
+
+    Example:
+        >>> split_name("ISIC_0000001_segmentation.png")
+        ('ISIC_0000001', 'segmentation', '.png')
+        >>> split_name("PET_mask.nii.gz")
+        ('', 'pet_mask', '.nii.gz')
+    """
+    lower = name.lower()
+    suffix = next((s for s in _SUFFIXES if lower.endswith(s)), "")
+    stem = name[: len(name) - len(suffix)] if suffix else name
+    parts = _SPLIT.split(stem)
+    words, roles = parts[::2], []
+    while words and (not words[-1] or words[-1].lower() in ROLE_WORDS):
+        roles.insert(0, words.pop().lower())
+    base = "".join(parts[: 2 * len(words) - 1]) if words else ""
+    return base, "_".join(role for role in roles if role), suffix
+
+
+class Places:
+    """Knows where each DICOM series went and finds the place of the files beside them.
+
+    Args:
+        pseudonyms: Gives the pseudonyms.
+    """
+
+    def __init__(self, pseudonyms: Pseudonymiser) -> None:
+        self._pseudonyms = pseudonyms
+        self._studies: dict[str, set[str]] = {}
+        self._series: dict[str, str] = {}
+        self._folder_names: dict[str, set[str]] = {}
+
+    def add_dicom(self, relative: str, place: str) -> None:
+        """Take up that a DICOM file at `relative` of the source went to `place`, P…/T…/S…/I….dcm."""
+        study = "/".join(place.split("/")[:2])
+        self._series[place.split("/")[2]] = study
+        for folder in PurePosixPath(relative).parents:
+            self._studies.setdefault(str(folder), set()).add(study)
+            self._folder_names.setdefault(folder.name, set()).add(study)
+
+    def of(self, relative: str) -> str:
+        """Output path of a file that isn't DICOM.
+
+        Beside a DICOM series it goes into the folder of its study (of its patient, where there are several studies).
+        Otherwise the patient is the first folder that isn't a word like ``images``, or the file's own stem.
+        """
+        path = PurePosixPath(relative)
+        base, roles, suffix = split_name(path.name)
+        home = self._home(path, base)
+        if home is not None:
+            name = roles if not base else "_".join(filter(None, (self._pseudonyms.case(base), roles)))
+            return f"{home}/{name}{suffix}"
+        folders = [folder for folder in path.parts[:-1] if not _is_role(folder)]
+        patient = folders[0] if folders else base or path.stem
+        home = "/".join((self._pseudonyms.patient(patient), *(self._pseudonyms.folder("F", f) for f in folders[1:])))
+        if not base and folders:
+            return f"{home}/{roles}{suffix}"
+        roles = roles or _role_of_folders(path.parts[:-1])
+        name = "_".join(filter(None, (self._pseudonyms.case(f"{patient}|{base}"), roles)))
+        return f"{home}/{name}{suffix}"
+
+    def another(self, place: str, relative: str) -> str:
+        """A second choice where two files of one name meet."""
+        path = PurePosixPath(place)
+        _, _, suffix = split_name(path.name)
+        stem = path.name[: len(path.name) - len(suffix)]
+        return f"{path.parent}/{stem}_{self._pseudonyms.folder('N', relative)}{suffix}"
+
+    def _home(self, path: PurePosixPath, base: str) -> str | None:
+        by_uid = self._series.get(self._pseudonyms.name("series", base, "S")) if base else None
+        if by_uid is not None:
+            return by_uid
+        by_name = self._folder_names.get(base) if base else None
+        if by_name is not None and (home := _common(by_name)) is not None:
+            return home
+        for folder in path.parents:
+            home = _common(self._studies.get(str(folder), ()))
+            if home is not None:
+                return home
+        return None
+
+
+def _common(studies: Iterable[str]) -> str | None:
+    """The one study, else the one patient that all of them belong to, else None."""
+    found = sorted(studies)
+    if len(found) == 1:
+        return found[0]
+    patients = {study.split("/")[0] for study in found}
+    return patients.pop() if len(patients) == 1 else None
+
+
+def _is_role(folder: str) -> bool:
+    return all(word.lower() in ROLE_WORDS for word in re.split(r"[_\-. ]+", folder) if word)
+
+
+def _role_of_folders(folders: Iterable[str]) -> str:
+    """``mask`` for a file in a folder called masks, labels or the like, so that it differs from its image."""
+    words = {word.lower() for folder in folders if _is_role(folder) for word in re.split(r"[_\-. ]+", folder)}
+    marks = words & {"mask", "masks", "label", "labels", "labelstr", "segmentation", "seg", "segs", "annotations"}
+    return "mask" if marks else ""

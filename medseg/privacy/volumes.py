@@ -1,0 +1,272 @@
+"""Volumes: NIfTI, NRRD and MetaImage files with a header made anew of geometry and data type; voxels bit for bit."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import re
+import struct
+import zlib
+
+import numpy as np
+
+from medseg.errors import ReadError
+
+__all__ = ["clean_meta_image", "clean_nifti", "clean_nrrd"]
+
+_DAMAGED = "expected a complete volume, found a damaged or cut off one"
+_BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64}
+_LABEL_TYPES = frozenset((2, 256, 512, 4, 8, 768))
+_HEAD_MM = (140.0, 300.0)
+_FACE_MM = 2.5
+
+
+def clean_nifti(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
+    """A NIfTI-1 or NIfTI-2 file with the same voxels, scale and affine and an otherwise empty header.
+
+    Args:
+        data: The file, gzipped or not; the result is as the input was.
+        acknowledge_faces: Let volumes of a head's size and with voxels below 2.5 mm pass.
+
+    Raises:
+        ReadError: The file is damaged, a header without its image, or may show a face.
+    """
+    packed = data[:2] == b"\x1f\x8b"
+    raw = _gunzip(data) if packed else data
+    order = next((o for o in "<>" if struct.unpack_from(o + "i", raw.ljust(4, b"\0"))[0] in (348, 540)), "")
+    if not order:
+        raise ReadError(_DAMAGED)
+    try:
+        header, voxels = (_nifti1 if struct.unpack_from(order + "i", raw)[0] == 348 else _nifti2)(raw, order)
+    except struct.error:
+        raise ReadError(_DAMAGED) from None
+    if not acknowledge_faces and _may_show_face(header, voxels, order):
+        raise ReadError(
+            "a volume of a head's size in voxels below 2.5 mm: a face can be rendered from it. Deface it first, or say "
+            "--acknowledge-faces if the study allows it"
+        )
+    clean = header + b"\0\0\0\0" + voxels
+    return gzip.compress(clean, 6, mtime=0) if packed else clean
+
+
+def _nifti1(raw: bytes, order: str) -> tuple[bytes, bytes]:
+    if raw[344:348] != b"n+1\0":
+        raise ReadError("expected header and voxels in one file, found a pair or an Analyze header; save it as .nii.gz")
+    dim = struct.unpack_from(order + "8h", raw, 40)
+    datatype, bits = struct.unpack_from(order + "2h", raw, 70)
+    pixdim = struct.unpack_from(order + "8f", raw, 76)
+    offset, slope, inter = struct.unpack_from(order + "3f", raw, 108)
+    qform, sform = struct.unpack_from(order + "2h", raw, 252)
+    geometry = struct.unpack_from(order + "18f", raw, 256)
+    voxels = _voxels(raw, dim, datatype, bits, int(offset))
+    made = bytearray(348)
+    struct.pack_into(order + "i", made, 0, 348)
+    struct.pack_into(order + "8h", made, 40, *_dimensions(dim))
+    struct.pack_into(order + "2h", made, 70, datatype, bits)
+    struct.pack_into(order + "8f", made, 76, *_sizes(pixdim, dim[0]))
+    struct.pack_into(order + "3f", made, 108, 352.0, slope, inter)
+    made[123] = raw[123] & 0x1F
+    struct.pack_into(order + "2h", made, 252, _form(qform), _form(sform))
+    struct.pack_into(order + "18f", made, 256, *geometry)
+    made[344:348] = b"n+1\0"
+    return bytes(made), voxels
+
+
+def _nifti2(raw: bytes, order: str) -> tuple[bytes, bytes]:
+    if raw[4:8] != b"n+2\0":
+        raise ReadError("expected header and voxels in one file, found a pair; save it as .nii.gz")
+    datatype, bits = struct.unpack_from(order + "2h", raw, 12)
+    dim = struct.unpack_from(order + "8q", raw, 16)
+    pixdim = struct.unpack_from(order + "8d", raw, 104)
+    offset, slope, inter = struct.unpack_from(order + "q2d", raw, 168)
+    qform, sform = struct.unpack_from(order + "2i", raw, 344)
+    geometry = struct.unpack_from(order + "18d", raw, 352)
+    (units,) = struct.unpack_from(order + "i", raw, 500)
+    voxels = _voxels(raw, dim, datatype, bits, offset)
+    made = bytearray(540)
+    struct.pack_into(order + "i", made, 0, 540)
+    made[4:12] = b"n+2\0\r\n\x1a\n"
+    struct.pack_into(order + "2h", made, 12, datatype, bits)
+    struct.pack_into(order + "8q", made, 16, *_dimensions(dim))
+    struct.pack_into(order + "8d", made, 104, *_sizes(pixdim, dim[0]))
+    struct.pack_into(order + "q2d", made, 168, 544, slope, inter)
+    struct.pack_into(order + "2i", made, 344, _form(qform), _form(sform))
+    struct.pack_into(order + "18d", made, 352, *geometry)
+    struct.pack_into(order + "i", made, 500, units & 0x1F)
+    return bytes(made), voxels
+
+
+def _voxels(raw: bytes, dim: tuple[int, ...], datatype: int, bits: int, offset: int) -> bytes:
+    if not 1 <= dim[0] <= 7 or _BITS.get(datatype) != bits or any(d < 1 for d in dim[1 : dim[0] + 1]):
+        raise ReadError("expected a NIfTI header with a known data type and positive sizes, found another")
+    count = int(np.prod([int(d) for d in dim[1 : dim[0] + 1]], dtype=object))
+    length = count * bits // 8
+    if offset < 348 or offset + length > len(raw):
+        raise ReadError(_DAMAGED)
+    return raw[offset : offset + length]
+
+
+def _dimensions(dim: tuple[int, ...]) -> tuple[int, ...]:
+    return (dim[0], *(d if n < dim[0] else 1 for n, d in enumerate(dim[1:])))
+
+
+def _sizes(pixdim: tuple[float, ...], axes: int) -> tuple[float, ...]:
+    handed = -1.0 if pixdim[0] < 0 else 1.0
+    return (handed, *(size if n < axes else 1.0 for n, size in enumerate(pixdim[1:])))
+
+
+def _form(code: int) -> int:
+    return code if 0 <= code <= 5 else 1
+
+
+def _may_show_face(header: bytes, voxels: bytes, order: str) -> bool:
+    """Whether a volume has fine voxels, a head's extent along all three axes, and isn't a label map."""
+    if len(header) == 348:
+        dim, size = struct.unpack_from(order + "8h", header, 40), struct.unpack_from(order + "8f", header, 76)
+        (datatype,) = struct.unpack_from(order + "h", header, 70)
+    else:
+        dim, size = struct.unpack_from(order + "8q", header, 16), struct.unpack_from(order + "8d", header, 104)
+        (datatype,) = struct.unpack_from(order + "h", header, 12)
+    sizes = [abs(float(s)) for s in size[1:4]]
+    extents = [s * n for s, n in zip(sizes, dim[1:4], strict=True)]
+    if max(sizes) >= _FACE_MM or not all(_HEAD_MM[0] <= extent <= _HEAD_MM[1] for extent in extents):
+        return False
+    if datatype not in _LABEL_TYPES:
+        sample = np.frombuffer(voxels, np.uint8)[: 1 << 24]
+        return len(np.unique(sample)) > 16
+    width = _BITS[datatype] // 8
+    step = max(1, len(voxels) // width // 500_000)
+    return len(np.unique(np.frombuffer(voxels, f"{order}u{width}")[::step])) > 64
+
+
+def _gunzip(data: bytes) -> bytes:
+    """The first member of a gzip file; file name, comment and what follows are gone."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        raw = unpacker.decompress(data)
+    except zlib.error:
+        raise ReadError(_DAMAGED) from None
+    if not unpacker.eof:
+        raise ReadError(_DAMAGED)
+    return raw
+
+
+_NUMBERS = r"[-+0-9.eE ,()naNinf]+"
+_NRRD_VALUES = {
+    "type": r"[a-z0-9_ ]+", "dimension": r"\d+", "sizes": r"[\d ]+", "spacings": _NUMBERS, "space dimension": r"\d+",
+    "space": r"[a-zA-Z0-9 -]+", "space directions": r"(?:none|[-+0-9.eE ,()])+", "space origin": _NUMBERS,
+    "kinds": r"[a-zA-Z0-9 -]+", "endian": r"little|big", "encoding": r"raw|gzip|gz|bzip2|bz2",
+    "centerings": r"(?:cell|node|none|\?\?\?| )+", "centers": r"(?:cell|node|none|\?\?\?| )+",
+}  # fmt: skip
+_NRRD_WORDS = re.compile(
+    r"domain|space|time|none|list|vector|scalar|complex|point|covariant-vector|normal|stub|color|3-color|RGB-color|"
+    r"RGBA-color|left|right|anterior|posterior|superior|inferior|LPS|RAS|LAS|scanner-xyz|3D-(?:left|right)-handed|-|"
+    r"\d-vector|3D-matrix|3D-symmetric-matrix|3D-masked-symmetric-matrix|signed|unsigned|char|short|int|long|float|double|"
+    r"u?int(?:8|16|32|64)(?:_t)?|uchar|ushort|uint|longlong|ulonglong|\Z",
+)
+_NRRD_WIDTH = {"char": 1, "short": 2, "int": 4, "long long": 8, "longlong": 8, "float": 4, "double": 8}
+
+
+def clean_nrrd(data: bytes) -> bytes:
+    """An NRRD file with the same voxels and only the header fields of geometry and type.
+
+    Raises:
+        ReadError: The file is damaged, keeps its voxels in another file or in an encoding that isn't read.
+    """
+    head, separator, body = data.partition(b"\n\n") if b"\r\n\r\n" not in data[:65536] else data.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").splitlines()
+    if not separator or not lines or not lines[0].startswith("NRRD000"):
+        raise ReadError(_DAMAGED)
+    fields: dict[str, str] = {}
+    for line in lines[1:]:
+        key, colon, value = line.partition(":")
+        name = key.strip().lower()
+        if name in ("data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"):
+            raise ReadError("expected header and voxels in one NRRD file, found a header that points elsewhere")
+        if colon and not value.startswith("=") and name in _NRRD_VALUES:
+            if not re.fullmatch(_NRRD_VALUES[name], value.strip()) or not _known_nrrd_words(name, value):
+                raise ReadError("expected the values that the NRRD standard defines, found another one")
+            fields[name] = value.strip()
+    encoding = fields.get("encoding", "")
+    unpacked = {"raw": lambda b: b, "gzip": _gunzip, "gz": _gunzip, "bzip2": _bunzip, "bz2": _bunzip}
+    if not {"type", "dimension", "sizes"} <= fields.keys() or encoding not in unpacked:
+        raise ReadError(_DAMAGED)
+    count = int(np.prod([int(n) for n in fields["sizes"].split()], dtype=object))
+    length = count * _nrrd_width(fields["type"])
+    voxels = unpacked[encoding](body)
+    if len(voxels) < length:
+        raise ReadError(_DAMAGED)
+    fields["encoding"] = "raw" if encoding == "raw" else "gzip"
+    text = "\n".join([lines[0][:8], *(f"{name}: {value}" for name, value in fields.items())])
+    body = voxels[:length] if encoding == "raw" else gzip.compress(voxels[:length], 6, mtime=0)
+    return text.encode("ascii") + b"\n\n" + body
+
+
+def _known_nrrd_words(name: str, value: str) -> bool:
+    if name not in ("type", "space", "kinds"):
+        return True
+    return all(_NRRD_WORDS.match(part) for word in value.split() for part in word.split("-"))
+
+
+def _nrrd_width(name: str) -> int:
+    bare = name.replace("unsigned", "").replace("signed", "").replace("_t", "").strip().removeprefix("u")
+    if bare.startswith("int") and bare[3:].isdigit():
+        return int(bare[3:]) // 8
+    width = _NRRD_WIDTH.get(bare.removesuffix(" int") or "int")
+    if width is None:
+        raise ReadError("expected a numeric NRRD type, found another")
+    return width
+
+
+def _bunzip(body: bytes) -> bytes:
+    try:
+        return bz2.BZ2Decompressor().decompress(body)
+    except (OSError, ValueError):
+        raise ReadError(_DAMAGED) from None
+
+
+_META_VALUES = {
+    "ObjectType": r"Image", "NDims": r"\d", "BinaryData": r"True|False", "BinaryDataByteOrderMSB": r"True|False",
+    "ElementByteOrderMSB": r"True|False", "CompressedData": r"True|False", "TransformMatrix": _NUMBERS,
+    "Offset": _NUMBERS, "Position": _NUMBERS, "Origin": _NUMBERS, "CenterOfRotation": _NUMBERS,
+    "AnatomicalOrientation": r"[RLAPSI?]{2,3}", "ElementSpacing": _NUMBERS, "DimSize": r"[\d ]+",
+    "ElementNumberOfChannels": r"\d+", "ElementType": r"MET_[A-Z_]+",
+}  # fmt: skip
+_META_WIDTH = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+
+
+def clean_meta_image(data: bytes) -> bytes:
+    """A MetaImage (.mha) with the same voxels and only the header fields of geometry and type.
+
+    Raises:
+        ReadError: The file is damaged or keeps its voxels in another file.
+    """
+    fields: dict[str, str] = {}
+    place = 0
+    while "ElementDataFile" not in fields:
+        end = data.find(b"\n", place)
+        if end < 0 or end - place > 4096:
+            raise ReadError(_DAMAGED)
+        key, _, value = data[place:end].decode("latin-1").partition("=")
+        place, name, text = end + 1, key.strip(), value.strip()
+        if name == "ElementDataFile" or (name in _META_VALUES and re.fullmatch(_META_VALUES[name], text)):
+            fields[name] = text
+    if fields["ElementDataFile"] != "LOCAL":
+        raise ReadError("expected header and voxels in one .mha file, found a header that points elsewhere")
+    kind = fields.get("ElementType", "").removeprefix("MET_").removeprefix("U")
+    if kind not in _META_WIDTH or "DimSize" not in fields:
+        raise ReadError(_DAMAGED)
+    count = int(np.prod([int(n) for n in fields["DimSize"].split()], dtype=object))
+    length = count * int(fields.get("ElementNumberOfChannels", "1")) * _META_WIDTH[kind]
+    packed = fields.get("CompressedData") == "True"
+    try:
+        voxels = zlib.decompressobj().decompress(data[place:]) if packed else data[place:]
+    except zlib.error:
+        raise ReadError(_DAMAGED) from None
+    if len(voxels) < length:
+        raise ReadError(_DAMAGED)
+    body = zlib.compress(voxels[:length], 6) if packed else voxels[:length]
+    if packed:
+        fields["CompressedDataSize"] = str(len(body))
+    fields["ElementDataFile"] = fields.pop("ElementDataFile")
+    return "".join(f"{name} = {text}\n" for name, text in fields.items()).encode("ascii") + body
