@@ -62,10 +62,11 @@ def components(mask: Mask) -> tuple[npt.NDArray[np.integer[Any]], int]:
     """
     import cc3d
 
-    numbered, count = cc3d.connected_components(
-        np.ascontiguousarray(mask), connectivity=26 if mask.ndim == 3 else 8, return_N=True
-    )
-    return np.asarray(numbered), int(count)
+    # cc3d 4.1.1 numbers boolean 2D masks wrongly (its 8-connected shortcut); as one slice of bytes they come out right.
+    flat = np.ascontiguousarray(mask).view(np.uint8)
+    volume = flat[..., np.newaxis] if mask.ndim == 2 else flat
+    numbered, count = cc3d.connected_components(volume, connectivity=26, return_N=True)
+    return np.asarray(numbered).reshape(mask.shape), int(count)
 
 
 def lesion_scores(prediction: Mask, reference: Mask) -> LesionScores:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -64,6 +65,20 @@ def test_corners_connect_lesions_in_two_and_three_axes() -> None:
     cube = np.zeros((4, 4, 4), bool)
     cube[range(4), range(4), range(4)] = True
     assert components(cube)[1] == 1
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_components_are_those_of_scipy_at_every_size_and_memory_order(ndim: int, order: Literal["C", "F"]) -> None:
+    generator = np.random.default_rng(ndim)
+    for seed in range(150):
+        shape = tuple(generator.integers(1, (60, 20)[ndim - 2], ndim).tolist())
+        mask = np.asarray(blobs(seed, shape, 0.5, float(generator.choice((0, 1, 2)))), order=order)
+        numbered, count = components(mask)
+        expected, expected_count = scipy_label(mask, np.ones((3,) * ndim))
+        assert count == expected_count
+        assert not numbered[~mask].any()
+        assert len({*zip(numbered[mask].tolist(), expected[mask].tolist(), strict=True)}) == count
 
 
 @settings(max_examples=30, deadline=None)
