@@ -24,12 +24,14 @@ class Scores:
         classes: Shape (batch, voxel), int64, ignored voxels set to 0; None where the target is given as shares.
         shares: Shape (batch, class, voxel), float32; None where the target is given as class indices.
         counted: Shape (batch, voxel), float32, 0 where a voxel is ignored; None where every voxel counts.
+        shape: Spatial shape before flattening.
     """
 
     log_probabilities: Tensor
     classes: Tensor | None
     shares: Tensor | None
     counted: Tensor | None
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,12 @@ def flatten_scores(logits: Tensor, target: Tensor, *, ignore_index: int | None) 
         ValueError: The shapes don't fit.
     """
     batch, classes = logits.shape[:2]
+    shape = tuple(logits.shape[2:])
     log_probabilities = torch.log_softmax(logits.float().reshape(batch, classes, -1), dim=1)
     if target.shape == logits.shape and target.is_floating_point():
         shares = target.float().reshape(batch, classes, -1)
         counted = shares.sum(dim=1).clamp(max=1.0) if ignore_index is not None else None
-        return Scores(log_probabilities, None, shares, counted)
+        return Scores(log_probabilities, None, shares, counted, shape)
     if target.shape != (batch, *logits.shape[2:]) or target.is_floating_point():
         raise ValueError(
             f"expected class indices of shape {(batch, *logits.shape[2:])} or shares of shape {tuple(logits.shape)}, "
@@ -71,9 +74,9 @@ def flatten_scores(logits: Tensor, target: Tensor, *, ignore_index: int | None) 
         )
     indices = target.long().reshape(batch, -1)
     if ignore_index is None:
-        return Scores(log_probabilities, indices, None, None)
+        return Scores(log_probabilities, indices, None, None, shape)
     ignored = indices == ignore_index
-    return Scores(log_probabilities, indices.masked_fill(ignored, 0), None, (~ignored).float())
+    return Scores(log_probabilities, indices.masked_fill(ignored, 0), None, (~ignored).float(), shape)
 
 
 def one_hot(scores: Scores) -> Tensor:

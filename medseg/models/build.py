@@ -61,7 +61,9 @@ def build_model(
             from medseg.models.efficient_unet import EfficientUNet
 
             if spatial_dims != 2:
-                raise PlanError(f"efficient_unet is a 2D network, the plan has {spatial_dims} axes; use model.name: unet")
+                raise PlanError(
+                    f"efficient_unet is a 2D network, the plan has {spatial_dims} axes; use model.name: unet"
+                )
             return EfficientUNet(
                 in_channels,
                 out_channels,

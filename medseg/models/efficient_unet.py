@@ -43,6 +43,8 @@ class EfficientUNet(nn.Module):
 
     The pretrained weights expect RGB in 0..1, normalised by ``efficientnet.IMAGENET_MEAN`` and ``IMAGENET_STD``; the
     caller normalises. For another number of channels the first convolution is adapted (``weights.adapt_channels``).
+    A pretrained encoder keeps ImageNet's batch statistics and trains scale and offset: small batches can't spoil them,
+    and the normalisation costs nothing because it becomes part of the convolutions.
 
     Args:
         in_channels: Channels of the image.
@@ -74,7 +76,7 @@ class EfficientUNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.encoder = EfficientNetLite0Encoder(in_channels)
+        self.encoder = EfficientNetLite0Encoder(in_channels, frozen_statistics=pretrained)
         if pretrained:
             transfer_weights(self.encoder, imagenet_weights())
         levels = len(self.encoder.features)

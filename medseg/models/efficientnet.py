@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import MissingExtraError
+from medseg.models.depthwise import DepthwiseConv2d, SameConv2d
+from medseg.models.layers import channels_last
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "EfficientNetLite0Encoder", "imagenet_weights"]
 
@@ -36,22 +38,20 @@ _BATCH_NORM_EPS = 1e-3
 _BATCH_NORM_MOMENTUM = 0.01
 
 
-class _SameConv(nn.Conv2d):
-    """Convolution with TensorFlow's "same" padding for even sizes: at stride 2 the far end gets one row more."""
-
-    def __init__(self, in_features: int, out_features: int, *, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        near = (kernel - stride) // 2
-        super().__init__(in_features, out_features, kernel, stride, padding=near, groups=groups, bias=False)
-        self.far = kernel - stride - 2 * near
-
-    def forward(self, image: Tensor) -> Tensor:
-        if self.far:
-            image = nn.functional.pad(image, (0, self.far, 0, self.far))
-        return super().forward(image)
-
-
 def _batch_norm(features: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(features, eps=_BATCH_NORM_EPS, momentum=_BATCH_NORM_MOMENTUM)
+
+
+def _normalised(conv: SameConv2d, norm: nn.BatchNorm2d, image: Tensor, *, frozen: bool) -> Tensor:
+    """Convolve, then normalise by the batch's statistics, or, frozen, by the stored ones inside the convolution."""
+    if not frozen:
+        out: Tensor = norm(conv(image))
+        return out
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return conv.convolve(
+        image, weight=conv.weight * scale.view(-1, 1, 1, 1), bias=norm.bias - norm.running_mean * scale
+    )
 
 
 class _InvertedBottleneck(nn.Module):
@@ -61,22 +61,22 @@ class _InvertedBottleneck(nn.Module):
         super().__init__()
         width = in_features * expansion
         self.shortcut = stride == 1 and in_features == out_features
-        if expansion > 1:
-            self._expand_conv = _SameConv(in_features, width, kernel=1)
-            self._bn0 = _batch_norm(width)
-        self._depthwise_conv = _SameConv(width, width, kernel=kernel, stride=stride, groups=width)
-        self._bn1 = _batch_norm(width)
-        self._project_conv = _SameConv(width, out_features, kernel=1)
-        self._bn2 = _batch_norm(out_features)
         self.expands = expansion > 1
+        if self.expands:
+            self._expand_conv = SameConv2d(in_features, width, kernel=1)
+            self._bn0 = _batch_norm(width)
+        self._depthwise_conv = DepthwiseConv2d(width, kernel=kernel, stride=stride)
+        self._bn1 = _batch_norm(width)
+        self._project_conv = SameConv2d(width, out_features, kernel=1)
+        self._bn2 = _batch_norm(out_features)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, *, frozen: bool) -> Tensor:
         relu6 = nn.functional.relu6
         out = image
         if self.expands:
-            out = relu6(self._bn0(self._expand_conv(out)), inplace=True)
-        out = relu6(self._bn1(self._depthwise_conv(out)), inplace=True)
-        out = self._bn2(self._project_conv(out))
+            out = relu6(_normalised(self._expand_conv, self._bn0, out, frozen=frozen), inplace=True)
+        out = relu6(_normalised(self._depthwise_conv, self._bn1, out, frozen=frozen), inplace=True)
+        out = _normalised(self._project_conv, self._bn2, out, frozen=frozen)
         return out + image if self.shortcut else out
 
 
@@ -85,15 +85,18 @@ class EfficientNetLite0Encoder(nn.Module):
 
     Args:
         in_channels: Channels of the image; 3 for the pretrained weights.
+        frozen_statistics: Keep the batch normalisations' stored mean and variance in training, too; their scale and
+            offset are still trained. Fit for pretrained weights only.
 
     Attributes:
         features: Feature maps of each level, finest first.
         strides: Step of each level along each axis.
     """
 
-    def __init__(self, in_channels: int = 3) -> None:
+    def __init__(self, in_channels: int = 3, *, frozen_statistics: bool = False) -> None:
         super().__init__()
-        self._conv_stem = _SameConv(in_channels, _STEM, kernel=3, stride=2)
+        self.frozen_statistics = frozen_statistics
+        self._conv_stem = SameConv2d(in_channels, _STEM, kernel=3, stride=2)
         self._bn0 = _batch_norm(_STEM)
         self._blocks = nn.ModuleList()
         self._ends: list[int] = []
@@ -119,10 +122,12 @@ class EfficientNetLite0Encoder(nn.Module):
         Args:
             image: Shape (batch, channel, x, y), both axes multiples of 32.
         """
-        out = nn.functional.relu6(self._bn0(self._conv_stem(image)), inplace=True)
+        frozen = self.frozen_statistics or not self.training
+        out = _normalised(self._conv_stem, self._bn0, channels_last(image), frozen=frozen)
+        out = nn.functional.relu6(out, inplace=True)
         maps = []
         for index, block in enumerate(self._blocks):
-            out = block(out)
+            out = block(out, frozen=frozen)
             if index in self._ends:
                 maps.append(out)
         return maps

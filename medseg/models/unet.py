@@ -8,7 +8,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from medseg.errors import PlanError
-from medseg.models.layers import ConvBlock, InstanceNorm, channels_last, convolution, feature_dropout, transposed_convolution
+from medseg.models.layers import (
+    ConvBlock,
+    InstanceNorm,
+    channels_last,
+    convolution,
+    feature_dropout,
+    transposed_convolution,
+)
 
 __all__ = ["UNet", "UNetDecoder", "UNetEncoder"]
 
@@ -228,9 +235,7 @@ class UNet(nn.Module):
         return logits if self.decoder.deep_supervision and self.training else logits[0]
 
 
-def _check_levels(
-    features: Sequence[int], strides: Sequence[Sequence[int]], kernels: Sequence[Sequence[int]]
-) -> None:
+def _check_levels(features: Sequence[int], strides: Sequence[Sequence[int]], kernels: Sequence[Sequence[int]]) -> None:
     if len(features) < 2 or not len(features) == len(strides) == len(kernels):
         raise PlanError(
             "expected features, strides and kernels with one entry for each of at least 2 levels, "

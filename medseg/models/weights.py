@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medseg.errors import ConfigError
 
-__all__ = ["TransferReport", "transfer_weights"]
+__all__ = ["TransferReport", "adapt_channels", "transfer_weights"]
 
 
 @dataclass(frozen=True)
