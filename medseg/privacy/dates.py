@@ -65,10 +65,11 @@ def shift_datetime(text: str, days: int, *, zone_minutes: int | None = None) -> 
     match = _DATETIME.match(text.strip(" \0"))
     if match is None or match[2] is None or match[3] is None:
         return None
-    parts = [int(match[n]) if match[n] else 0 for n in range(1, 7)]
-    leap = parts[5] == 60
+    year, month, day, hour, minute, second = (int(match[n] or 0) for n in range(1, 7))
+    leap = second == 60
     try:
-        moved = datetime.datetime(*parts[:5], 59 if leap else parts[5]) + datetime.timedelta(days=days)
+        moved = datetime.datetime(year, month, day, hour, minute, 59 if leap else second)
+        moved += datetime.timedelta(days=days)
         own = utc_offset_minutes(match[8]) if match[8] else None
         if own is not None and zone_minutes is not None:
             moved += datetime.timedelta(minutes=zone_minutes - own)

@@ -277,7 +277,7 @@ def _status(text: str) -> Status:
 
 def _name_identities(files: Sequence[str]) -> set[str]:
     """Folder names and file stems of the source that aren't made of role words alone."""
-    names = set()
+    names: set[str] = set()
     for name in files:
         *folders, last = name.split("/")
         base, _, _ = split_name(last)

@@ -120,7 +120,7 @@ def _read(data: bytes) -> FileDataset:
     """Read up to the pixel data; what comes after them is not looked at."""
 
     def after_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-        return tag > 0x7FE00010
+        return bool(tag > 0x7FE00010)
 
     try:
         with warnings.catch_warnings():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -28,6 +29,7 @@ from pydicom.uid import (
 from medseg.errors import ReadError
 from medseg.privacy.jpeg import strip_jpeg, strip_jpeg2000
 from medseg.privacy.rebuild import raw_bytes
+from medseg.types import Array
 
 __all__ = ["NATIVE", "PixelFacts", "clean_pixel_data", "pixel_facts"]
 
@@ -139,7 +141,7 @@ def _without_spare_bits(raw: bytes, bits: int) -> bytes:
     return raw if not spare else raw[:-1] + bytes([raw[-1] & ((1 << spare) - 1)])
 
 
-def _masked(values: np.ndarray, facts: PixelFacts, padding: int | None) -> np.ndarray:
+def _masked(values: Array, facts: PixelFacts, padding: int | None) -> Array:
     """Clear the bits that aren't stored ones; a sign that goes on through them, and the padding value, stay."""
     low = facts.high + 1 - facts.stored
     mask = values.dtype.type(((1 << facts.stored) - 1) << low)
@@ -154,7 +156,7 @@ def _masked(values: np.ndarray, facts: PixelFacts, padding: int | None) -> np.nd
         cleared = np.where(untouched, values, extended)
     if padding is not None:
         cleared = np.where(values == values.dtype.type(padding), values, cleared)
-    return cleared.astype(values.dtype)
+    return np.asarray(cleared, values.dtype)
 
 
 def _padding(source: Dataset, facts: PixelFacts) -> int | None:
@@ -164,31 +166,26 @@ def _padding(source: Dataset, facts: PixelFacts) -> int | None:
 
 def _decoded(frames: list[bytes], facts: PixelFacts, source: Dataset, transfer_syntax: str) -> bytes:
     """Frames decoded and stored uncompressed, colour by pixel."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     decoder = get_decoder(UID(transfer_syntax))
-    made = []
+    options: dict[str, Any] = {
+        "rows": facts.rows,
+        "columns": facts.columns,
+        "samples_per_pixel": facts.samples,
+        "number_of_frames": 1,
+        "bits_allocated": facts.allocated,
+        "bits_stored": facts.allocated,
+        "pixel_representation": int(facts.signed),
+        "photometric_interpretation": facts.photometric,
+        "planar_configuration": _short(source, 0x00280006),
+        "pixel_keyword": "PixelData",
+    }
     try:
-        for frame in frames:
-            array, _ = decoder.as_array(
-                encapsulate([frame]),
-                raw=True,
-                index=0,
-                rows=facts.rows,
-                columns=facts.columns,
-                samples_per_pixel=facts.samples,
-                number_of_frames=1,
-                bits_allocated=facts.allocated,
-                bits_stored=facts.allocated,
-                pixel_representation=int(facts.signed),
-                photometric_interpretation=facts.photometric,
-                planar_configuration=_short(source, 0x00280006),
-                pixel_keyword="PixelData",
-            )
-            made.append(np.ascontiguousarray(array))
+        decoded = [decoder.as_array(encapsulate([frame]), raw=True, index=0, **options)[0] for frame in frames]
     except Exception:
         raise ReadError("expected compressed frames that can be decoded, found damaged ones") from None
-    values = np.concatenate([array.reshape(-1) for array in made])
+    values = np.concatenate([np.ascontiguousarray(array).reshape(-1) for array in decoded])
     unsigned = values.view(f"<u{values.dtype.itemsize}")
     if facts.stored < facts.allocated:
         unsigned = _masked(unsigned, facts, _padding(source, facts))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from medseg.privacy.jpeg import strip_jpeg
 
 __all__ = ["clean_image", "clean_jpeg"]
 
-_SAVE = {
+_SAVE: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 6}),
     ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
@@ -80,35 +81,35 @@ def clean_image(data: bytes, suffix: str) -> bytes:
     return stream.getvalue()
 
 
-def _refuse_stack(image: object) -> None:
+def _refuse_stack(image: Any) -> None:
     """Pages of another size (labels, thumbnails) are left out; pages of one size are a stack, which isn't one image."""
     pages = int(getattr(image, "n_frames", 1))
     if pages == 1:
         return
     sizes = set()
     for page in range(pages):
-        image.seek(page)  # type: ignore[attr-defined]
-        sizes.add(image.size)  # type: ignore[attr-defined]
+        image.seek(page)
+        sizes.add(image.size)
     if len(sizes) == 1:
         raise ReadError(f"expected one image in the file, found {pages} pages of one size; save them one by one")
 
 
-def _refuse_deep_colour(data: bytes, image: object) -> None:
+def _refuse_deep_colour(data: bytes, image: Any) -> None:
     """Pillow would read colour of 16 bits a sample with 8."""
-    if image.format == "PNG" and data[24] == 16 and data[25] != 0:  # type: ignore[attr-defined]
+    if image.format == "PNG" and data[24] == 16 and data[25] != 0:
         raise ReadError("expected a PNG of 8 bits a colour, or 16 bits grey; found 16 bits colour. Save it as TIFF")
 
 
-def _bare(image: object) -> object:
+def _bare(image: Any) -> Any:
     """A new image of the same pixels with nothing attached."""
     from PIL import Image
 
-    if image.mode == "PA" or (image.mode == "P" and "transparency" in image.info):  # type: ignore[attr-defined]
-        image = image.convert("RGBA")  # type: ignore[attr-defined]
-    mode, size = image.mode, image.size  # type: ignore[attr-defined]
+    if image.mode == "PA" or (image.mode == "P" and "transparency" in image.info):
+        image = image.convert("RGBA")
+    mode, size = image.mode, image.size
     if mode not in _MODES:
         raise ReadError("expected a grey, palette or colour image, found another kind of pixels")
-    pixels = image.tobytes()  # type: ignore[attr-defined]
+    pixels = image.tobytes()
     if mode in ("RGBA", "LA"):
         values = np.frombuffer(pixels, np.uint8).reshape(-1, len(mode)).copy()
         values[values[:, -1] == 0] = 0
@@ -116,7 +117,7 @@ def _bare(image: object) -> object:
     bare = Image.frombytes(mode, size, pixels)
     if mode == "P":
         palette = np.zeros((256, 3), np.uint8)
-        given = np.frombuffer(bytes(image.getpalette("RGB")), np.uint8).reshape(-1, 3)  # type: ignore[attr-defined]
+        given = np.frombuffer(bytes(image.getpalette("RGB")), np.uint8).reshape(-1, 3)
         palette[: len(given)] = given
         used = np.unique(np.frombuffer(pixels, np.uint8))
         palette[np.setdiff1d(np.arange(256), used)] = 0

@@ -28,7 +28,8 @@ def split_name(name: str) -> tuple[str, str, str]:
     suffix = next((s for s in _SUFFIXES if lower.endswith(s)), "")
     stem = name[: len(name) - len(suffix)] if suffix else name
     parts = _SPLIT.split(stem)
-    words, roles = parts[::2], []
+    words = parts[::2]
+    roles: list[str] = []
     while words and (not words[-1] or words[-1].lower() in ROLE_WORDS):
         roles.insert(0, words.pop().lower())
     base = "".join(parts[: 2 * len(words) - 1]) if words else ""

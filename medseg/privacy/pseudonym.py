@@ -25,6 +25,8 @@ __all__ = ["KEY_BYTES", "Pseudonymiser", "load_key", "new_key"]
 KEY_BYTES = 32
 """Length of a project key in bytes (256 bit)."""
 _HEADER = "medseg-project-key-1"
+_SIGNS = "0123456789BCDFGHJKLMNPQRSTVWXYZ"
+"""Digits and consonants: 31 signs that never make a name."""
 _WELL_KNOWN = "1.2.840.10008."
 _SHIFT_DAYS = (365, 3650)
 """Dates go back by at least the first and at most the second number of days."""
@@ -54,27 +56,32 @@ class Pseudonymiser:
         return hmac.new(self._key, message, hashlib.sha256).digest()
 
     def name(self, domain: str, text: str, prefix: str, letters: int = 10) -> str:
-        """`prefix` and the first letters (base32, 5 bit each) of the digest: safe in file names and in DICOM values."""
-        return prefix + base64.b32encode(self.digest(domain, text)).decode("ascii")[:letters]
+        """`prefix` and signs made from the digest: safe in file names and DICOM values, never a word by chance."""
+        number = int.from_bytes(self.digest(domain, text), "big")
+        signs = []
+        for _ in range(letters):
+            number, place = divmod(number, len(_SIGNS))
+            signs.append(_SIGNS[place])
+        return prefix + "".join(signs)
 
     def patient(self, patient_id: str) -> str:
-        """Pseudonym of a patient, ``P`` and 10 base32 letters (50 bit)."""
+        """Pseudonym of a patient, ``P`` and 10 signs (49 bit)."""
         return self.name("patient", patient_id, "P")
 
     def case(self, case_id: str) -> str:
-        """Pseudonym of a case, ``C`` and 10 base32 letters."""
+        """Pseudonym of a case, ``C`` and 10 signs."""
         return self.name("case", case_id, "C")
 
     def accession(self, number: str) -> str:
-        """Pseudonym of an accession number, ``A`` and 10 base32 letters (fits VR SH)."""
+        """Pseudonym of an accession number, ``A`` and 10 signs (fits VR SH)."""
         return self.name("accession", number, "A")
 
     def study_id(self, number: str) -> str:
-        """Pseudonym of a study ID, ``T`` and 10 base32 letters (fits VR SH)."""
+        """Pseudonym of a study ID, ``T`` and 10 signs (fits VR SH)."""
         return self.name("study-id", number, "T")
 
     def folder(self, prefix: str, text: str) -> str:
-        """Pseudonym of a folder or a file stem, `prefix` and 10 base32 letters."""
+        """Pseudonym of a folder or a file stem, `prefix` and 10 signs."""
         return self.name("folder", text, prefix)
 
     def shift_days(self, patient_id: str) -> int:
@@ -136,8 +143,8 @@ def load_key(path: str | Path) -> bytes:
         text = path.read_text(encoding="ascii")
     except FileNotFoundError:
         raise RequestError(
-            "expected a project key, found no such file. Without the key the pseudonyms made with it can't be made again: "
-            "look for a backup; or start a new cohort with --new-key FILE and de-identify every case again"
+            "expected a project key, found no such file. Without it its pseudonyms can't be made again: look "
+            "for a backup; or start a new cohort with --new-key FILE and de-identify every case again"
         ) from None
     except (OSError, UnicodeDecodeError):
         raise RequestError(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from pydicom.charset import convert_encodings, decode_bytes
@@ -72,7 +73,7 @@ class _Place:
 
 def raw_bytes(dataset: Dataset, tag: int) -> bytes:
     """The undecoded value of an attribute; empty when it isn't there or is a sequence."""
-    element = dataset.get_item(tag)
+    element: Any = dataset.get_item(tag)
     if isinstance(element, RawDataElement):
         return element.value or b""
     if element is None or isinstance(element.value, Sequence | type(None)):
@@ -130,7 +131,8 @@ def rebuild_dataset(
     result = Dataset()
     result.set_original_encoding(False, True, None)
     code = _code_item(source) if any(tag in rules and tag in source for tag in _CODE_TAGS) else None
-    for tag in sorted(source.keys()):
+    for place_tag in sorted(source.keys()):
+        tag = BaseTag(place_tag)
         rule = rules.get(tag)
         if rule is None:
             continue
@@ -145,8 +147,8 @@ def rebuild_dataset(
     if code is not None:
         _put_code(result, *code)
     elif any(tag in rules and tag in source for tag in _CODE_TAGS):
-        for tag in (*_CODE_TAGS, _SCHEME, _MEANING, 0x00080103):
-            result.pop(tag, None)
+        for code_tag in (*_CODE_TAGS, _SCHEME, _MEANING, 0x00080103):
+            result.pop(code_tag, None)
     return result
 
 
@@ -162,7 +164,7 @@ def _value(tag: BaseTag, rule: Rule, place: _Place) -> tuple[str, bytes | None]:
     vr = rule.vr
     if vr == "US|SS":
         vr = "SS" if place.signed else "US"
-    element = place.source.get_item(tag)
+    element: Any = place.source.get_item(tag)
     if rule.kind is Kind.DUMMY:
         return vr, None
     if not isinstance(element, RawDataElement):
@@ -304,8 +306,7 @@ def _table(tag: int, element: RawDataElement, source: Dataset) -> bytes | None:
     descriptor = raw_bytes(source, 0x00283002 if tag == 0x00283006 else (tag & 0xFFFF00FF) | 0x1100)
     raw = element.value or b""
     if len(descriptor) == 6 and not 0x00281221 <= tag <= 0x00281223:
-        order = "little" if element.is_little_endian else "big"
-        entries = int.from_bytes(descriptor[:2], order) or 65536
+        entries = int.from_bytes(descriptor[:2], "little" if element.is_little_endian else "big") or 65536
         if len(raw) < entries:
             return None
         raw = raw[: 2 * entries] if len(raw) >= 2 * entries else raw[:entries]
@@ -341,7 +342,7 @@ def _add_items(result: Dataset, tag: BaseTag, rule: Rule, place: _Place) -> None
 
 
 def _items(source: Dataset, tag: BaseTag) -> list[Dataset]:
-    element = source.get_item(tag)
+    element: Any = source.get_item(tag)
     if isinstance(element, RawDataElement):
         try:
             element = convert_raw_data_element(element, ds=source)
@@ -369,9 +370,10 @@ def _known_codes() -> dict[tuple[str, str], str]:
     from pydicom.sr._concepts_dict import concepts
     from pydicom.sr._snomed_dict import mapping
 
+    every: Any = concepts
     known = {
         (scheme, code): str(fact[0])
-        for scheme, names in concepts.items()
+        for scheme, names in every.items()
         for codes in names.values()
         for code, fact in codes.items()
     }
