@@ -1,11 +1,49 @@
-"""Commands of datasets."""
+"""Commands of datasets: the synthetic cohort."""
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from medseg.cli.common import command, emit, progress_bars
 
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
+    group = typer.Typer(help="Data to try with: the synthetic cohort.", no_args_is_help=True)
+    group.command("make")(make)
+    app.add_typer(group, name="datasets")
+
+
+@command
+def make(
+    out: Annotated[Path, typer.Argument(help="Folder; the files come under OUT/source, the list is OUT/planted.txt.")],
+    patients: Annotated[int, typer.Option(help="Patients with CT.")] = 18,
+    pictures: Annotated[int, typer.Option(help="Dermoscopy photographs.")] = 40,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """Make a synthetic cohort: CT series and photographs of invented people, every identity listed.
+
+    Two patients have a follow-up study, every ninth has no lesion, and one series is broken on purpose.
+
+    Example: medseg datasets make cohort
+    """
+    from medseg.data.synthetic import make_cohort
+
+    with progress_bars() as bars:
+        task = bars.add_task("Making the synthetic cohort", total=max(0, patients) + max(0, pictures))
+        facts = make_cohort(out, patients=patients, pictures=pictures, seed=seed, progress=lambda: bars.advance(task))
+        bars.update(task, completed=patients + pictures)
+    text = (
+        f"{facts.series} CT series of {facts.patients} patients ({facts.without_lesions} without lesions, "
+        f"{facts.broken_series} series broken on purpose) and {facts.pictures} photographs; "
+        f"{facts.identities} identities planted in {facts.files} files, listed in {facts.planted}"
+    )
+    emit(dataclasses.asdict(facts), as_json=as_json, text=text)
+    return 0
