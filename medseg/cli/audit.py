@@ -1,11 +1,116 @@
-"""Commands of audit."""
+"""`medseg audit`: search anything for identity."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+from medseg.cli.common import command, emit, progress_bars
+from medseg.errors import PrivacyError, RequestError
+
+if TYPE_CHECKING:
+    from medseg.privacy.audit import AuditReport
+    from medseg.privacy.identities import IdentityIndex
+
 __all__ = ["register"]
+
+_LINES = 40
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
+    app.command("audit")(_audit)
+
+
+@command
+def _audit(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders to search.")],
+    identities: Annotated[
+        Path | None,
+        typer.Option(
+            "--identities", metavar="FILE", help="Text file, one identity a line: a name, an id, a date, a UID."
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="Project key; the index that deidentify keeps beside it is taken."),
+    ] = None,
+    ledger: Annotated[
+        Path | None, typer.Option("--ledger", metavar="FILE", help="Ledger whose chain is verified as well.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, metavar="N", help="Processes.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Search files for identity: names, raw bytes, and what archives, databases, documents and DICOM files hold.
+
+    A find is told by file, place and rule, never by value. Exit status 4 when anything is found, 0 otherwise.
+
+    Example: medseg audit runs/skin --key project.key
+    """
+    from medseg.privacy.audit import audit_paths
+    from medseg.privacy.ledger import verify
+
+    index = _identities(identities, key)
+    with progress_bars() as bars:
+        task = bars.add_task("search", total=None)
+        report = audit_paths(
+            paths, identities=index, jobs=jobs, progress=lambda done, of: bars.update(task, completed=done, total=of)
+        )
+    problems = verify(ledger) if ledger is not None else []
+    emit(
+        _facts(report, index, problems),
+        as_json=as_json,
+        text=_text(report, index, problems, checked=ledger is not None),
+    )
+    return PrivacyError.exit_status if report.finds or problems else 0
+
+
+def _identities(clear: Path | None, key: Path | None) -> IdentityIndex | None:
+    from medseg.privacy.identities import IdentityIndex, read_clear_list
+
+    index: IdentityIndex | None = None
+    if key is not None:
+        beside = key.with_name(f"{key.name}.identities")
+        if not beside.is_file():
+            raise RequestError(
+                "expected the identity index beside the key, found none; `medseg deidentify` writes it, "
+                "or give a list in clear with --identities FILE"
+            )
+        index = IdentityIndex.load(beside)
+    if clear is not None:
+        index = index or IdentityIndex()
+        index.add(read_clear_list(clear))
+    return index
+
+
+def _facts(report: AuditReport, index: IdentityIndex | None, problems: list[str]) -> dict[str, Any]:
+    return {
+        "files": report.files,
+        "identities": report.identities,
+        "identities_found": report.identities_found,
+        "identities_left_out": 0 if index is None else index.left_out,
+        "finds": [
+            {"place": find.place, "kind": find.kind, "rule": find.rule, "identity": find.identity}
+            for find in report.finds
+        ],
+        "ledger_problems": problems,
+    }
+
+
+def _text(report: AuditReport, index: IdentityIndex | None, problems: list[str], *, checked: bool) -> str:
+    lines = []
+    for find in report.finds[:_LINES]:
+        number = f" {find.identity}" if find.identity is not None else ""
+        lines.append(f"{find.place}: {find.kind}{number} ({find.rule})")
+    if len(report.finds) > _LINES:
+        lines.append(f"... and {len(report.finds) - _LINES} more; --json lists all")
+    lines += [f"ledger: {problem}" for problem in problems]
+    if checked and not problems:
+        lines.append("ledger: the chain is whole")
+    if index is None:
+        lines.append("searched by patterns only; --key or --identities searches for this project's identities")
+    elif index.left_out:
+        lines.append(f"{index.left_out} identities are too short or too general to be searched for")
+    return "\n".join([*lines, report.summary()])

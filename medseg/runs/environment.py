@@ -14,8 +14,8 @@ import psutil
 __all__ = ["describe_environment"]
 
 _PACKAGES = (
-    "medseg", "torch", "monai", "pytorch-lightning", "numpy", "scipy", "scikit-learn", "nibabel", "SimpleITK", "pydicom",
-    "highdicom", "mlflow", "pydantic", "safetensors", "Pillow",
+    "medseg", "torch", "monai", "pytorch-lightning", "numpy", "scipy", "scikit-learn", "nibabel", "SimpleITK",
+    "pydicom", "highdicom", "mlflow", "pydantic", "safetensors", "Pillow",
 )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def _cores() -> int:
 
 
 def _processor() -> str:
-    """Model of the processor; `platform.processor` is empty on Linux, and `platform.uname` would hold the host's name."""
+    """Model of the processor; `platform.processor` is empty on Linux, `platform.uname` would hold the host name."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,0 +1,299 @@
+"""Layers: everything that one file holds, opened down to plain bytes: archives, databases, documents, encodings.
+
+Nothing is executed and no pickle is loaded. What cannot be opened (an encrypted archive, a damaged one, one that unfolds
+without end) is a layer too, marked as unreadable, since nobody can say what it holds. Not opened: formats with a
+compression of their own that no part of medseg writes (7z, RAR, Parquet, HDF5 filters), and text drawn in pixels.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import bz2
+import html
+import io
+import lzma
+import pickletools
+import re
+import sqlite3
+import tarfile
+import urllib.parse
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+
+from medseg.privacy.dicom_layers import dicom_layers, looks_like_dicom
+from medseg.privacy.pdf_layers import pdf_layers
+
+__all__ = ["Layer", "is_binary", "layers"]
+
+_DEEPEST = 6
+_LARGEST = 1 << 30
+_LARGEST_CODED = 1 << 24
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{20,}[\r\n]{1,2}[ \t]*)*[A-Za-z0-9+/]{16,}={0,2}")
+_BASE64_URL = re.compile(rb"[A-Za-z0-9_\-]{24,}={0,2}")
+_HEX = re.compile(rb"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{2}){8,}(?![0-9A-Za-z])")
+_TAG = re.compile(rb"<[^<>]{0,4000}>")
+_ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([0-7]{3}))")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Bytes that lie open.
+
+    Attributes:
+        place: Where, from the outside in, joined by ``!``.
+        data: The bytes; empty where they can't be had.
+        parts: Places and texts that `data` was put together from; empty where it is one piece.
+        unreadable: Why the bytes can't be had, or an empty text.
+        flags: Facts about the whole, which are finds by themselves.
+    """
+
+    place: str
+    data: bytes
+    parts: tuple[tuple[str, bytes], ...] = ()
+    unreadable: str = ""
+    flags: tuple[str, ...] = ()
+
+
+def is_binary(data: bytes) -> bool:
+    """Whether bytes are no text in UTF-8, Latin-1 or UTF-16; judged by samples from start, middle and end."""
+    middle = len(data) // 2
+    sample = (data[:4096] + data[middle : middle + 4096] + data[-4096:]).replace(b"\0", b"")
+    if not sample:
+        return True
+    odd = len(sample.translate(None, bytes(range(32, 127)) + b"\t\n\r\f"))
+    control = len(sample) - len(sample.translate(None, bytes(range(9)) + bytes(range(14, 32)) + b"\x7f"))
+    return control > len(sample) // 50 or odd > len(sample) // 2
+
+
+def layers(data: bytes, place: str) -> Iterator[Layer]:
+    """The bytes themselves, then all that can be opened in them.
+
+    Args:
+        data: A whole file.
+        place: Its name, from which the places inside are built.
+    """
+    yield from _layers(data, place, 0)
+
+
+def _layers(data: bytes, place: str, depth: int) -> Iterator[Layer]:
+    yield Layer(place, data)
+    if depth >= _DEEPEST:
+        return
+    for matches, opened in _OPENERS:
+        if matches(data):
+            try:
+                for name, inner in opened(data):
+                    if isinstance(inner, Layer):
+                        yield _below(inner, place, name)
+                    else:
+                        yield from _layers(inner, f"{place}!{name}" if name else place, depth + 1)
+            except _TooLarge:
+                yield Layer(place, b"", unreadable="unfolds to more than 1 GiB")
+            except Exception:
+                # Hostile files raise anything; what the opener could not read counts as not searched.
+                yield Layer(place, b"", unreadable="damaged or encrypted")
+    yield from _decoded(data, place, depth)
+
+
+def _below(layer: Layer, place: str, name: str) -> Layer:
+    return Layer(f"{place}!{name}", layer.data, layer.parts, layer.unreadable, layer.flags)
+
+
+class _TooLarge(Exception):
+    pass
+
+
+def _inflate(data: bytes, window: int) -> bytes:
+    """What can be inflated of a stream, also of a torn one."""
+    machine = zlib.decompressobj(window)
+    out = bytearray()
+    with suppress(zlib.error):
+        out += machine.decompress(data, _LARGEST)
+        if machine.unconsumed_tail:
+            raise _TooLarge
+    return bytes(out)
+
+
+def _open_gzip(data: bytes) -> Iterator[tuple[str, bytes]]:
+    rest, member = data, 0
+    while rest[:2] == b"\x1f\x8b":
+        machine = zlib.decompressobj(31)
+        try:
+            out = machine.decompress(rest, _LARGEST)
+        except zlib.error:
+            out = _inflate(rest, 31)
+        if machine.unconsumed_tail:
+            raise _TooLarge
+        yield f"gzip{member or ''}", out
+        rest, member = machine.unused_data.lstrip(b"\0"), member + 1
+
+
+def _open_zlib(data: bytes) -> Iterator[tuple[str, bytes]]:
+    out = _inflate(data, 15)
+    if out:
+        yield "zlib", out
+
+
+def _open_bz2(data: bytes) -> Iterator[tuple[str, bytes]]:
+    yield "bz2", _bounded(bz2.BZ2Decompressor().decompress(data, _LARGEST + 1))
+
+
+def _open_xz(data: bytes) -> Iterator[tuple[str, bytes]]:
+    yield "xz", _bounded(lzma.LZMADecompressor().decompress(data, _LARGEST + 1))
+
+
+def _bounded(out: bytes) -> bytes:
+    if len(out) > _LARGEST:
+        raise _TooLarge
+    return out
+
+
+def _open_zip(data: bytes) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for member in archive.infolist():
+            yield f"{member.filename} (name)", member.filename.encode("utf-8", "surrogatepass")
+            if member.is_dir():
+                continue
+            if member.file_size > _LARGEST:
+                raise _TooLarge
+            yield member.filename, archive.read(member)
+
+
+def _open_tar(data: bytes) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+        for member in archive:
+            texts = [member.name, member.linkname, member.uname, member.gname, *map(str, member.pax_headers.values())]
+            yield f"{member.name} (name)", "\n".join(texts).encode("utf-8", "surrogateescape")
+            file = archive.extractfile(member) if member.isfile() else None
+            if file is not None:
+                yield member.name, file.read()
+
+
+def _open_sqlite(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
+    # Bytes 18 and 19 say that a write-ahead log belongs to the file; without it the file reads by itself.
+    plain = data[:18] + b"\x01\x01" + data[20:]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.text_factory = bytes
+        connection.deserialize(plain)
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (raw,) in tables:
+            table = raw.decode("utf-8", "replace")
+            texts: list[bytes] = []
+            quoted = table.replace('"', '""')
+            for row in connection.execute(f'SELECT * FROM "{quoted}"'):
+                for cell in row:
+                    if not isinstance(cell, bytes):
+                        continue
+                    texts.append(cell)
+                    if _is_container(cell):
+                        yield f"table {table}", cell
+            if texts:
+                yield f"table {table}", Layer("", b"\n".join(texts))
+
+
+def _open_png(data: bytes) -> Iterator[tuple[str, bytes]]:
+    at = 8
+    while at + 12 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        body = data[at + 8 : at + 8 + length]
+        if kind in (b"zTXt", b"iCCP"):
+            yield kind.decode(), _inflate(body.partition(b"\0")[2][1:], 15)
+        elif kind == b"iTXt" and body.partition(b"\0")[2][:1] == b"\x01":
+            yield "iTXt", _inflate(body.partition(b"\0")[2][2:].split(b"\0", 2)[-1], 15)
+        at += 12 + length
+
+
+def _open_pickle(data: bytes) -> Iterator[tuple[str, bytes]]:
+    with suppress(ValueError, IndexError, UnicodeDecodeError, AttributeError):
+        for _, argument, _ in pickletools.genops(data):
+            if isinstance(argument, bytes | bytearray) and _is_container(bytes(argument)):
+                yield "pickle", bytes(argument)
+
+
+def _is_pickle(data: bytes) -> bool:
+    return data[:1] == b"\x80" and 2 <= data[1] <= 5 and len(data) < _LARGEST_CODED if len(data) > 2 else False
+
+
+def _starts(*magic: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data.startswith(magic)
+
+
+def _is_tar(data: bytes) -> bool:
+    return data[257:262] == b"ustar"
+
+
+def _is_zlib(data: bytes) -> bool:
+    return len(data) > 8 and data[0] == 0x78 and data[1] in (0x01, 0x5E, 0x9C, 0xDA)
+
+
+_Opener = Callable[[bytes], Iterator[tuple[str, "bytes | Layer"]]]
+
+
+def _dicom(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
+    for found in dicom_layers(data):
+        inner = b"\n".join(text for _, text in found.parts)
+        yield found.name, found.data if found.data else Layer("", inner, found.parts, "", found.flags)
+
+
+_OPENERS: tuple[tuple[Callable[[bytes], bool], _Opener], ...] = (
+    (_starts(b"PK\x03\x04", b"PK\x05\x06"), _open_zip),
+    (_starts(b"\x1f\x8b"), _open_gzip),
+    (_is_zlib, _open_zlib),
+    (_starts(b"BZh"), _open_bz2),
+    (_starts(b"\xfd7zXZ\0"), _open_xz),
+    (_is_tar, _open_tar),
+    (_starts(b"SQLite format 3\0"), _open_sqlite),
+    (_starts(b"%PDF"), pdf_layers),
+    (_starts(b"\x89PNG\r\n\x1a\n"), _open_png),
+    (_is_pickle, _open_pickle),
+    (looks_like_dicom, _dicom),
+)
+
+
+def _is_container(data: bytes) -> bool:
+    return len(data) > 16 and any(matches(data) for matches, _ in _OPENERS)
+
+
+def _decoded(data: bytes, place: str, depth: int) -> Iterator[Layer]:
+    """Texts behind an encoding: base64, hexadecimal, percent signs, escapes, entities, and markup taken away."""
+    if len(data) > _LARGEST_CODED:
+        data = data[:_LARGEST_CODED]
+    text = data.replace(b"\0", b"") if b"\0" in data[:4096] else data
+    small: list[bytes] = []
+    for blob in _coded(text):
+        if _is_container(blob):
+            yield from _layers(blob, f"{place}!base64", depth + 1)
+        else:
+            small.append(blob)
+    if small:
+        yield Layer(f"{place}!base64", b"\n".join(small))
+    if is_binary(data):
+        return
+    if b"%" in text:
+        yield Layer(f"{place}!percent", urllib.parse.unquote_to_bytes(text))
+    if b"\\" in text and _ESCAPE.search(text):
+        yield Layer(f"{place}!escapes", _ESCAPE.sub(_unescaped, text))
+    if b"&" in text or b"<" in text:
+        plain = html.unescape(_TAG.sub(b"", text).decode("utf-8", "replace"))
+        spaced = html.unescape(_TAG.sub(b" ", text).decode("utf-8", "replace"))
+        yield Layer(f"{place}!markup", f"{plain}\n{spaced}".encode("utf-8", "surrogatepass"))
+
+
+def _coded(text: bytes) -> Iterator[bytes]:
+    for pattern in (_BASE64, _BASE64_URL):
+        for match in pattern.finditer(text):
+            coded = match.group().translate(bytes.maketrans(b"-_", b"+/"), b"\r\n \t=")
+            with suppress(binascii.Error, ValueError):
+                yield base64.b64decode(coded[: len(coded) // 4 * 4] if len(coded) % 4 == 1 else coded + b"==")
+    for match in _HEX.finditer(text):
+        yield binascii.unhexlify(match.group())
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    if match.group(3):
+        return bytes([int(match.group(3), 8) & 255])
+    return chr(int(match.group(1) or match.group(2), 16)).encode("utf-8", "surrogatepass")

@@ -1,0 +1,101 @@
+"""Layers of a DICOM file: the text of every attribute at every depth, decoded by its declared character set."""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+__all__ = ["DicomLayer", "dicom_layers", "looks_like_dicom"]
+
+_BULK = ("OB", "OW", "UN", "OF", "OD", "OL", "OV")
+_DIRECT = (
+    "PatientName", "PatientBirthDate", "OtherPatientIDs", "OtherPatientNames", "PatientAddress", "PatientTelephoneNumbers",
+    "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "InstitutionName", "InstitutionAddress",
+)  # fmt: skip
+"""Attributes with content that only a file whose patient's identity was not removed has."""
+
+
+@dataclass(frozen=True)
+class DicomLayer:
+    """A part of a DICOM file.
+
+    Attributes:
+        name: What it is.
+        data: Bytes to look into further; empty where `parts` hold the content.
+        parts: Places (tags, outermost first) and texts in UTF-8.
+        flags: Facts about the file that are finds by themselves.
+    """
+
+    name: str
+    data: bytes = b""
+    parts: tuple[tuple[str, bytes], ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+def looks_like_dicom(data: bytes) -> bool:
+    """Whether bytes begin like a DICOM file, with or without preamble."""
+    if data[128:132] == b"DICM":
+        return True
+    return (
+        data[:2] in (b"\x08\x00", b"\x02\x00") and data[3:4] == b"\0" and (data[4:6].isalpha() or data[6:8] == b"\0\0")
+    )
+
+
+def dicom_layers(data: bytes) -> Iterator[DicomLayer]:
+    """Attributes as text, documents that are attributes' values, and a deflated data set inflated.
+
+    Raises:
+        Exception: Whatever pydicom raises on a damaged file.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, force=True)
+        meta = getattr(dataset, "file_meta", None) or Dataset()
+        parts: list[tuple[str, bytes]] = []
+        blobs: list[bytes] = []
+        for part in (meta, dataset):
+            _collect(part, "", parts, blobs)
+        yield DicomLayer("attributes", parts=tuple(parts), flags=_flags(dataset))
+        for blob in blobs:
+            yield DicomLayer("document", data=blob)
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian and data[128:132] == b"DICM":
+            start = 144 + int.from_bytes(data[140:144], "little")
+            yield DicomLayer("deflated", data=zlib.decompressobj(-15).decompress(data[start:]))
+
+
+def _collect(dataset: Dataset, place: str, parts: list[tuple[str, bytes]], blobs: list[bytes]) -> None:
+    for tag in sorted(dataset.keys()):
+        here = f"{place}({tag >> 16:04X},{tag & 0xFFFF:04X})"
+        try:
+            element = dataset[tag]
+            value = element.value
+        except Exception:
+            # A value that its VR doesn't allow: its bytes are searched with the file's.
+            continue
+        if element.VR == "SQ":
+            for item in value or ():
+                _collect(item, here, parts, blobs)
+        elif isinstance(value, bytes):
+            if len(value) > 64 and element.VR in _BULK:
+                blobs.append(value)
+        elif value is not None:
+            values = value if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value]
+            text = "\n".join(str(item) for item in values)
+            if text:
+                parts.append((here, text.encode("utf-8", "surrogatepass")))
+
+
+def _flags(dataset: Dataset) -> tuple[str, ...]:
+    """Say so when a file carries a patient's attributes and nothing states that the identity was removed."""
+    if str(dataset.get("PatientIdentityRemoved", "")).upper() == "YES":
+        return ()
+    if any(str(dataset.get(name, "") or "").strip("^ ") for name in _DIRECT):
+        return ("patient's attributes without Patient Identity Removed",)
+    return ()

@@ -1,0 +1,102 @@
+"""Layers of a PDF: every stream inflated, and the text that its pages draw."""
+
+from __future__ import annotations
+
+import base64
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+
+__all__ = ["pdf_layers"]
+
+_STREAM = re.compile(rb"(<<(?:(?!endobj).){0,4000}?>>)\s*stream\r?\n(.*?)\r?\n?endstream", re.DOTALL)
+_STRING = re.compile(rb"\((?:[^()\\]|\\.)*\)|<([0-9A-Fa-f\s]+)>|\b(Td|TD|T\*|Tm|ET)\b", re.DOTALL)
+_CHAR = re.compile(rb"<([0-9A-Fa-f]+)>\s*<([0-9A-Fa-f]+)>(?:\s*<([0-9A-Fa-f]+)>)?")
+_ESCAPED = re.compile(rb"\\([0-7]{1,3}|.)", re.DOTALL)
+_PLAIN = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+
+
+def pdf_layers(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Inflated streams as ``stream``, then the drawn text as ``text``, once for each of the file's character maps.
+
+    Raises:
+        ValueError: The file is encrypted.
+    """
+    if re.search(rb"/Encrypt\s+\d+\s+\d+\s+R", data):
+        raise ValueError("encrypted")
+    pages: list[bytes] = []
+    maps: list[dict[int, str]] = []
+    for match in _STREAM.finditer(data):
+        content = _decoded(match.group(1), match.group(2))
+        if content is None:
+            continue
+        yield "stream", content
+        if b"beginbfchar" in content or b"beginbfrange" in content:
+            maps.append(_character_map(content))
+        elif b"BT" in content and b"Tj" in content or b"TJ" in content:
+            pages.append(content)
+    for text in _drawn(pages, maps):
+        if text:
+            yield "text", text
+
+
+def _decoded(header: bytes, body: bytes) -> bytes | None:
+    """A stream without its filters; None where nothing was filtered or the filter isn't one of text."""
+    if b"ASCII85Decode" in header:
+        with suppress(ValueError):
+            body = base64.a85decode(body.strip().removesuffix(b"~>"))
+    if b"FlateDecode" in header:
+        with suppress(zlib.error):
+            return zlib.decompressobj().decompress(body, 1 << 28)
+        return None
+    return None if re.search(rb"DCTDecode|JPXDecode|CCITTFax|JBIG2", header) else body
+
+
+def _character_map(content: bytes) -> dict[int, str]:
+    """The ToUnicode map of a font: code to text."""
+    found: dict[int, str] = {}
+    for first, second, third in _CHAR.findall(content):
+        target = third or second
+        text = bytes.fromhex(target.decode().zfill(len(target) + len(target) % 2)).decode("utf-16-be", "ignore")
+        if third and text:
+            low, high = int(first, 16), int(second, 16)
+            for code in range(low, min(high, low + 0xFFFF) + 1):
+                found[code] = text[:-1] + chr(min(ord(text[-1]) + code - low, 0x10FFFF))
+        elif text:
+            found[int(first, 16)] = text
+    return found
+
+
+def _drawn(pages: list[bytes], maps: list[dict[int, str]]) -> Iterator[bytes]:
+    """Text of the pages: as bytes, and with each font's map; runs broken up for kerning are put together."""
+    runs = [_runs(page) for page in pages]
+    yield b"\n".join(b"".join(run) for run in runs)
+    for table in maps:
+        texts = ["".join(_mapped(part, table) for part in run) for run in runs]
+        yield "\n".join(texts).encode("utf-8", "surrogatepass")
+
+
+def _runs(page: bytes) -> list[bytes]:
+    parts = []
+    for match in _STRING.finditer(page):
+        if match.group(2):
+            parts.append(b"\n")
+        elif match.group(1):
+            digits = re.sub(rb"\s", b"", match.group(1))
+            parts.append(bytes.fromhex((digits + b"0" * (len(digits) % 2)).decode()))
+        else:
+            parts.append(_ESCAPED.sub(_unescaped, match.group()[1:-1]))
+    return parts
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    code = match.group(1)
+    return bytes([int(code, 8) & 255]) if code[:1].isdigit() else _PLAIN.get(code, code)
+
+
+def _mapped(part: bytes, table: dict[int, str]) -> str:
+    if part == b"\n":
+        return "\n"
+    pairs = (int.from_bytes(part[i : i + 2], "big") for i in range(0, len(part) - 1, 2))
+    return "".join(table.get(code, "") for code in pairs)
