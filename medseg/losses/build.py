@@ -95,7 +95,8 @@ def reduce_target(target: Tensor, shape: Sequence[int]) -> Tensor:
     if target.is_floating_point():
         return nn.functional.interpolate(target, size=tuple(shape), mode="area")
     steps = [fine // coarse for fine, coarse in zip(spatial, shape, strict=True)]
-    return target[(..., *(slice(step // 2, None, step) for step in steps))]
+    every = (slice(None),) * (target.ndim - len(steps))
+    return target[every + tuple(slice(step // 2, None, step) for step in steps)]
 
 
 def build_loss(config: LossConfig, *, ignore_index: int | None) -> nn.Module:

@@ -41,7 +41,8 @@ class CentrelineTerm(nn.Module):
         reference = one_hot(scores)[:, first:]
         if scores.counted is not None:
             predicted = predicted * scores.counted.unsqueeze(1)
-        predicted, reference = (part.unflatten(2, scores.shape) for part in (predicted, reference))
+        whole = (*predicted.shape[:2], *scores.shape)
+        predicted, reference = predicted.reshape(whole), reference.reshape(whole)
         line = soft_skeleton(predicted, iterations=self.iterations)
         with torch.no_grad():
             true_line = soft_skeleton(reference, iterations=self.iterations)

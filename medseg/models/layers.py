@@ -36,7 +36,8 @@ class _OneChannelConv2d(nn.Conv2d):
     def forward(self, image: Tensor) -> Tensor:
         if image.device.type != "cpu":
             return super().forward(image)
-        return self._conv_forward(*_with_zero_channel(image, self.weight), self.bias)
+        out: Tensor = self._conv_forward(*_with_zero_channel(image, self.weight), self.bias)
+        return out
 
 
 class _OneChannelConv3d(nn.Conv3d):
@@ -45,7 +46,8 @@ class _OneChannelConv3d(nn.Conv3d):
     def forward(self, image: Tensor) -> Tensor:
         if image.device.type != "cpu":
             return super().forward(image)
-        return self._conv_forward(*_with_zero_channel(image, self.weight), self.bias)
+        out: Tensor = self._conv_forward(*_with_zero_channel(image, self.weight), self.bias)
+        return out
 
 
 def _with_zero_channel(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,8 +94,8 @@ def joined_convolution(conv: nn.Module, first: Tensor, second: Tensor) -> Tensor
         joined: Tensor = conv(torch.cat((first, second), dim=1))
         return joined
     split = first.shape[1]
-    out = conv._conv_forward(first, conv.weight[:, :split], conv.bias)  # type: ignore[arg-type]
-    out += conv._conv_forward(second, conv.weight[:, split:], None)  # type: ignore[arg-type]
+    out: Tensor = conv._conv_forward(first, conv.weight[:, :split], conv.bias)
+    out += conv._conv_forward(second, conv.weight[:, split:], None)
     return out
 
 
@@ -124,8 +126,9 @@ class InstanceNorm(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return the image normalised over its spatial axes, shape (batch, channel, x, y[, z])."""
         ours = image.device.type == "cpu" and self.weight.dtype == torch.float32
-        if ours and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
-            out: Tensor = _SampleNorm.apply(image, self.weight, self.bias, self.eps)
+        if ours and not (torch.compiler.is_compiling() or torch.compiler.is_exporting()):
+            apply: Any = _SampleNorm.apply
+            out: Tensor = apply(image, self.weight, self.bias, self.eps)
             return out
         return functional.instance_norm(image, weight=self.weight, bias=self.bias, eps=self.eps)
 
@@ -156,7 +159,7 @@ class _SampleNorm(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         image, weight, mean, deviation = ctx.saved_tensors
         if gradient.stride() != image.stride():
             gradient = torch.empty_like(image).copy_(gradient)

@@ -120,6 +120,19 @@ class UNetEncoder(nn.Module):
         return maps
 
 
+class _JoinStage(nn.Module):
+    """Image and skip side by side, then convolutions, each with normalisation and activation."""
+
+    def __init__(self, features: int, *, kernel: tuple[int, ...], convolutions: int) -> None:
+        super().__init__()
+        self.join = ConvBlock(2 * features, features, kernel=kernel)
+        self.others = nn.Sequential(*(ConvBlock(features, features, kernel=kernel) for _ in range(convolutions - 1)))
+
+    def forward(self, image: Tensor, skip: Tensor) -> Tensor:
+        out: Tensor = self.others(self.join(image, skip))
+        return out
+
+
 class UNetDecoder(nn.Module):
     """The expanding half of a U-Net: transposed convolution, concatenation with the skip, convolutions.
 
@@ -150,8 +163,7 @@ class UNetDecoder(nn.Module):
         for level in range(len(features) - 2, -1, -1):
             kernel, width = tuple(kernels[level]), features[level]
             self.ups.append(transposed_convolution(features[level + 1], width, stride=tuple(strides[level + 1])))
-            blocks = [ConvBlock(2 * width if i == 0 else width, width, kernel=kernel) for i in range(convolutions)]
-            self.stages.append(nn.ModuleList(blocks))
+            self.stages.append(_JoinStage(width, kernel=kernel, convolutions=convolutions))
             if deep_supervision or level == 0:
                 self.heads.append(convolution(width, out_channels, kernel=(1,) * len(kernel), bias=True))
 
@@ -160,10 +172,7 @@ class UNetDecoder(nn.Module):
         out = maps[-1]
         levels = []
         for up, stage, skip in zip(self.ups, self.stages, reversed(maps[:-1]), strict=True):
-            first, *others = stage
-            out = first(up(out), skip)
-            for block in others:
-                out = block(out)
+            out = stage(up(out), skip)
             levels.append(out)
         if not (self.deep_supervision and self.training):
             return [self.heads[-1](levels[-1])]

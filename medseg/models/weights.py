@@ -84,7 +84,7 @@ def transfer_weights(
     if len(new) < least:
         raise ConfigError(
             f"expected weights that fit this network, found {len(new)} of {len(own)} tensors with the same name and "
-            "shape; check that model and plan (features, strides, kernels) are those of the run that the weights come from"
+            "shape; check that model, features, strides and kernels are those of the run that the weights come from"
         )
     model.load_state_dict({**own, **new})
     return TransferReport(
