@@ -304,7 +304,7 @@ def _assign(
         fold_of = {cases[index].case: fold for fold, (_, test) in enumerate(drawn) for index in test}
         if len(set(fold_of.values())) == parts:
             break
-    return fold_of
+    return dict(sorted(fold_of.items()))
 
 
 def _kfold(fold_of: Mapping[str, int], repeat: int) -> list[Split]:
