@@ -1,11 +1,125 @@
-"""Commands of imports."""
+"""`medseg import`: files of any layout become a manifest and clean copies."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
+from medseg.errors import RequestError
 
 __all__ = ["register"]
 
+_MODALITIES = {
+    "PET": "PT",
+    "PT": "PT",
+    "CT": "CT",
+    "MR": "MR",
+    "MRI": "MR",
+    "DERMOSCOPY": "DERMOSCOPY",
+    "OTHER": "OTHER",
+}
+
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the app."""
+    """Add the command to the app."""
+    app.command("import")(import_)
+
+
+@command
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of images, of any of the layouts below.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder to write manifest.csv, manifest.yaml and copies to.")
+    ],
+    modality: Annotated[
+        str | None, typer.Option(help="CT, MR, PET, DERMOSCOPY: take these images of each patient.")
+    ] = None,
+    image_pattern: Annotated[
+        str | None, typer.Option(help="Take images whose file name matches, e.g. 'flair*'.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Name of a label value, e.g. 1=lesion; repeat for several.")
+    ] = None,
+    with_unlabelled: Annotated[
+        bool, typer.Option(help="Take images without a label map beside labelled ones.")
+    ] = False,
+    keep_names: Annotated[
+        bool, typer.Option(help="Keep file and folder names as ids; only if they identify nobody.")
+    ] = False,
+    title: Annotated[str, typer.Option(help="Title of the data set, for its card.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the data set, for its card.")] = "",
+    jobs: Annotated[int, typer.Option(min=1, help="Cases copied at once.")] = min(4, os.cpu_count() or 1),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Turn images and label maps of any layout into a manifest with clean copies under pseudonyms.
+
+    Recognised by itself: Medical Segmentation Decathlon and nnU-Net folders, images/ beside masks/ or labels/, a folder
+    per patient, DICOM trees with label maps, and flat folders. Says what it took each file for; what is refused is
+    listed in DIR/refused.csv. The same command again goes on where it stopped.
+
+    Example: medseg import PATIENTS data --modality PET
+    """
+    from medseg.data.importer import ImportOptions, import_tree
+    from medseg.data.recognise import Choice
+
+    options = ImportOptions(
+        choice=Choice(modality=_modality(modality), image_pattern=image_pattern, with_unlabelled=with_unlabelled),
+        labels=_labels(label or []),
+        keep_names=keep_names,
+        title=title,
+        licence=licence,
+        jobs=jobs,
+    )
+    with progress_bars() as bars:
+        task = bars.add_task("Recognising files", total=None)
+        report = import_tree(
+            source,
+            out,
+            options=options,
+            progress=lambda done, total: bars.update(task, description="Copying cases", completed=done, total=total),
+        )
+    note(f"Took the source for {report.layout}.")
+    for sentence in report.notes:
+        note(f"  {sentence}")
+    facts = {
+        "layout": report.layout, "cases": report.cases, "patients": report.patients, "labelled": report.labelled,
+        "empty_labels": report.empty, "repaired_labels": report.repaired, "reused": report.reused,
+        "refused": len(report.refusals), "manifest": str(out / "manifest.csv"),
+    }  # fmt: skip
+    emit(facts, as_json=as_json, text=_summary(facts))
+    return EXIT_PARTLY_REFUSED if report.refusals else 0
+
+
+def _summary(facts: dict[str, object]) -> str:
+    text = f"{facts['cases']} cases of {facts['patients']} patients, {facts['labelled']} with a label map"
+    if facts["empty_labels"]:
+        text += f" ({facts['empty_labels']} of them empty)"
+    if facts["repaired_labels"]:
+        text += f", {facts['repaired_labels']} label grids repaired"
+    if facts["reused"]:
+        text += f", {facts['reused']} copied before"
+    if facts["refused"]:
+        text += f"\n{facts['refused']} refused, each with its reason in refused.csv beside the manifest"
+    return f"{text}\n{facts['manifest']}"
+
+
+def _modality(text: str | None) -> str | None:
+    if text is None:
+        return None
+    if text.upper() not in _MODALITIES:
+        raise RequestError(f"--modality: expected one of {', '.join(_MODALITIES)}")
+    return _MODALITIES[text.upper()]
+
+
+def _labels(pairs: list[str]) -> dict[int, str]:
+    labels = {}
+    for pair in pairs:
+        value, _, name = pair.partition("=")
+        if not value.strip().isdigit() or not 1 <= int(value) <= 255 or not name.strip():
+            raise RequestError("--label: expected VALUE=NAME with a value from 1 to 255, for example --label 1=lesion")
+        labels[int(value)] = name.strip()
+    return labels

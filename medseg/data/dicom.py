@@ -34,6 +34,7 @@ __all__ = [
     "read_series",
     "read_series_geometry",
     "read_sorted_series",
+    "series_geometry",
     "sort_series",
 ]
 
@@ -136,6 +137,11 @@ def read_series_geometry(files: Sequence[Path]) -> Geometry:
         GeometryError: As `read_series`.
     """
     return _grid(_headers(files)).geometry
+
+
+def series_geometry(series: SeriesFiles) -> Geometry:
+    """The voxel grid of a series that `find_series` found; as `read_series_geometry`."""
+    return _grid(series.headers).geometry
 
 
 def read_sorted_series(series: SeriesFiles) -> Volume:

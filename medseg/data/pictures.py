@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = [
-    "clean_jpeg",
     "exif_orientation",
     "orientation_of",
     "picture_size",
@@ -32,7 +31,6 @@ __all__ = [
 
 _ORIENTATION_TAG: Final = 0x0112
 _FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "MPO")
-_SOS, _EOI, _APP14, _COM = 0xDA, 0xD9, 0xEE, 0xFE
 
 
 def read_picture(path: Path) -> tuple[Array, tuple[str, ...]]:
@@ -128,40 +126,6 @@ def orientation_of(path: Path) -> int:
         return exif_orientation(image)
 
 
-def clean_jpeg(data: bytes) -> bytes:
-    """The same picture without EXIF, comments, profiles, thumbnails and trailing bytes.
-
-    The tables and the entropy-coded data stay as they are, so no pixel changes. Of the application segments only
-    Adobe's colour transform is kept (APP14, rebuilt: it decides how the colours are decoded).
-
-    Raises:
-        ReadError: The bytes are no complete JPEG picture.
-    """
-    if data[:2] != b"\xff\xd8":
-        raise ReadError("expected a JPEG picture; found another format under its name")
-    parts = [b"\xff\xd8"]
-    place = 2
-    while True:
-        marker, place = _next_marker(data, place)
-        if marker == _EOI:
-            return b"".join([*parts, b"\xff\xd9"])
-        if 0xD0 <= marker <= 0xD7 or marker == 0x01:
-            continue
-        end = place + int.from_bytes(data[place : place + 2], "big")
-        if end < place + 2 or end > len(data):
-            raise ReadError("the JPEG picture is truncated; copy it again")
-        segment = data[place:end]
-        if marker == _APP14 and segment[2:7] == b"Adobe" and len(segment) >= 14:
-            parts.append(b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00" + segment[13:14])
-        elif not (0xE0 <= marker <= 0xEF or marker == _COM):
-            parts.append(b"\xff" + bytes([marker]) + segment)
-        place = end
-        if marker == _SOS:
-            stop = _scan_end(data, place)
-            parts.append(data[place:stop])
-            place = stop
-
-
 def save_png(array: Array, path: Path) -> None:
     """Write axes (channel, x, y) or (x, y), uint8 or uint16, as PNG without any metadata."""
     from PIL import Image
@@ -203,24 +167,3 @@ def _grey(values: Array) -> Array:
     if values.size and (values.min() < 0 or values.max() > 65535):
         return values.astype(np.float32)
     return values.astype(np.uint16)
-
-
-def _next_marker(data: bytes, place: int) -> tuple[int, int]:
-    start = data.find(b"\xff", place)
-    while start >= 0 and start + 1 < len(data) and data[start + 1] == 0xFF:
-        start += 1
-    if start < 0 or start + 1 >= len(data):
-        raise ReadError("the JPEG picture is truncated; copy it again")
-    return data[start + 1], start + 2
-
-
-def _scan_end(data: bytes, place: int) -> int:
-    """Where the entropy-coded data end: at the first marker that is neither a stuffed byte nor a restart."""
-    while True:
-        place = data.find(b"\xff", place)
-        if place < 0 or place + 1 >= len(data):
-            raise ReadError("the JPEG picture is truncated; copy it again")
-        follower = data[place + 1]
-        if follower != 0x00 and not 0xD0 <= follower <= 0xD7 and follower != 0xFF:
-            return place
-        place += 1 if follower == 0xFF else 2

@@ -1,0 +1,128 @@
+"""Case names: ids for cases, patients and sites that say nothing of the source, and stay when it is read again."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from medseg.data.case_copy import Done
+from medseg.data.files import sha256_of
+from medseg.data.metadata import CaseFacts
+from medseg.data.recognise import Source
+from medseg.errors import RequestError
+
+__all__ = ["Job", "digest_of", "name_cases"]
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One case to copy.
+
+    Attributes:
+        case: Id of the case.
+        patient: Id of the patient.
+        site: Id of the site; empty when not known.
+        source: The files.
+        covariates: Further columns of the manifest.
+        digest: What knows the source again; empty when it wasn't computed yet.
+    """
+
+    case: str
+    patient: str
+    site: str
+    source: Source
+    covariates: Mapping[str, str]
+    digest: str
+
+
+def name_cases(
+    sources: Sequence[Source], facts: Sequence[CaseFacts], state: Mapping[str, Done], *, keep: bool
+) -> list[Job]:
+    """Give each source its ids: those of an earlier run where its bytes are the same, else the next numbers.
+
+    Args:
+        sources: What becomes a case.
+        facts: What the table says of each.
+        state: Case id to what an earlier run did.
+        keep: Keep the names of files and folders.
+
+    Raises:
+        RequestError: The earlier run was of other data.
+    """
+    order = sorted(range(len(sources)), key=lambda i: sources[i].key)
+    ordered = [(sources[i], facts[i]) for i in order]
+    digests = [digest_of(source) if state else "" for source, _ in ordered]
+    known: defaultdict[str, list[Done]] = defaultdict(list)
+    for done in state.values():
+        known[done.digest].append(done)
+    earlier = [known[digest].pop(0) if known[digest] else None for digest in digests]
+    if any(done.copied for done in state.values()) and not any(earlier):
+        raise RequestError("the output folder holds an import of other data; choose another folder")
+    cases = _ids([before.case if before else "" for before in earlier], "C",
+                 kept=[_case_name(source) for source, _ in ordered] if keep else None)  # fmt: skip
+    keys = [fact.patient or source.patient for source, fact in ordered]
+    unique = list(dict.fromkeys(keys))
+    before_of = {key: before.patient for key, before in zip(reversed(keys), reversed(earlier), strict=True) if before}
+    patients = _ids([before_of.get(key, "") for key in unique], "P",
+                    kept=[_clean(_patient_name(key)) for key in unique] if keep else None)  # fmt: skip
+    patient_of = dict(zip(unique, patients, strict=True))
+    site_of = _sites([fact.site for _, fact in ordered], keep=keep)
+    return [
+        Job(case, patient_of[key], site_of.get(fact.site, ""), source, fact.covariates, digest)
+        for case, key, (source, fact), digest in zip(cases, keys, ordered, digests, strict=True)
+    ]
+
+
+def digest_of(source: Source) -> str:
+    """SHA-256 over the digests of a source's files, to know it again; no name goes in."""
+    try:
+        parts = [sha256_of(path) for path in source.paths]
+    except OSError:
+        return ""
+    return hashlib.sha256("\n".join(parts).encode("ascii")).hexdigest() if parts else ""
+
+
+def _ids(earlier: Sequence[str], letter: str, *, kept: Sequence[str] | None) -> list[str]:
+    """The kept names where no two are the same, else the earlier ids, else the next free numbers."""
+    if kept is not None and len(set(kept)) == len(kept):
+        return list(kept)
+    used = set(earlier)
+    width = max(4, len(str(len(earlier))))
+    numbers = iter(range(1, 2 * len(earlier) + 1))
+    ids = []
+    for before in earlier:
+        name = before
+        while not name or (not before and name in used):
+            name = f"{letter}{next(numbers):0{width}d}"
+        used.add(name)
+        ids.append(name)
+    return ids
+
+
+def _sites(sites: Sequence[str], *, keep: bool) -> dict[str, str]:
+    unique = sorted(set(sites) - {""})
+    return {site: site if keep and _ID.fullmatch(site) else f"S{n}" for n, site in enumerate(unique, start=1)}
+
+
+def _case_name(source: Source) -> str:
+    """The file's place and name; a series has only UIDs, of which six digits of a hash tell them apart."""
+    if source.series is None:
+        return _clean(source.key)
+    series = hashlib.sha256(source.series.series_uid.encode()).hexdigest()[:6]
+    return _clean(f"{_patient_name(source.patient)}-{series}")
+
+
+def _patient_name(key: str) -> str:
+    return key.removeprefix("id ").removeprefix("folder ")
+
+
+def _clean(name: str) -> str:
+    """The name with what an id can't hold replaced."""
+    stem = re.sub(r"\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|jpe?g|png|tiff?|bmp|dcm)$", "", name, flags=re.IGNORECASE)
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_")[:64] or "unnamed"

@@ -1,0 +1,192 @@
+"""DICOM tree: series in folders of any shape, with label maps (NIfTI, NRRD, MetaImage, PNG) beside or inside them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.data.dicom import SeriesFiles, series_geometry, sort_series
+from medseg.data.readers import read_geometry
+from medseg.data.recognise import (
+    Choice,
+    Files,
+    Recognised,
+    Source,
+    chosen_modality,
+    count_note,
+    is_mask_name,
+    modality_of,
+    pair_key,
+    settle_unlabelled,
+    stem_of,
+)
+from medseg.data.volume import Geometry
+from medseg.errors import DataError
+
+__all__ = ["take_dicom_tree"]
+
+_NO_IMAGE = "not an image"
+
+
+def take_dicom_tree(files: Files, choice: Choice) -> Recognised:
+    """Every series becomes a case; where some have a label map, only those.
+
+    A label map belongs to the series in whose folder it lies; else to the one whose folder bears its name; else to the
+    series of the same folder or patient on whose grid it lies. What stays ambiguous is refused.
+    """
+    found, refused = sort_series(files.dicom)
+    series = [_found(s, files) for s in found]
+    sources = _with_labels(series, files)
+    damaged = [refusal for refusal in refused if not refusal.reason.startswith(_NO_IMAGE)]
+    objects = len(refused) - len(damaged)
+    notes = [count_note(DICOM_files=len(files.dicom), series=len(found), patients=len({s.patient for s in series}),
+                        label_maps=sum(s.label is not None for s in sources), other_files=files.others)]  # fmt: skip
+    if objects:
+        notes.append(f"{objects:,} DICOM objects are no images (reports, structure sets, segmentations) and left out")
+    if any(source.label or source.problem for source in sources):
+        sources, sentence = _labelled(sources)
+        notes += [sentence] if sentence else []
+    modalities = Counter(m for m, _ in {(source.modality, source.patient) for source in sources})
+    if len(modalities) > 1 or (choice.modality is not None and modalities):
+        wanted, sentence = chosen_modality(modalities, choice.modality)
+        notes += [sentence] if sentence else []
+        sources = [source for source in sources if source.modality == wanted]
+    return Recognised("a DICOM tree", settle_unlabelled(sources, choice), tuple(damaged), notes=tuple(notes))
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    series: SeriesFiles
+    patient: str
+    folder: Path
+    """Folder of the files; the root where they lie in several."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Claim:
+    """The label map of a series, how near it lies (common folders), and why there is none where the choice is open."""
+
+    label: Path | None = None
+    near: int = 0
+    problem: str = ""
+
+
+def _found(series: SeriesFiles, files: Files) -> _Found:
+    patient = f"id {series.patient}" if series.patient else f"folder {files.top(series.files[0])}"
+    folders = {path.parent for path in series.files}
+    return _Found(series, patient, folders.pop() if len(folders) == 1 else files.root)
+
+
+def _with_labels(series: Sequence[_Found], files: Files) -> list[Source]:
+    masks = [path for path in files.images if is_mask_name(path)] or files.images
+    grids: dict[Path, Geometry | None] = {path: _mask_grid(path) for path in masks}
+    claims = _claimed_once([_claim(found, series, masks, grids, files) for found in series])
+    return [
+        Source(
+            key="/".join((found.patient, found.series.study_uid, found.series.series_uid)),
+            patient=found.patient,
+            series=found.series,
+            label=claim.label,
+            modality=_modality(found.series),
+            problem=claim.problem,
+        )
+        for found, claim in zip(series, claims, strict=True)
+    ]
+
+
+def _modality(series: SeriesFiles) -> str:
+    if series.modality in ("CT", "MR", "PT"):
+        return series.modality
+    return "DERMOSCOPY" if series.modality in ("XC", "DMS", "GM", "ES") else modality_of([series.modality])
+
+
+def _claim(
+    found: _Found, series: Sequence[_Found], masks: Sequence[Path], grids: dict[Path, Geometry | None], files: Files
+) -> _Claim:
+    """The label map that lies nearest, or the one that bears the name of the series' folder."""
+    depths = {path: _common_folders(path, found.folder, files) for path in masks}
+    nearest = max(depths.values(), default=0)
+    near = [path for path in masks if depths[path] == nearest and nearest > 0]
+    named = [path for path in masks if _bears_name(path, found, files)]
+    for candidates, is_sure in ((near, _is_alone(found, series, nearest, files)), (named, True)):
+        fitting = [path for path in candidates if _fits(found.series, grids[path])]
+        if len(fitting) > 1:
+            fitting = [path for path in fitting if path in named] or fitting
+        if len(fitting) > 1:
+            return _Claim(problem=f"{len(fitting)} label maps fit this series; expected one. Leave one beside it")
+        if fitting or (is_sure and len(candidates) == 1):
+            label = (fitting or candidates)[0]
+            return _Claim(label, depths[label])
+    return _Claim()
+
+
+def _common_folders(path: Path, folder: Path, files: Files) -> int:
+    """Number of folders below the root that a file and a folder have in common."""
+    pairs = zip(path.relative_to(files.root).parts[:-1], folder.relative_to(files.root).parts, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(path.relative_to(files.root).parts) - 1,
+                len(folder.relative_to(files.root).parts)))  # fmt: skip
+
+
+def _is_alone(found: _Found, series: Sequence[_Found], depth: int, files: Files) -> bool:
+    """Whether no other series lies below the folder that the series has `depth` folders below the root."""
+    parts = found.folder.relative_to(files.root).parts[:depth]
+    return all(other is found or other.folder.relative_to(files.root).parts[:depth] != parts for other in series)
+
+
+def _bears_name(path: Path, found: _Found, files: Files) -> bool:
+    """Whether a label map is named after the series' folder, one of the folders above it, or its UID."""
+    names = {stem_of(path).lower(), pair_key(path)}
+    folders = found.folder.relative_to(files.root).parts
+    marks = {form for part in folders for form in (part.lower(), pair_key(Path(part)))}
+    return bool((names - {""}) & (marks | {found.series.series_uid}))
+
+
+def _fits(series: SeriesFiles, grid: Geometry | None) -> bool:
+    if grid is None:
+        return False
+    try:
+        own = series_geometry(series)
+    except DataError:
+        return False
+    if len(own.shape) == 2:
+        return grid.shape[:2] == own.shape and (len(grid.shape) == 2 or grid.shape[2] == 1)
+    return own.corner_distance(grid) <= 0.1 * min(own.spacing)
+
+
+def _mask_grid(path: Path) -> Geometry | None:
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        return None
+    try:
+        return read_geometry(path)
+    except DataError:
+        return None
+
+
+def _claimed_once(claims: Sequence[_Claim]) -> list[_Claim]:
+    """A label map that several series claim belongs to the nearest one; to none where that is no single one."""
+    by_label: defaultdict[Path, list[int]] = defaultdict(list)
+    for claim in claims:
+        if claim.label is not None:
+            by_label[claim.label].append(claim.near)
+    settled = []
+    for claim in claims:
+        rivals = by_label[claim.label] if claim.label is not None else []
+        if len(rivals) < 2:
+            settled.append(claim)
+        elif claim.near < max(rivals):
+            settled.append(_Claim())
+        elif rivals.count(claim.near) > 1:
+            settled.append(_Claim(problem="its label map fits several series; put it into the right folder"))
+        else:
+            settled.append(claim)
+    return settled
+
+
+def _labelled(sources: Sequence[Source]) -> tuple[list[Source], str]:
+    """Series with a label map, or of a patient who has none with one; the others were never meant to be segmented."""
+    served = {source.patient for source in sources if source.label or source.problem}
+    kept = [s for s in sources if s.label or s.problem or s.patient not in served]
+    left = len(sources) - len(kept)
+    return kept, f"{left:,} series without a label map left out (their patients have another with one)" if left else ""

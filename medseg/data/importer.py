@@ -1,0 +1,357 @@
+"""Import: files of any layout become a manifest, a card and clean copies under pseudonyms.
+
+The copies hold pixels and geometry and nothing else: volumes (DICOM too) as NIfTI with a fresh header, photographs as
+JPEG without any segment of metadata or as PNG. Nothing that is written bears a name of the source. Each case is written
+before it is noted as done, so that a run that was stopped goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Final
+
+from medseg.data.card import Card, Deidentification, LabelInfo
+from medseg.data.case_copy import Copied, Done, copy_case
+from medseg.data.case_names import Job, digest_of, name_cases
+from medseg.data.layouts import recognise
+from medseg.data.manifest import Case, Manifest, write_manifest
+from medseg.data.metadata import join_metadata
+from medseg.data.recognise import Choice, Recognised, most_common
+from medseg.data.refusal import Refusal, write_refusals
+from medseg.errors import RequestError, RunError
+from medseg.privacy.ledger import Ledger
+
+__all__ = ["ImportOptions", "ImportReport", "import_tree"]
+
+DEIDENTIFIED_MARK: Final = "medseg-deidentified.json"
+_STATE: Final = ".medseg-import.jsonl"
+_LOCK: Final = ".medseg-import.lock"
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What the researcher fixes of an import.
+
+    Attributes:
+        choice: Which images to take.
+        labels: Label value to name; without it what the data set states, or what is found.
+        keep_names: Keep the names of files and folders as ids. Only for names that identify nobody.
+        title: Title of the data set.
+        licence: Its licence.
+        jobs: Cases copied at once.
+    """
+
+    choice: Choice = field(default_factory=Choice)
+    labels: Mapping[int, str] = field(default_factory=dict)
+    keep_names: bool = False
+    title: str = ""
+    licence: str = ""
+    jobs: int = 1
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        layout: What the folder was taken for.
+        cases: Cases in the manifest.
+        patients: Patients in the manifest.
+        labelled: Cases with a label map.
+        empty: Cases whose label map is empty.
+        repaired: Label maps whose grid was set to the image's, from which it differed within tolerance.
+        reused: Cases that an earlier run had copied.
+        refusals: What was not taken.
+        notes: What was taken for what, and what the readers did, without names.
+    """
+
+    layout: str
+    cases: int
+    patients: int
+    labelled: int
+    empty: int
+    repaired: int
+    reused: int
+    refusals: tuple[Refusal, ...]
+    notes: tuple[str, ...]
+
+
+def import_tree(
+    source: Path, out: Path, *, options: ImportOptions, progress: Callable[[int, int], None] | None = None
+) -> ImportReport:
+    """Import a folder (or a single image file).
+
+    Args:
+        source: Files of any layout that `recognise` knows.
+        out: Folder that receives ``manifest.csv``, ``manifest.yaml``, ``images/``, ``labels/`` and, where something was
+            refused, ``refused.csv``.
+        options: What the researcher fixes.
+        progress: Called with the number of cases done and of all.
+
+    Raises:
+        RequestError: There is nothing to import, every label map is empty, or `out` is no place for it.
+        RunError: Another import is writing into `out`.
+    """
+    _require_places(source, out)
+    with _locked(out):
+        state = _read_state(out)
+        if not state and (out / "manifest.csv").exists():
+            raise RequestError("the output folder holds a manifest that no import wrote; choose another folder")
+        found = recognise(source, options.choice)
+        if not found.sources:
+            raise RequestError("expected at least one image to import; found none that fits")
+        facts, notes = join_metadata(_tables(source), found.sources)
+        mark = _deidentified(source)
+        keep = options.keep_names or mark is not None
+        jobs = name_cases(found.sources, facts, state, keep=keep)
+        labels = options.labels or found.labels
+        done, reused = _copy_all(jobs, out, state, labels=frozenset(labels), options=options, progress=progress)
+        done = _require_alike(done)
+        card = _card_of(found, labels=labels, options=options, mark=mark)
+        return _finish(found, done, out, card=card, notes=(*found.notes, *notes), reused=reused)
+
+
+def _require_places(source: Path, out: Path) -> None:
+    if not source.exists():
+        raise RequestError("expected a folder (or a file) to import; found none")
+    if out.is_file():
+        raise RequestError("expected a folder to write into; found a file")
+    inner, outer = out.resolve(), source.resolve()
+    if inner == outer or outer in inner.parents:
+        raise RequestError(
+            "the output folder lies inside the source; choose one outside, so that no copy is imported again"
+        )
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunError(
+            "another import is writing into this folder; wait for its end, or choose another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _tables(source: Path) -> tuple[Path, ...]:
+    """Tables in the root that may describe the cases; ``refused.csv`` is what medseg itself writes."""
+    if not source.is_dir():
+        return ()
+    return tuple(
+        p for p in sorted(source.iterdir()) if p.suffix.lower() in (".csv", ".tsv") and p.name != "refused.csv"
+    )
+
+
+def _deidentified(source: Path) -> Deidentification | None:
+    """What `medseg deidentify` says of a folder that it wrote; its names are pseudonyms and may be kept."""
+    path = source / DEIDENTIFIED_MARK
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return Deidentification(profile=str(facts["profile"]["name"])[:64], date=str(facts["date"])[:10])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Deidentification(profile="medseg deidentify")
+
+
+def _read_state(out: Path) -> dict[str, Done]:
+    """Case id to what an earlier run did; a line torn by a kill is passed over."""
+    path = out / _STATE
+    state: dict[str, Done] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                done = Done.from_json(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                continue
+            state[done.case] = done
+    return state
+
+
+def _copy_all(
+    jobs: Sequence[Job],
+    out: Path,
+    state: Mapping[str, Done],
+    *,
+    labels: frozenset[int],
+    options: ImportOptions,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[tuple[Job, Done]], int]:
+    """Copy what no earlier run copied, several cases at once, and note each as soon as it is whole."""
+    done: dict[str, Done] = {}
+    todo = []
+    for job in jobs:
+        before = state.get(job.case)
+        if (
+            before is not None
+            and before.digest == job.digest
+            and before.copied is not None
+            and _is_there(before.copied, out)
+        ):
+            done[job.case] = before
+        else:
+            todo.append(job)
+    reused = len(done)
+    with (out / _STATE).open("a", encoding="utf-8") as stream, ThreadPoolExecutor(max(1, options.jobs)) as pool:
+        futures: dict[Future[Done], Job] = {pool.submit(_copy, job, out, labels): job for job in todo}
+        try:
+            for number, future in enumerate(as_completed(futures), start=reused + 1):
+                result = future.result()
+                done[result.case] = result
+                stream.write("\n" * (number == reused + 1) + json.dumps(result.to_json()) + "\n")
+                stream.flush()
+                if progress is not None:
+                    progress(number, len(jobs))
+            os.fsync(stream.fileno())
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return [(job, done[job.case]) for job in jobs], reused
+
+
+def _copy(job: Job, out: Path, labels: frozenset[int]) -> Done:
+    return copy_case(
+        job.source, job.case, out, patient=job.patient, labels=labels, digest=job.digest or digest_of(job.source)
+    )
+
+
+def _is_there(copied: Copied, out: Path) -> bool:
+    return all((out / name).is_file() for name in (*copied.images.values(), *([copied.label] if copied.label else [])))
+
+
+def _require_alike(done: Sequence[tuple[Job, Done]]) -> list[tuple[Job, Done]]:
+    """Cases with another number of axes or channels than most have are refused."""
+    kinds = [_kind_of(one.copied) for _, one in done if one.copied is not None]
+    if not kinds:
+        return list(done)
+    usual = most_common(kinds)
+    return [
+        (job, one if one.copied is None or _kind_of(one.copied) == usual else one.refused_for(
+            f"expected {usual}, as most images here have; found {_kind_of(one.copied)}"))
+        for job, one in done
+    ]  # fmt: skip
+
+
+def _kind_of(copied: Copied) -> str:
+    return f"{copied.axes} axes and the channels {', '.join(copied.channels)}"
+
+
+def _finish(
+    found: Recognised,
+    done: Sequence[tuple[Job, Done]],
+    out: Path,
+    *,
+    card: Card,
+    notes: tuple[str, ...],
+    reused: int,
+) -> ImportReport:
+    kept = [(job, one.copied) for job, one in done if one.copied is not None]
+    refusals = [*found.refusals, *(Refusal(one.case, one.refused) for _, one in done if one.copied is None)]
+    if refusals:
+        write_refusals(refusals, out / "refused.csv")
+    else:
+        (out / "refused.csv").unlink(missing_ok=True)
+    if not kept:
+        reasons = Counter(refusal.reason for refusal in refusals).most_common(3)
+        told = "\n".join(f"  {count} x {reason}" for reason, count in reasons)
+        (out / _STATE).unlink()
+        raise RequestError(f"no image could be imported; refused.csv lists each with its reason:\n{told}")
+    values = sorted({value for _, copied in kept for value in copied.values})
+    if any(copied.label for _, copied in kept) and not values:
+        _remove_strangers(out, ())
+        (out / _STATE).unlink()
+        raise RequestError(
+            "every label map is empty; expected a lesion in at least one. Are these the right label maps?"
+        )
+    _remove_strangers(out, [copied for _, copied in kept])
+    manifest = Manifest(
+        path=out / "manifest.csv",
+        cases=tuple(_case(job, copied, out) for job, copied in kept),
+        card=_complete(card, kept[0][1], values=values),
+    )
+    if not (reused == len(done) and manifest.path.exists()):
+        write_manifest(manifest, manifest.path)
+    report = ImportReport(
+        layout=found.layout,
+        cases=len(kept),
+        patients=len({job.patient for job, _ in kept}),
+        labelled=sum(copied.label is not None for _, copied in kept),
+        empty=sum(copied.label is not None and not copied.values for _, copied in kept),
+        repaired=sum(copied.repaired for _, copied in kept),
+        reused=reused,
+        refusals=tuple(refusals),
+        notes=(*notes, *_reader_notes([copied for _, copied in kept])),
+    )
+    if reused < len(done):
+        counts = {f.name: getattr(report, f.name) for f in fields(report) if isinstance(getattr(report, f.name), int)}
+        Ledger(out / "ledger.jsonl").append(
+            "imported", {**counts, "refused": len(refusals), "digest": manifest.digest()}
+        )
+    return report
+
+
+def _reader_notes(copies: Sequence[Copied]) -> list[str]:
+    counts = Counter(note for copied in copies for note in copied.notes)
+    return [f"{count:,} x {note}" for note, count in counts.most_common()]
+
+
+def _case(job: Job, copied: Copied, out: Path) -> Case:
+    return Case(
+        case=job.case,
+        patient=job.patient,
+        images={channel: (out / name).absolute() for channel, name in copied.images.items()},
+        label=(out / copied.label).absolute() if copied.label else None,
+        modality=copied.modality,
+        site=job.site,
+        sha256=copied.sha256,
+        spacing=copied.spacing,
+        covariates=job.covariates,
+        label_sha256=copied.label_sha256,
+    )
+
+
+def _card_of(
+    found: Recognised, *, labels: Mapping[int, str], options: ImportOptions, mark: Deidentification | None
+) -> Card:
+    """What is known before any file is read."""
+    return Card(
+        title=options.title or found.title or "imported data set",
+        labels={value: LabelInfo(name=name) for value, name in labels.items()},
+        licence=options.licence or found.licence,
+        provenance=f"imported by medseg from {found.layout}; fresh headers, no metadata",
+        deidentification=mark,
+    )
+
+
+def _complete(card: Card, copied: Copied, *, values: Sequence[int]) -> Card:
+    """The card with the channels and modality of the images, and names for label values that nobody named."""
+    names = {values[0]: "lesion"} if len(values) == 1 else {value: f"label {value}" for value in values}
+    labels = card.labels or {value: LabelInfo(name=name) for value, name in names.items()}
+    found = {"channels": copied.channels, "modality": copied.modality, "labels": labels}
+    return Card.model_validate({**dict(card), **found})
+
+
+def _remove_strangers(out: Path, copies: Iterable[Copied]) -> None:
+    """Files of cases that are no longer in the data set."""
+    known = {name for copied in copies for name in (*copied.images.values(), copied.label)}
+    for folder in ("images", "labels"):
+        for path in (out / folder).glob("*") if (out / folder).is_dir() else ():
+            if f"{folder}/{path.name}" not in known:
+                path.unlink()
+        if (out / folder).is_dir() and not any((out / folder).iterdir()):
+            (out / folder).rmdir()
