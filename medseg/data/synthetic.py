@@ -24,10 +24,11 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from medseg.data.files import atomic_write
 from medseg.data.synthetic_ct import Subject, draw_phantom, draw_subject
@@ -40,6 +41,9 @@ __all__ = ["CohortFacts", "make_cohort"]
 
 _VERSION = 1
 _FOLLOW_UP = (2, 7)
+_ALIKE = 0.9
+_MOST_DRAWS = 8
+_BLOCKS = 16
 _CAMERA_TAGS = {"description": 0x010E, "date": 0x0132, "artist": 0x013B, "computer": 0x013C, "copyright": 0x8298}
 _EXIF_TAGS = {"original": 0x9003, "comment": 0x9286, "owner": 0xA430, "serial": 0xA431}
 _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
@@ -170,9 +174,10 @@ def _make_ct(
     """Write the CT series; return the numbers of series and of patients without lesions."""
     hospitals = [identities.hospital() for _ in range(3)]
     series = healthy = 0
+    others: list[npt.NDArray[np.float64]] = []
     for index in range(patients):
         generator = np.random.default_rng([seed, 1, index])
-        subject = draw_subject(generator, healthy=index % 9 == 4)
+        subject = _draw_unlike(others, generator, healthy=index % 9 == 4)
         healthy += not subject.lesions
         person, hospital = identities.person(), hospitals[index % 3]
         home = folder / _stem(person)
@@ -197,6 +202,30 @@ def _make_ct(
         if progress:
             progress()
     return series, healthy
+
+
+def _draw_unlike(others: list[npt.NDArray[np.float64]], generator: np.random.Generator, *, healthy: bool) -> Subject:
+    """Draw bodies until one looks like none before it, so that a search for duplicates finds none; take up its look."""
+    for _ in range(_MOST_DRAWS):
+        subject = draw_subject(generator, healthy=healthy)
+        bare = replace(subject, lesions=())
+        look = _look(draw_phantom(bare, np.random.default_rng(subject.seed)).hu)
+        if all(float(look @ other) < _ALIKE for other in others):
+            break
+    others.append(look)
+    return subject
+
+
+def _look(hu: npt.NDArray[np.int16]) -> npt.NDArray[np.float64]:
+    """Means of 16 x 16 x 16 blocks as a vector of mean 0 and length 1."""
+    blocks = hu.astype(np.float64)
+    for axis, length in enumerate(hu.shape):
+        edges = np.linspace(0, length, _BLOCKS + 1).astype(int)
+        widths = np.diff(edges).reshape([-1 if a == axis else 1 for a in range(3)])
+        blocks = np.add.reduceat(blocks, edges[:-1], axis=axis) / widths
+    centred = blocks.ravel() - blocks.mean()
+    look: npt.NDArray[np.float64] = centred / np.linalg.norm(centred)
+    return look
 
 
 def _make_study(

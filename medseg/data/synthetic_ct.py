@@ -132,9 +132,9 @@ def draw_subject(generator: np.random.Generator, *, healthy: bool) -> Subject:
         )
     return Subject(
         seed=int(generator.integers(2**31)),
-        width=float(generator.uniform(120, 140)),
-        depth=float(generator.uniform(88, 102)),
-        fat=float(generator.uniform(9, 24)),
+        width=float(generator.uniform(112, 152)),
+        depth=float(generator.uniform(82, 112)),
+        fat=float(generator.uniform(8, 26)),
         lesions=tuple(lesions),
     )
 
@@ -161,9 +161,10 @@ def draw_phantom(subject: Subject, generator: np.random.Generator, *, growth: fl
 def _draw_space(width: float, anatomy: np.random.Generator, generator: np.random.Generator) -> _Space:
     rows = int(anatomy.choice([64, 72, 80]))
     slices = int(anatomy.integers(24, 33))
-    pixel = round((2 * width + float(anatomy.uniform(16, 30))) / rows, 3)
+    pixel = round((2 * width + float(anatomy.uniform(18, 60))) / rows, 3)
     spacing = (float(anatomy.choice([4.0, 5.0, 6.0])) if slices < 29 else 4.5, pixel, pixel)
-    shift = (generator.uniform(-6, 6), generator.uniform(-6, 6), generator.uniform(-5, 5))
+    shift = np.array([anatomy.uniform(-38, 32), anatomy.uniform(-16, 16), anatomy.uniform(-12, 12)])
+    shift += (generator.uniform(-6, 6), generator.uniform(-6, 6), generator.uniform(-5, 5))
     z, y, x = (
         ((np.arange(n) - (n - 1) / 2) * s + d).astype(np.float32)
         for n, s, d in zip((slices, rows, rows), spacing, shift, strict=True)
@@ -186,8 +187,8 @@ def _draw_trunk(subject: Subject, space: _Space, anatomy: np.random.Generator) -
     hu[np.broadcast_to(wall, space.shape)] = 52.0
     cavity = np.broadcast_to(cavity, space.shape)
     hu[cavity] = -92.0
-    wander = anatomy.uniform(-6, 6, (8, 3))
-    scale = anatomy.uniform(0.9, 1.08, 8)
+    wander = anatomy.uniform(-12, 12, (8, 3))
+    scale = anatomy.uniform(0.85, 1.15, (8, 3))
 
     def organ(number: int, centre: _Point, radii: _Point) -> _Mask:
         at = _point(np.add(centre, wander[number]))
