@@ -1,11 +1,96 @@
-"""Commands of predict."""
+"""The command that predicts."""
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note
+
+if TYPE_CHECKING:
+    from medseg.data.refusal import Refusal
+    from medseg.data.source import Input
+    from medseg.export.load import LoadedModel
 
 __all__ = ["register"]
 
 
+class Format(StrEnum):
+    """Formats of a prediction."""
+
+    NIFTI = "nifti"
+    PNG = "png"
+    DICOM_SEG = "dicom-seg"
+
+
 def register(app: typer.Typer) -> None:
-    """Add the commands to the app."""
+    """Add the command to the app."""
+    app.command("predict")(command(_predict))
+
+
+def _predict(
+    model: Annotated[Path, typer.Argument(help="Model package, NAME.medseg.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A manifest, an image, a folder, or a DICOM tree.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the predictions.")],
+    output_format: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.NIFTI,
+    keep_names: Annotated[bool, typer.Option("--keep-names", help="Name outputs by the files' stems.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="No mirrored copies: up to 8 times faster in 3D.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as one line of JSON.")] = False,
+) -> int:
+    """Label images with a trained model, each on its own grid.
+
+    Outputs are named by the manifest's cases; those of files and folders are numbered, since file names may identify.
+    Predictions that are there already are left: the same command goes on where it stopped.
+
+    Example: medseg predict model.medseg data/manifest.csv predictions
+    """
+    from medseg.data.source import find_inputs
+    from medseg.export.load import load_model
+
+    inputs, refusals = find_inputs(source, keep_names=keep_names)
+    out.mkdir(parents=True, exist_ok=True)
+    loaded = load_model(model, mirror=not fast, scratch=out)
+    written, refused = _predict_each(loaded, inputs, out, output_format)
+    refusals += refused
+    for refusal in refusals:
+        note(f"refused: {refusal.input}: {refusal.reason}")
+    result = {"written": written, "refused": [{"input": r.input, "reason": r.reason} for r in refusals]}
+    emit(result, as_json=as_json, text=f"{written} of {len(inputs)} images predicted as {output_format.value}")
+    return EXIT_PARTLY_REFUSED if refusals else 0
+
+
+def _predict_each(
+    loaded: LoadedModel, inputs: list[Input], out: Path, output_format: Format
+) -> tuple[int, list[Refusal]]:
+    from medseg.cli.bars import StudyBars
+    from medseg.data.refusal import Refusal
+    from medseg.errors import DataError
+    from medseg.export.prediction import output_path, write_prediction
+
+    refusals = []
+    written = 0
+    with StudyBars() as bars:
+        bars.begin("predict", len(inputs))
+        for number, entry in enumerate(inputs):
+            if not output_path(out, entry.name, output_format.value).exists():
+                try:
+                    volume = entry.read()
+                    write_prediction(
+                        loaded.predictor.predict(volume),
+                        volume,
+                        entry,
+                        out,
+                        output_format=output_format.value,
+                        labels=loaded.labels,
+                        algorithm=loaded.algorithm,
+                    )
+                except DataError as error:
+                    refusals.append(Refusal(input=entry.name, reason=str(error)))
+                    continue
+            written += 1
+            bars.update(number + 1)
+        bars.end()
+    return written, refusals

@@ -1,11 +1,187 @@
-"""Commands of train."""
+"""Commands that train: plan, train, crossval, pretrain, curve."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note
+
+if TYPE_CHECKING:
+    from medseg.config import StudyConfig
+    from medseg.planning import Plan
+
 __all__ = ["register"]
+
+Study = Annotated[Path, typer.Argument(help="Study file, for example configs/hippocampus_3d.yaml.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set train.budget_minutes=6.")]
+Out = Annotated[Path, typer.Option("--out", help="Run folder; the same command goes on in it.")]
+Json = Annotated[bool, typer.Option("--json", help="The result as one line of JSON.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
+    app.command("plan")(command(_plan))
+    app.command("train")(command(_train))
+    app.command("crossval")(command(_crossval))
+    app.command("pretrain")(command(_pretrain))
+    app.command("curve")(command(_curve))
+
+
+def _plan(study: Study, overrides: Overrides = None, as_json: Json = False) -> int:
+    """Decide spacing, patch, network, batch and steps for these data and this machine, with the reasons.
+
+    Example: medseg plan configs/hippocampus_3d.yaml --set data.manifest=data/manifest.csv
+    """
+    from medseg.cli.bars import StudyBars
+    from medseg.studies.study import open_data, plan_study
+
+    config = _load(study, overrides)
+    with StudyBars() as bars:
+        plan, _ = plan_study(config, open_data(config.data), run=None, progress=bars)
+    emit(plan.to_dict(), as_json=as_json, text=_plan_table(plan))
+    return 0
+
+
+def _train(study: Study, out: Out, overrides: Overrides = None, as_json: Json = False) -> int:
+    """Train one model on all labelled cases.
+
+    Example: medseg train configs/hippocampus_3d.yaml --set train.budget_minutes=10 --out runs/final
+    """
+    from medseg.cli.bars import StudyBars
+    from medseg.studies.crossval import train_all
+
+    config = _load(study, overrides)
+    with StudyBars() as bars:
+        outcome = train_all(config, out=out, progress=bars)
+    emit(
+        {"run": out.name, "iterations": outcome.iterations},
+        as_json=as_json,
+        text=f"trained on all labelled cases, {outcome.iterations} steps; next: medseg package {out} model.medseg",
+    )
+    return 0
+
+
+def _crossval(study: Study, out: Out, overrides: Overrides = None, as_json: Json = False) -> int:
+    """Train every fold, predict what it held out, score, and report with intervals.
+
+    Example: medseg crossval configs/hippocampus_3d.yaml --set data.manifest=data/manifest.csv --out runs/hippocampus
+    """
+    from medseg.cli.bars import StudyBars
+    from medseg.studies.crossval import cross_validate
+
+    config = _load(study, overrides)
+    with StudyBars() as bars:
+        outcome = cross_validate(config, out=out, progress=bars)
+    emit(dict(outcome.summary), as_json=as_json, text=_summary_table(outcome.summary))
+    for refusal in outcome.refusals:
+        note(f"refused: {refusal.input}: {refusal.reason}")
+    return EXIT_PARTLY_REFUSED if outcome.refusals else 0
+
+
+def _pretrain(study: Study, out: Out, overrides: Overrides = None, as_json: Json = False) -> int:
+    """Pretrain the encoder on the manifest's images without their labels, by masked image modelling.
+
+    Example: medseg pretrain configs/hippocampus_3d.yaml --out runs/pretrained, then --set train.init=runs/pretrained
+    """
+    from medseg.cli.bars import StudyBars
+    from medseg.studies.pretrain import pretrain
+
+    config = _load(study, overrides)
+    with StudyBars() as bars:
+        outcome = pretrain(config, out=out, progress=bars)
+    emit(
+        {"run": out.name, "iterations": outcome.iterations, "loss": outcome.loss, "baseline": outcome.baseline},
+        as_json=as_json,
+        text=(
+            f"pretrained, {outcome.iterations} steps; error on hidden voxels {outcome.loss:.4f} "
+            f"(filling in the mean: {outcome.baseline:.4f}). Take it up with --set train.init={out}"
+        ),
+    )
+    return 0
+
+
+def _curve(
+    study: Study,
+    out: Out,
+    cases: Annotated[list[int] | None, typer.Option("--cases", help="Numbers of labelled cases, repeated.")] = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> int:
+    """Cross-validate with more and more labelled cases: labels against accuracy.
+
+    Example: medseg curve configs/hippocampus_3d.yaml --cases 5 --cases 20 --cases 80 --out runs/curve
+    """
+    from medseg.cli.bars import StudyBars
+    from medseg.studies.curve import label_curve
+
+    config = _load(study, overrides)
+    with StudyBars() as bars:
+        points = label_curve(config, cases=cases or [5, 10, 20, 40], out=out, progress=bars)
+    rows = [[str(p.cases), f"{p.dice:.3f}", f"{p.low:.3f} to {p.high:.3f}"] for p in points]
+    emit({"points": [vars(p) for p in points]}, as_json=as_json, text=_table(["labelled cases", "Dice", "95 %"], rows))
+    return 0
+
+
+def _load(study: Path, overrides: list[str] | None) -> StudyConfig:
+    from medseg.config import load_study
+
+    return load_study(study, overrides=overrides or [])
+
+
+def _plan_table(plan: Plan) -> str:
+    values = plan.to_dict()
+    shown: list[tuple[str, Any, str]] = [
+        ("spacing", " x ".join(f"{v:g}" for v in plan.spacing) + " mm", "spacing"),
+        ("normalisation", ", ".join(n.method for n in plan.normalisation), "normalisation"),
+        ("patch", " x ".join(str(n) for n in plan.patch_size), "patch_size"),
+        ("batch", plan.batch_size, "batch_size"),
+        ("levels", len(plan.strides), "levels"),
+        ("features", ", ".join(str(n) for n in plan.features), "features"),
+        ("steps", plan.iterations, "iterations"),
+        ("precision", plan.precision, "precision"),
+        ("crop", "nonzero" if plan.crop_nonzero else "none", "crop"),
+    ]
+    if plan.fit == "image":
+        shown[0] = ("spacing", "whole image", "spacing")
+    rows = [[name, str(value), values["reasons"].get(key, "")] for name, value, key in shown]
+    return _table(["choice", "value", "because"], rows)
+
+
+def _summary_table(summary: Any) -> str:
+    rows = []
+    entries = [(e["name"], e["metrics"]) for e in summary["labels"].values()]
+    if len(entries) > 1:
+        entries.append(("mean over labels", summary["mean_over_labels"]["metrics"]))
+    for name, metrics in entries:
+        dice, hd95 = metrics["dice"], metrics["hd95_mm"]
+        rows.append(
+            [
+                name,
+                f"{dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f})",
+                f"{hd95['mean']:.2f} ({hd95['low']:.2f} to {hd95['high']:.2f})",
+                f"{metrics['lesion_f1']['mean']:.3f}",
+                str(dice["n"]),
+            ]
+        )
+    percent = round(100 * summary["confidence"])
+    head = ["out of fold", f"Dice ({percent} %)", f"HD95 mm ({percent} %)", "lesion F1", "cases"]
+    return _table(head, rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    """A plain table; the last column wraps, so that it reads in a terminal of 80 columns and in a file."""
+    import io
+
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, box=SIMPLE, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    stream = io.StringIO()
+    Console(file=stream, width=110).print(table)
+    return stream.getvalue()

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from medseg.data.cases import each_case, read_case_image, read_case_label
 from medseg.data.manifest import Card, Case, Manifest
+from medseg.data.volume import closest_ras
 from medseg.errors import ManifestError
 from medseg.types import Array, LabelMap, Shape, Spacing
 
@@ -45,8 +46,8 @@ class Fingerprint:
         labelled: Number of cases with a label.
         channels: Channel names.
         modality: The cases' modality; ``OTHER`` when they differ.
-        spacings: mm along each spatial axis, one entry a case.
-        shapes: Voxels along each spatial axis, one entry a case.
+        spacings: mm along each spatial axis in closest-RAS+ order, one entry a case.
+        shapes: Voxels along each spatial axis in closest-RAS+ order, one entry a case.
         foreground: For each channel ``mean, std, p00_5, p50, p99_5, min, max`` of the labelled voxels; mean and std
             after clipping at the two outer percentiles. Equal to `image` when no voxel is labelled.
         image: The same of all voxels.
@@ -182,6 +183,8 @@ def _look(case: Case, card: Card, *, keep: int, ignore_label: int | None) -> _Ca
 
     generator = np.random.default_rng(zlib.crc32(case.case.encode("ascii")))
     volume = read_case_image(case, channels=card.channels)
+    # Preprocessing turns every image to its closest-RAS+ axes; spacing and shape must be told in that order.
+    axes, _ = closest_ras(volume.affine, len(volume.shape))
     voxels = volume.array.reshape(volume.array.shape[0], -1)
     inside = np.empty(0, dtype=np.int64)
     class_voxels, components = None, 0
@@ -194,8 +197,8 @@ def _look(case: Case, card: Card, *, keep: int, ignore_label: int | None) -> _Ca
         connectivity = 26 if label.ndim == 3 else 8
         components = int(cc3d.connected_components(foreground > 0, connectivity=connectivity, return_N=True)[1])
     return _CaseFacts(
-        spacing=volume.spacing,
-        shape=volume.shape,
+        spacing=tuple(volume.spacing[axis] for axis in axes),
+        shape=tuple(volume.shape[axis] for axis in axes),
         modality=volume.modality,
         rgb=len(volume.shape) == 2 and voxels.shape[0] == 3 and voxels.dtype == np.uint8,
         percentiles=_percentiles(voxels, generator),

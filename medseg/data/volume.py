@@ -15,7 +15,7 @@ import numpy as np
 from medseg.errors import GeometryError
 from medseg.types import Affine, Array, Shape, Spacing
 
-__all__ = ["Geometry", "Volume"]
+__all__ = ["Geometry", "Volume", "closest_ras"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,3 +106,28 @@ class Volume:
     def spacing(self) -> Spacing:
         """Voxel size in millimetres along each spatial axis."""
         return self.geometry.spacing
+
+
+def closest_ras(affine: Affine, dims: int) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """Which own axis lies closest to each of R, A, S, and whether it runs the other way; pictures stay as they are.
+
+    Args:
+        affine: 4 x 4, voxel index to world, RAS+, millimetres.
+        dims: 2 or 3 spatial axes.
+
+    Returns:
+        For each axis of the closest-RAS+ order the array's own axis, and whether that one has to be reversed.
+
+    Example:
+        >>> closest_ras(np.diag([-1.0, -1.0, 2.0, 1.0]), 3)
+        ((0, 1, 2), (True, True, False))
+    """
+    if dims == 2:
+        return (0, 1), (False, False)
+    from nibabel.orientations import io_orientation
+
+    found = io_orientation(affine)
+    if np.isnan(found).any():
+        return (0, 1, 2), (False, False, False)
+    axes = tuple(int(np.flatnonzero(found[:, 0] == world)[0]) for world in range(3))
+    return axes, tuple(bool(found[a, 1] < 0) for a in axes)

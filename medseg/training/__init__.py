@@ -1,1 +1,1 @@
-"""medseg.training"""
+"""Training: patches, steps, schedules and checkpoints; one loop (Lightning) for every method."""

@@ -1,0 +1,121 @@
+"""Input: one image to predict, whatever it was found in; known by its case or a number, not by its file's name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medseg.data.cases import read_case_image
+from medseg.data.manifest import read_manifest
+from medseg.data.readers import PICTURE_ENDINGS, VOLUME_ENDINGS, read_volume
+from medseg.data.refusal import Refusal
+from medseg.data.volume import Volume
+from medseg.errors import ManifestError, ReadError
+
+__all__ = ["Input", "find_inputs"]
+
+_DEIDENTIFIED_MARK = "medseg-deidentified.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """One image to predict.
+
+    Attributes:
+        name: Name of the outputs, without ending.
+        read: Reads the image.
+        series: Its files where it is a DICOM series.
+    """
+
+    name: str
+    read: Callable[[], Volume] = field(repr=False)
+    series: tuple[Path, ...] = field(default=(), repr=False)
+
+
+def find_inputs(source: Path, *, keep_names: bool = False) -> tuple[list[Input], list[Refusal]]:
+    """Find the images of a manifest, a file, a folder or a DICOM tree.
+
+    A manifest's images bear their cases' names. Others are numbered in the order of their paths (``image_0001``), since
+    a file's name may identify; with `keep_names` they keep their stems. In a folder that `medseg deidentify` wrote,
+    names are pseudonyms already and are kept: a series is named by patient and series.
+
+    Raises:
+        ReadError: Nothing is there, or nothing of a known format.
+        ManifestError: The manifest is wrong, or two files would have the same name.
+    """
+    if source.suffix == ".csv":
+        manifest = read_manifest(source)
+        channels = manifest.card.channels
+        return [
+            Input(case.case, lambda case=case: read_case_image(case, channels=channels)) for case in manifest.cases
+        ], []
+    if source.is_file():
+        name = _stem(source) if keep_names else "image_0001"
+        series = (source,) if _ending(source) == "" else ()
+        return [Input(name, lambda: read_volume(source), series)], []
+    if not source.is_dir():
+        raise ReadError("expected a manifest, an image, a folder or a DICOM tree to predict; found nothing there")
+    files = sorted(p for p in source.rglob("*") if p.is_file() and not p.is_symlink() and _ending(p))
+    pseudonymous = (source / _DEIDENTIFIED_MARK).exists()
+    inputs, refusals = _series_inputs(source, keep_names=keep_names or pseudonymous, has_files=bool(files))
+    if not inputs:
+        inputs = [_file_input(path, number, keep_names or pseudonymous) for number, path in enumerate(files)]
+        refusals = []
+    if not inputs:
+        raise ReadError("the folder holds no image of a known format (NIfTI, NRRD, MHA, JPEG, PNG, TIFF, DICOM)")
+    names = [entry.name for entry in inputs]
+    if len(set(names)) != len(names):
+        raise ManifestError(
+            "two inputs would write the same output name; leave out --keep-names, or predict a manifest"
+        )
+    return inputs, refusals
+
+
+def _file_input(path: Path, number: int, keep_names: bool) -> Input:
+    return Input(_stem(path) if keep_names else f"image_{number + 1:04d}", lambda: read_volume(path))
+
+
+def _series_inputs(source: Path, *, keep_names: bool, has_files: bool) -> tuple[list[Input], list[Refusal]]:
+    """DICOM series of a tree; masks and other files that lie between them are no inputs."""
+    from medseg.data.dicom import find_series, read_sorted_series
+
+    if has_files and not _looks_like_dicom(source):
+        return [], []
+    series, refusals = find_series(source)
+    inputs = []
+    for number, entry in enumerate(series):
+        folder = entry.files[0].parent
+        # A de-identified tree is patient/study/series: patient and series together name the image.
+        parts = folder.relative_to(source).parts
+        name = _safe("_".join(dict.fromkeys((parts[0], parts[-1])))) if keep_names and parts else ""
+        inputs.append(
+            Input(name or f"image_{number + 1:04d}", lambda entry=entry: read_sorted_series(entry), entry.files)
+        )
+    return inputs, refusals
+
+
+def _looks_like_dicom(source: Path) -> bool:
+    """Whether some file of the tree has DICOM's prefix, or an ending that says so."""
+    for path in source.rglob("*"):
+        if path.is_file() and not _ending(path):
+            if path.suffix.lower() in (".dcm", ".ima"):
+                return True
+            with path.open("rb") as stream:
+                if stream.read(132)[128:] == b"DICM":
+                    return True
+    return False
+
+
+def _ending(path: Path) -> str:
+    name = path.name.lower()
+    return next((ending for ending in (*VOLUME_ENDINGS, *PICTURE_ENDINGS) if name.endswith(ending)), "")
+
+
+def _stem(path: Path) -> str:
+    return _safe(path.name[: len(path.name) - len(_ending(path))]) or "image"
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name).strip("._")[:100]

@@ -1,0 +1,120 @@
+"""Checkpoint: everything a run needs to go on, in one file that holds tensors and numbers only."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medseg.data.files import atomic_write
+from medseg.errors import RunError
+
+__all__ = ["Checkpoint", "Epoch", "load_checkpoint", "load_weights", "save_checkpoint", "save_weights"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of epochs.csv.
+
+    Attributes:
+        epoch: From 1.
+        iteration: Optimiser steps so far.
+        minutes: Wall-clock minutes of training so far.
+        lr: Learning rate at the end of the epoch.
+        train_loss: Mean loss of the epoch.
+        val_dice: Mean Dice on the monitored cases; ``nan`` where none are monitored.
+    """
+
+    epoch: int
+    iteration: int
+    minutes: float
+    lr: float
+    train_loss: float
+    val_dice: float
+
+
+@dataclass
+class Checkpoint:
+    """State of a run between two steps.
+
+    Attributes:
+        study_digest: SHA-256 of the resolved study and plan; a checkpoint of another study is refused.
+        iteration: Batches done.
+        seconds: Wall-clock seconds of training done.
+        model: State of the network.
+        ema: Moving average of the weights, or empty.
+        optimizer: State of the optimiser.
+        control: Small numbers of schedule, early stopping and best epoch.
+        epochs: The rows of epochs.csv so far.
+        best: Weights of the best epoch, or empty.
+    """
+
+    study_digest: str
+    iteration: int
+    seconds: float
+    model: dict[str, Tensor]
+    ema: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    control: dict[str, float] = field(default_factory=dict)
+    epochs: list[Epoch] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint atomically; the archive inside bears no file name."""
+    content = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}
+    content["epochs"] = [asdict(epoch) for epoch in checkpoint.epochs]
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with atomic_write(path) as stream:
+        stream.write(buffer.getbuffer())
+
+
+def load_checkpoint(path: Path, *, study_digest: str) -> Checkpoint:
+    """Read a checkpoint; only tensors and numbers are accepted, no code is run.
+
+    Raises:
+        RunError: The file is broken or belongs to another study.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        content["epochs"] = [Epoch(**row) for row in content["epochs"]]
+        checkpoint = Checkpoint(**content)
+    except Exception:
+        raise RunError("the last checkpoint cannot be read; delete the fold's folder to train it anew") from None
+    if checkpoint.study_digest != study_digest:
+        raise RunError(
+            "the checkpoint was written for another study, plan or data set; choose a new --out, or restore the study"
+        )
+    return checkpoint
+
+
+def save_weights(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write weights as safetensors, atomically."""
+    from safetensors.torch import save
+
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    with atomic_write(path) as stream:
+        stream.write(content)
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read weights.
+
+    Raises:
+        RunError: The file is missing or broken.
+    """
+    from safetensors.torch import load
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return load(path.read_bytes())
+    except Exception:
+        raise RunError(f"{path.name} is missing or broken; train the fold again") from None
