@@ -12,7 +12,7 @@ from typing import Final
 from medseg.data.case_copy import Done
 from medseg.data.files import sha256_of
 from medseg.data.metadata import CaseFacts
-from medseg.data.recognise import Source
+from medseg.data.recognise import Source, stem_of
 from medseg.errors import RequestError
 
 __all__ = ["Job", "digest_of", "name_cases"]
@@ -65,7 +65,7 @@ def name_cases(
     if any(done.copied for done in state.values()) and not any(earlier):
         raise RequestError("the output folder holds an import of other data; choose another folder")
     cases = _ids([before.case if before else "" for before in earlier], "C",
-                 kept=[_case_name(source) for source, _ in ordered] if keep else None)  # fmt: skip
+                 kept=_case_names([source for source, _ in ordered]) if keep else None)  # fmt: skip
     keys = [fact.patient or source.patient for source, fact in ordered]
     unique = list(dict.fromkeys(keys))
     before_of = {key: before.patient for key, before in zip(reversed(keys), reversed(earlier), strict=True) if before}
@@ -110,12 +110,23 @@ def _sites(sites: Sequence[str], *, keep: bool) -> dict[str, str]:
     return {site: site if keep and _ID.fullmatch(site) else f"S{n}" for n, site in enumerate(unique, start=1)}
 
 
-def _case_name(source: Source) -> str:
-    """The file's place and name; a series has only UIDs, of which six digits of a hash tell them apart."""
-    if source.series is None:
-        return _clean(source.key)
-    series = hashlib.sha256(source.series.series_uid.encode()).hexdigest()[:6]
-    return _clean(f"{_patient_name(source.patient)}-{series}")
+def _case_names(sources: Sequence[Source]) -> list[str]:
+    """The files' names; where two are alike, with the patient's before them; a series bears the patient's and a hash.
+
+    A series has no name but its UID, of which six digits of a hash tell the patient's series apart.
+    """
+    own, full = [], []
+    for source in sources:
+        path = next(iter(source.images.values()), None)
+        uid = source.series.series_uid if source.series is not None else source.key
+        name = stem_of(path) if path is not None else f"{_patient_name(source.patient)}-{_short_hash(uid)}"
+        own.append(_clean(name))
+        full.append(_clean(f"{_patient_name(source.patient)}_{name}"))
+    return own if len(set(own)) == len(own) else full
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def _patient_name(key: str) -> str:
@@ -124,5 +135,4 @@ def _patient_name(key: str) -> str:
 
 def _clean(name: str) -> str:
     """The name with what an id can't hold replaced."""
-    stem = re.sub(r"\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|jpe?g|png|tiff?|bmp|dcm)$", "", name, flags=re.IGNORECASE)
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_")[:64] or "unnamed"
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:64] or "unnamed"

@@ -24,6 +24,9 @@ _SAME_DIRECTION: Final = 1e-3
 """Largest difference of a direction cosine between slices of one stack (0.06 degrees)."""
 _EVEN: Final = 0.1
 """Largest distance of a slice from its place on the even grid, as a share of the slice distance."""
+_ROUNDED_MM: Final = 0.101
+_EVEN_ROUNDED: Final = 0.2
+"""The same where thin slices' positions are written with one decimal only: as a share, and at most this many mm."""
 _TILT: Final = 0.2
 """Largest sideways drift over the whole stack, as a share of the pixel spacing, that still counts as upright."""
 
@@ -148,7 +151,7 @@ def _require_even(heights: FloatArray) -> float:
     deviation = float(np.abs(heights - even).max())
     step = float(even[1] - even[0])
     gaps = np.diff(heights)
-    if deviation > _EVEN * step:
+    if deviation > max(_EVEN * step, min(_ROUNDED_MM, _EVEN_ROUNDED * step)):
         raise GeometryError(
             f"uneven slice distance: from {float(gaps.min()):.4g} to {float(gaps.max()):.4g} mm; expected one. "
             "Resample the series, or export a reconstruction with even slices"
