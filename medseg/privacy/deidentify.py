@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import multiprocessing
 import os
 import threading
@@ -316,7 +317,8 @@ _state: dict[str, object] = {}
 
 
 def _start(work: _Work) -> None:
-    """Prepare a process: its work and its pseudonyms."""
+    """Prepare a process: its work and its pseudonyms. pydicom's own log may quote values and stays silent."""
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     _state.update(work=work, pseudonyms=Pseudonymiser(work.key), seen=set())
 
 

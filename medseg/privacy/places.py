@@ -11,7 +11,21 @@ from medseg.privacy.vocabulary import ROLE_WORDS
 
 __all__ = ["Places", "split_name"]
 
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".csv")
+_SUFFIXES = (
+    ".dcm",
+    ".nii.gz",
+    ".nii",
+    ".nrrd",
+    ".mha",
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".webp",
+    ".csv",
+)
 _SPLIT = re.compile(r"([_\-. ]+)")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -78,7 +79,9 @@ def raw_bytes(dataset: Dataset, tag: int) -> bytes:
         return element.value or b""
     if element is None or isinstance(element.value, Sequence | type(None)):
         return b""
-    return str(element.value).encode("utf-8", "replace")
+    value = element.value
+    text = value if isinstance(value, str) else "\\".join(str(part) for part in value)
+    return text.encode("utf-8", "replace")
 
 
 def text_of(dataset: Dataset, tag: int) -> str:
@@ -397,7 +400,9 @@ def _decode(raw: bytes, dataset: Dataset) -> str:
         return raw.decode("ascii").strip()
     charset = raw_bytes(dataset, 0x00080005).decode("ascii", "replace") or "ISO_IR 6"
     try:
-        return decode_bytes(raw, convert_encodings(charset.split("\\")), {0x5C, 0x5E, 0x3D}).strip()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return decode_bytes(raw, convert_encodings(charset.split("\\")), {0x5C, 0x5E, 0x3D}).strip()
     except Exception:
         return raw.decode("latin-1").strip()
 

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+from pydicom.datadict import keyword_for_tag
+from pydicom.sr._cid_dict import cid_concepts
+from pydicom.sr.codedict import codes
+
+from medseg.errors import ConfigError
+from medseg.privacy.dicom_rules import Kind, basic_profile_actions, rules_for
+from medseg.privacy.profile import PROFILES, load_profile
+
+CT, PET = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.128"
+
+
+def test_the_table_is_that_of_edition_2026c():
+    actions = basic_profile_actions()
+    assert len(actions) == 652
+    assert actions[0x00100010] == "Z"
+    assert actions[0x00080080] == "X/Z/D"
+    assert actions[0x00081140] == "X/Z/U*"
+
+
+@pytest.mark.parametrize("sop_class", [CT, PET, "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.66.4"])
+def test_basic_treats_every_attribute_of_the_table_at_every_depth(sop_class):
+    actions = basic_profile_actions()
+    allowed = {Kind.EMPTY, Kind.DUMMY, Kind.UID, Kind.PATIENT, Kind.ACCESSION, Kind.STUDY_ID}
+
+    def look(rules):
+        for tag, rule in rules.items():
+            if tag in actions:
+                assert rule.kind in allowed or (rule.kind is Kind.ITEMS and "U" in actions[tag]), keyword_for_tag(tag)
+            look(rule.children)
+
+    look(rules_for(sop_class, load_profile("basic")))
+
+
+def test_a_combined_action_is_decided_by_the_type_in_the_iod():
+    ct, pet = rules_for(CT, load_profile("basic")), rules_for(PET, load_profile("basic"))
+    weight, institution, study_time = 0x00101030, 0x00080080, 0x00080030
+    assert weight not in ct
+    assert institution not in ct
+    assert ct[study_time].kind is Kind.EMPTY
+    assert pet[0x00080021].kind in (Kind.EMPTY, Kind.DUMMY)
+
+
+def test_private_and_unknown_attributes_have_no_rule():
+    rules = rules_for(CT, load_profile("research"))
+    assert all((tag >> 16) % 2 == 0 for tag in rules)
+    assert not {0x00324000, 0x60003000, 0x50003000, 0x04000561, 0x00880200, 0xFFFAFFFA, 0x00204000} & set(rules)
+    assert rules_for("1.2.3.4", load_profile("basic")) is None
+
+
+def test_codes_and_meanings_of_the_options_are_those_of_cid_7050():
+    known = {getattr(codes.cid7050, name).value for name in cid_concepts[7050]["DCM"]}
+    for name in PROFILES:
+        methods = load_profile(name).method_codes(pixels_cleaned=True)
+        assert methods[0][0] == "113100"
+        assert {code for code, _ in methods} <= known
+
+
+def test_there_is_no_default_profile_and_an_unknown_one_is_explained(tmp_path):
+    with pytest.raises(ConfigError, match="basic, research, minimal-risk"):
+        load_profile("everything")
+    own = tmp_path / "own.yaml"
+    own.write_text("name: own\ndates: keep\n")
+    with pytest.raises(ConfigError, match="dates"):
+        load_profile(own)
