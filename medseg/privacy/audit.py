@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -87,7 +87,11 @@ def audit_bytes(data: bytes, name: str, *, identities: IdentityIndex | None) -> 
     shown = _shown(name, identities)
     finds = {Find(f"{shown} (name)", *found) for found in _search(name.encode("utf-8", "surrogateescape"), identities)}
     for layer in layers(data, shown):
-        finds.update(_search_layer(layer, identities))
+        outer = _shown(layer.place.rpartition("!")[0], identities)
+        for find in _search_layer(layer, identities):
+            # A text that can be read as it stands is found again behind each of its decodings; once is enough.
+            if replace(find, place=outer) not in finds:
+                finds.add(find)
     return sorted(finds, key=lambda find: (find.place, find.kind, find.rule, find.identity or 0))
 
 
@@ -164,7 +168,7 @@ def _search_layer(layer: Layer, identities: IdentityIndex | None) -> Iterator[Fi
         return
     inside = [Find(f"{place} {part}", *item) for part, text in layer.parts for item in _search(text, identities)]
     # What stands across two attributes, as a family name in one and a given name in the next, belongs to the whole.
-    missed = {item for item in found} - {(find.kind, find.rule, find.identity) for find in inside}
+    missed = set(found) - {(find.kind, find.rule, find.identity) for find in inside}
     yield from inside
     yield from (Find(place, *item) for item in missed)
 

@@ -1,8 +1,8 @@
 """Layers: everything that one file holds, opened down to plain bytes: archives, databases, documents, encodings.
 
-Nothing is executed and no pickle is loaded. What cannot be opened (an encrypted archive, a damaged one, one that unfolds
-without end) is a layer too, marked as unreadable, since nobody can say what it holds. Not opened: formats with a
-compression of their own that no part of medseg writes (7z, RAR, Parquet, HDF5 filters), and text drawn in pixels.
+Nothing is executed and no pickle is loaded. What cannot be opened (an encrypted archive, a damaged one, one that
+unfolds without end) is a layer too, marked as unreadable, since nobody can say what it holds. Not opened: formats with
+a compression of their own that no part of medseg writes (7z, RAR, Parquet, HDF5 filters), and text drawn in pixels.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ __all__ = ["DicomLayer", "dicom_layers", "looks_like_dicom"]
 
 _BULK = ("OB", "OW", "UN", "OF", "OD", "OL", "OV")
 _DIRECT = (
-    "PatientName", "PatientBirthDate", "OtherPatientIDs", "OtherPatientNames", "PatientAddress", "PatientTelephoneNumbers",
-    "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "InstitutionName", "InstitutionAddress",
+    "PatientName", "PatientBirthDate", "OtherPatientIDs", "OtherPatientNames", "PatientAddress",
+    "PatientTelephoneNumbers", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "InstitutionName",
+    "InstitutionAddress",
 )  # fmt: skip
 """Attributes with content that only a file whose patient's identity was not removed has."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import os
@@ -22,24 +23,9 @@ _PUBLIC_HOSTS = (
 )  # fmt: skip
 """Hosts of standards, licences, papers and public data, which say nothing about anybody."""
 _NO_NAMES = frozenset(
-    [
-        "root",
-        "user",
-        "users",
-        "admin",
-        "ubuntu",
-        "debian",
-        "runner",
-        "docker",
-        "jovyan",
-        "localhost",
-        "vm",
-        "host",
-        "node",
-    ]
-    + ["nobody", "guest", "default", "test", "research", "researcher", "medseg", "unknown", "python", "build", "mlflow"]
+    ["root", "user", "users", "admin", "ubuntu", "debian", "runner", "docker", "jovyan", "localhost", "host", "node"]
 )
-_WORD = rb"[\w.+\-]"
+"""User and host names that thousands share."""
 _HOME = re.compile(
     rb"(?:/home/|/Users/|(?<![\w/.])/root/|\b[A-Za-z]:[\\/]+(?:Users|Documents and Settings)[\\/]+)[\w.\-]+",
     re.IGNORECASE,
@@ -145,10 +131,8 @@ def _own_patterns() -> tuple[tuple[str, re.Pattern[bytes]], ...]:
 
 def _user_names() -> set[str]:
     names = {os.environ.get(name, "") for name in ("USER", "LOGNAME", "USERNAME", "SUDO_USER")}
-    try:
+    with contextlib.suppress(KeyError, OSError):
         names.add(getpass.getuser())
-    except (KeyError, OSError):
-        pass
     return names
 
 

@@ -34,7 +34,7 @@ def pdf_layers(data: bytes) -> Iterator[tuple[str, bytes]]:
         yield "stream", content
         if b"beginbfchar" in content or b"beginbfrange" in content:
             maps.append(_character_map(content))
-        elif b"BT" in content and b"Tj" in content or b"TJ" in content:
+        elif b"BT" in content:
             pages.append(content)
     for text in _drawn(pages, maps):
         if text:

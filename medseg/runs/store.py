@@ -1,9 +1,10 @@
 """MlflowStore: one MLflow store, embedded in the run folder or on a server, spoken to without MLflow's own context.
 
-MLflow's fluent calls record the user, the script's path, the git remote and the working directory. Here every run is made
-through `MlflowClient`, which records only what it is given. In the embedded store every artefact address is
+MLflow's fluent calls record the user, the script's path, the git remote and the working directory. Here every run is
+made through `MlflowClient`, which records only what it is given. In the embedded store every artefact address is
 ``mlflow-artifacts:/...``, relative to ``mlflow/artifacts`` beside the database, so that no path stands in the database
-and the folder can be moved.
+and the folder can be moved. To look at it: ``cd RUN/mlflow``, then
+``mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination artifacts``.
 """
 
 from __future__ import annotations
@@ -32,13 +33,14 @@ _ARTIFACTS = "artifacts"
 
 
 def quiet_mlflow() -> None:
-    """Switch MLflow's telemetry off and let a dead server be noticed within seconds; the researcher's own choices win."""
+    """Switch telemetry and printing off, notice a dead server within seconds; the researcher's own settings win."""
     for name, value in {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
         "MLFLOW_CONFIGURE_LOGGING": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }.items():
         os.environ.setdefault(name, value)
 
@@ -47,7 +49,7 @@ class MlflowStore:
     """An MLflow store that is given facts and adds none.
 
     Args:
-        folder: ``mlflow/`` in the run folder; the embedded store lies there, and the ids of the runs for going on later.
+        folder: ``mlflow/`` in the run folder; the embedded store lies there, and the ids of the runs, to go on later.
         uri: Address of a server or of another store; None for the embedded one.
         experiment: Name of the MLflow experiment.
     """

@@ -1,8 +1,7 @@
 """Tracker: a study in MLflow, a parent run for the study and a child run for each fold.
 
-The training never waits for the tracker and never fails by it: what a server doesn't take is kept and sent later, and what
-could not be sent at all stands in `Tracker.problem`, which the command prints at its end. Everything goes through the
-privacy gate first.
+The training never fails by the tracker: what a server doesn't take is kept and sent later, and what could not be sent
+at all stands in `Tracker.problem`, which the command prints at its end. Everything goes through the privacy gate first.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ class Tracker:
             parts.append(f"not recorded in MLflow, since the privacy gate refused it: {', '.join(self._refused)}")
         if self._outbox is not None and self._outbox.lost:
             parts.append(
-                f"MLflow took {self._outbox.sent} records and not the other {self._outbox.lost} ({self._outbox.reason}); "
+                f"MLflow took {self._outbox.sent} records, not the other {self._outbox.lost} ({self._outbox.reason}); "
                 "the run folder is complete; give the same command again when the store answers"
             )
         return "; ".join(parts) or None
@@ -117,11 +116,8 @@ class Tracker:
         """
         config = portable_study(self._study).model_dump(mode="json")
         params = {key: value for key, value in _flat(config) if self._passes(f"{key}: {value}", f"parameter {key}")}
-        self._start(
-            "study",
-            label=self._study.name,
-            tags={"medseg.study": self._study.name, "medseg.seed": str(self._study.seed)},
-        )
+        tags = {"medseg.study": self._study.name, "medseg.seed": str(self._study.seed)}
+        self._start("study", label=self._study.name, tags=tags)
         self._send(lambda store: store.log_params(self._runs["study"], params))
         self._send(lambda store: store.log_dataset(self._runs["study"], name="cases", digest=dataset_digest))
         for file, content in (("plan.json", plan), ("environment.json", environment), ("study.json", config)):
@@ -164,8 +160,8 @@ class Tracker:
 
         Args:
             summary: Score by name, for example ``{"dice": 0.87, "dice_low": 0.85}``; nan is left out.
-            artifacts: Files such as reports. A file whose name begins with ``internal`` may hold pseudonymous cases; every
-                other one must pass the gate as shareable.
+            artifacts: Files such as reports. A file whose name begins with ``internal`` may hold pseudonymous cases;
+                every other one must pass the gate as shareable.
         """
         stamp = now_ms()
         rows = [(_metric_name(key), float(value), stamp, 0) for key, value in summary.items() if math.isfinite(value)]
@@ -214,7 +210,8 @@ class Tracker:
         if self._outbox is None:
             return False
         try:
-            gate(data, name=name, tier=tier, identities=self._identities)
+            raw = data.encode("utf-8") if isinstance(data, str) else data
+            gate(raw, name=name, tier=tier, identities=self._identities)
         except PrivacyError:
             self._refused.append(name)
             return False
