@@ -89,7 +89,7 @@ def _score(folder: Path, manifest: Manifest, tolerances: tuple[float, ...], igno
     from medseg.data.split import read_folds
     from medseg.studies.scoring import score_predictions
 
-    folds = {}
+    folds: dict[str, int] = {}
     if manifest.folds_path.exists():
         for split in read_folds(manifest.folds_path, manifest).splits:
             if split.repeat == 0:
