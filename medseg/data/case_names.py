@@ -59,17 +59,18 @@ def name_cases(
     ordered = [(sources[i], facts[i]) for i in order]
     digests = [digest_of(source) if state else "" for source, _ in ordered]
     known: defaultdict[str, list[Done]] = defaultdict(list)
-    for done in state.values():
+    recorded = [done for done in state.values() if done.digest]
+    for done in recorded:
         known[done.digest].append(done)
-    earlier = [known[digest].pop(0) if known[digest] else None for digest in digests]
+    earlier = [known[digest].pop(0) if known.get(digest) else None for digest in digests]
     if any(done.copied for done in state.values()) and not any(earlier):
         raise RequestError("the output folder holds an import of other data; choose another folder")
-    cases = _ids([before.case if before else "" for before in earlier], "C",
+    cases = _ids([before.case if before else "" for before in earlier], "C", taken={done.case for done in recorded},
                  kept=_case_names([source for source, _ in ordered]) if keep else None)  # fmt: skip
     keys = [fact.patient or source.patient for source, fact in ordered]
     unique = list(dict.fromkeys(keys))
     before_of = {key: before.patient for key, before in zip(reversed(keys), reversed(earlier), strict=True) if before}
-    patients = _ids([before_of.get(key, "") for key in unique], "P",
+    patients = _ids([before_of.get(key, "") for key in unique], "P", taken={done.patient for done in recorded},
                     kept=[_clean(_patient_name(key)) for key in unique] if keep else None)  # fmt: skip
     patient_of = dict(zip(unique, patients, strict=True))
     site_of = _sites([fact.site for _, fact in ordered], keep=keep)
@@ -88,13 +89,13 @@ def digest_of(source: Source) -> str:
     return hashlib.sha256("\n".join(parts).encode("ascii")).hexdigest() if parts else ""
 
 
-def _ids(earlier: Sequence[str], letter: str, *, kept: Sequence[str] | None) -> list[str]:
-    """The kept names where no two are the same, else the earlier ids, else the next free numbers."""
+def _ids(earlier: Sequence[str], letter: str, *, taken: set[str], kept: Sequence[str] | None) -> list[str]:
+    """The kept names where no two are the same, else the earlier ids, else the next numbers that were never used."""
     if kept is not None and len(set(kept)) == len(kept):
         return list(kept)
-    used = set(earlier)
+    used = taken | set(earlier)
     width = max(4, len(str(len(earlier))))
-    numbers = iter(range(1, 2 * len(earlier) + 1))
+    numbers = iter(range(1, len(earlier) + len(used) + 1))
     ids = []
     for before in earlier:
         name = before

@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
@@ -115,7 +115,8 @@ def import_tree(
         done, reused = _copy_all(jobs, out, state, labels=frozenset(labels), options=options, progress=progress)
         done = _require_alike(done)
         card = _card_of(found, labels=labels, options=options, mark=mark)
-        return _finish(found, done, out, card=card, notes=(*found.notes, *notes), reused=reused)
+        renamed = bool(options.labels or options.title or options.licence)
+        return _finish(found, done, out, card=card, notes=(*found.notes, *notes), reused=reused, rewrite=renamed)
 
 
 def _require_places(source: Path, out: Path) -> None:
@@ -146,15 +147,18 @@ def _locked(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if [path.name for path in out.iterdir()] == [_LOCK]:  # Nothing was written, so nothing is left.
+            (out / _LOCK).unlink(missing_ok=True)
+            with suppress(OSError):
+                out.rmdir()
 
 
 def _tables(source: Path) -> tuple[Path, ...]:
-    """Tables in the root that may describe the cases; ``refused.csv`` is what medseg itself writes."""
+    """Tables in the root that may describe the cases, and no table of medseg's own."""
     if not source.is_dir():
         return ()
-    return tuple(
-        p for p in sorted(source.iterdir()) if p.suffix.lower() in (".csv", ".tsv") and p.name != "refused.csv"
-    )
+    found = sorted(p for p in source.iterdir() if p.suffix.lower() in (".csv", ".tsv"))
+    return tuple(path for path in found if path.name not in ("refused.csv", "manifest.csv"))
 
 
 def _deidentified(source: Path) -> Deidentification | None:
@@ -197,12 +201,7 @@ def _copy_all(
     todo = []
     for job in jobs:
         before = state.get(job.case)
-        if (
-            before is not None
-            and before.digest == job.digest
-            and before.copied is not None
-            and _is_there(before.copied, out)
-        ):
+        if before is not None and before.digest == job.digest and _is_good(before, out, labels=labels):
             done[job.case] = before
         else:
             todo.append(job)
@@ -230,7 +229,11 @@ def _copy(job: Job, out: Path, labels: frozenset[int]) -> Done:
     )
 
 
-def _is_there(copied: Copied, out: Path) -> bool:
+def _is_good(done: Done, out: Path, *, labels: frozenset[int]) -> bool:
+    """Whether an earlier run's copy is still there and has no label value that this run refuses."""
+    copied = done.copied
+    if copied is None or (labels and not labels.issuperset(copied.values)):
+        return False
     return all((out / name).is_file() for name in (*copied.images.values(), *([copied.label] if copied.label else [])))
 
 
@@ -259,6 +262,7 @@ def _finish(
     card: Card,
     notes: tuple[str, ...],
     reused: int,
+    rewrite: bool,
 ) -> ImportReport:
     kept = [(job, one.copied) for job, one in done if one.copied is not None]
     refusals = [*found.refusals, *(Refusal(one.case, one.refused) for _, one in done if one.copied is None)]
@@ -284,7 +288,7 @@ def _finish(
         cases=tuple(_case(job, copied, out) for job, copied in kept),
         card=_complete(card, kept[0][1], values=values),
     )
-    if not (reused == len(done) and manifest.path.exists()):
+    if rewrite or reused < len(done) or not manifest.path.exists():
         write_manifest(manifest, manifest.path)
     report = ImportReport(
         layout=found.layout,
@@ -298,10 +302,10 @@ def _finish(
         notes=(*notes, *_reader_notes([copied for _, copied in kept])),
     )
     if reused < len(done):
-        counts = {f.name: getattr(report, f.name) for f in fields(report) if isinstance(getattr(report, f.name), int)}
-        Ledger(out / "ledger.jsonl").append(
-            "imported", {**counts, "refused": len(refusals), "digest": manifest.digest()}
-        )
+        stated = {one.name: getattr(report, one.name) for one in fields(report)}
+        counts = {name: value for name, value in stated.items() if isinstance(value, int)}
+        facts = {**counts, "refused": len(refusals), "digest": manifest.digest()}
+        Ledger(out / "ledger.jsonl").append("imported", facts)
     return report
 
 

@@ -22,6 +22,8 @@ __all__ = ["read_nifti", "read_nifti_geometry", "save_nifti"]
 
 _GZIP_LARGEST_RATIO: Final = 1032
 _MILLIMETRES: Final = {"meter": 1000.0, "micron": 0.001}
+_CHUNK: Final = 1 << 24
+_MOST_CHUNKS_BEHIND: Final = 16
 _T = TypeVar("_T")
 
 
@@ -37,7 +39,7 @@ def read_nifti(path: Path) -> tuple[Array, Affine, tuple[str, ...]]:
     """
     image = _open(path)
     shape, affine, notes = _describe(image, path)
-    array = _guarded(lambda: _values(image))
+    array = _guarded(lambda: _values(image, path))
     array = array.reshape((*shape, array.size // max(1, int(np.prod(shape)))), order="F")
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).sum())
@@ -140,11 +142,34 @@ def _describe(image: Nifti1Image, path: Path) -> tuple[tuple[int, ...], Affine, 
     return spatial, Geometry(spatial, affine).affine, tuple(notes)
 
 
-def _values(image: Nifti1Image) -> Array:
-    """Values as stored where the header doesn't scale them, else float32."""
+def _values(image: Nifti1Image, path: Path) -> Array:
+    """Values in the file's order, one axis: as stored where the header doesn't scale them, else float32."""
     proxy: Any = image.dataobj
-    if proxy.slope == 1 and proxy.inter == 0:
-        raw: Array = np.asarray(proxy.get_unscaled())
-        native = raw.astype(raw.dtype.newbyteorder("="), copy=False)
-        return native.astype(np.float32) if native.dtype.kind == "f" and native.dtype.itemsize != 4 else native
-    return np.asarray(proxy.get_scaled(dtype=np.float32), dtype=np.float32)
+    dtype = np.dtype(proxy.dtype)
+    stored = np.frombuffer(
+        _voxel_bytes(path, offset=int(proxy.offset), count=int(np.prod(image.shape)) * dtype.itemsize), dtype=dtype
+    )
+    slope, intercept = float(proxy.slope), float(proxy.inter)
+    if slope != 1 or intercept != 0:
+        return (stored * slope + intercept).astype(np.float32)
+    if dtype.kind == "f":
+        return stored.astype(np.float32, copy=False)
+    return stored.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _voxel_bytes(path: Path, *, offset: int, count: int) -> bytearray:
+    """The bytes of the voxels, writable; a compressed file is read to its end, where its checksum is."""
+    content = bytearray(count)
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+        stream.seek(offset)
+        view = memoryview(content)
+        done = 0
+        while done < count:
+            size = stream.readinto(view[done : done + _CHUNK])
+            if not size:
+                raise EOFError
+            done += size
+        for _ in range(_MOST_CHUNKS_BEHIND):
+            if not stream.read(_CHUNK):
+                break
+    return content
