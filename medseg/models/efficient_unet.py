@@ -43,8 +43,10 @@ class EfficientUNet(nn.Module):
 
     The pretrained weights expect RGB in 0..1, normalised by ``efficientnet.IMAGENET_MEAN`` and ``IMAGENET_STD``; the
     caller normalises. For another number of channels the first convolution is adapted (``weights.adapt_channels``).
-    A pretrained encoder keeps ImageNet's batch statistics and trains scale and offset: small batches can't spoil them,
-    and the normalisation costs nothing because it becomes part of the convolutions.
+
+    The encoder's batch normalisation follows the batches, also when pretrained: keeping ImageNet's statistics is 10 to
+    20 % faster a step, but was worse after the same number of steps (dermoscopy, 100 steps of 8: Dice 0.84 and 0.90
+    against 0.90 and 0.91). Set ``encoder.frozen_statistics`` where the encoder's weights are frozen.
 
     Args:
         in_channels: Channels of the image.
@@ -75,7 +77,7 @@ class EfficientUNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.encoder = EfficientNetLite0Encoder(in_channels, frozen_statistics=pretrained)
+        self.encoder = EfficientNetLite0Encoder(in_channels)
         if pretrained:
             transfer_weights(self.encoder, imagenet_weights())
         levels = len(self.encoder.features)

@@ -86,7 +86,7 @@ class EfficientNetLite0Encoder(nn.Module):
     Args:
         in_channels: Channels of the image; 3 for the pretrained weights.
         frozen_statistics: Keep the batch normalisations' stored mean and variance in training, too; their scale and
-            offset are still trained. Fit for pretrained weights only.
+            offset are still trained. For an encoder that is not trained; may be set later as an attribute.
 
     Attributes:
         features: Feature maps of each level, finest first.
