@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from medseg.errors import PrivacyError, RequestError
-from medseg.privacy.containers import Layer, is_binary, layers
+from medseg.privacy.containers import DECODINGS, Layer, is_binary, layers
 from medseg.privacy.identities import IdentityIndex
 from medseg.privacy.patterns import find_patterns
 from medseg.types import Tier
@@ -87,11 +87,12 @@ def audit_bytes(data: bytes, name: str, *, identities: IdentityIndex | None) -> 
     shown = _shown(name, identities)
     finds = {Find(f"{shown} (name)", *found) for found in _search(name.encode("utf-8", "surrogateescape"), identities)}
     for layer in layers(data, shown):
-        outer = _shown(layer.place.rpartition("!")[0], identities)
-        for find in _search_layer(layer, identities):
+        outer, _, last = layer.place.rpartition("!")
+        found = set(_search_layer(layer, identities))
+        if last in DECODINGS:
             # A text that can be read as it stands is found again behind each of its decodings; once is enough.
-            if replace(find, place=outer) not in finds:
-                finds.add(find)
+            found = {find for find in found if replace(find, place=_shown(outer, identities)) not in finds}
+        finds |= found
     return sorted(finds, key=lambda find: (find.place, find.kind, find.rule, find.identity or 0))
 
 

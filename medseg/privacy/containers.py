@@ -27,7 +27,10 @@ from dataclasses import dataclass
 from medseg.privacy.dicom_layers import dicom_layers, looks_like_dicom
 from medseg.privacy.pdf_layers import pdf_layers
 
-__all__ = ["Layer", "is_binary", "layers"]
+__all__ = ["DECODINGS", "Layer", "is_binary", "layers"]
+
+DECODINGS = ("base64", "percent", "escapes", "markup")
+"""Last parts of the places that are another reading of the layer they stand in."""
 
 _DEEPEST = 6
 _LARGEST = 1 << 30

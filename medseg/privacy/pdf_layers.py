@@ -12,7 +12,10 @@ __all__ = ["pdf_layers"]
 
 _STREAM = re.compile(rb"(<<(?:(?!endobj).){0,4000}?>>)\s*stream\r?\n(.*?)\r?\n?endstream", re.DOTALL)
 _STRING = re.compile(rb"\((?:[^()\\]|\\.)*\)|<([0-9A-Fa-f\s]+)>|\b(Td|TD|T\*|Tm|ET)\b", re.DOTALL)
-_CHAR = re.compile(rb"<([0-9A-Fa-f]+)>\s*<([0-9A-Fa-f]+)>(?:\s*<([0-9A-Fa-f]+)>)?")
+_CHARS = re.compile(rb"beginbfchar(.*?)endbfchar", re.DOTALL)
+_CHAR = re.compile(rb"<([0-9A-Fa-f]+)>\s*<([0-9A-Fa-f]+)>")
+_RANGES = re.compile(rb"beginbfrange(.*?)endbfrange", re.DOTALL)
+_RANGE = re.compile(rb"<([0-9A-Fa-f]+)>\s*<([0-9A-Fa-f]+)>\s*(?:<([0-9A-Fa-f]+)>|\[([^\]]*)\])")
 _ESCAPED = re.compile(rb"\\([0-7]{1,3}|.)", re.DOTALL)
 _PLAIN = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
@@ -56,16 +59,21 @@ def _decoded(header: bytes, body: bytes) -> bytes | None:
 def _character_map(content: bytes) -> dict[int, str]:
     """The ToUnicode map of a font: code to text."""
     found: dict[int, str] = {}
-    for first, second, third in _CHAR.findall(content):
-        target = third or second
-        text = bytes.fromhex(target.decode().zfill(len(target) + len(target) % 2)).decode("utf-16-be", "ignore")
-        if third and text:
-            low, high = int(first, 16), int(second, 16)
-            for code in range(low, min(high, low + 0xFFFF) + 1):
-                found[code] = text[:-1] + chr(min(ord(text[-1]) + code - low, 0x10FFFF))
-        elif text:
-            found[int(first, 16)] = text
+    for section in _CHARS.findall(content):
+        found.update((int(code, 16), _utf16(target)) for code, target in _CHAR.findall(section))
+    for section in _RANGES.findall(content):
+        for low, high, target, several in _RANGE.findall(section):
+            first = int(low, 16)
+            codes = range(first, min(int(high, 16), first + 0xFFFF) + 1)
+            if several:
+                found.update(zip(codes, map(_utf16, re.findall(rb"<([0-9A-Fa-f]+)>", several)), strict=False))
+            elif text := _utf16(target):
+                found.update((c, text[:-1] + chr(min(ord(text[-1]) + c - first, 0x10FFFF))) for c in codes)
     return found
+
+
+def _utf16(digits: bytes) -> str:
+    return bytes.fromhex(digits.decode().zfill(4)).decode("utf-16-be", "ignore") if len(digits) % 2 == 0 else ""
 
 
 def _drawn(pages: list[bytes], maps: list[dict[int, str]]) -> Iterator[bytes]:
