@@ -117,9 +117,9 @@ def draw_subject(generator: np.random.Generator, *, healthy: bool) -> Subject:
     for number in range(0 if healthy else int(generator.integers(1, 6))):
         drawn = str(generator.choice(["liver", "lung", "spleen", "fat"], p=[0.5, 0.25, 0.1, 0.15]))
         organ = "liver" if number == 0 else drawn
-        radius = math.exp(generator.uniform(math.log(11.0), math.log(30.0 if organ == "liver" else 20.0)))
+        radius = math.exp(generator.uniform(math.log(14.0), math.log(30.0 if organ == "liver" else 22.0)))
         stretch = generator.uniform(0.8, 1.25, 3)
-        low, high = {"liver": (35, 68), "lung": (20, 70), "spleen": (45, 70), "fat": (55, 85)}[organ]
+        low, high = {"liver": (25, 62), "lung": (20, 70), "spleen": (45, 70), "fat": (55, 85)}[organ]
         lesions.append(
             Lesion(
                 organ=organ,
@@ -127,7 +127,7 @@ def draw_subject(generator: np.random.Generator, *, healthy: bool) -> Subject:
                 radii=_point(radius * stretch),
                 hu=float(generator.uniform(low, high)),
                 core=float(generator.choice([0.0, -25.0, 60.0], p=[0.6, 0.3, 0.1])),
-                rough=float(generator.uniform(0.05, 0.35)),
+                rough=float(generator.uniform(0.05, 0.28)),
             )
         )
     return Subject(
@@ -231,7 +231,7 @@ def _draw_bones(hu: _Field, subject: Subject, space: _Space) -> None:
 
 def _draw_lookalikes(hu: _Field, organs: dict[str, _Mask], space: _Space, anatomy: np.random.Generator) -> None:
     """Vessels, bowel, gallbladder and cysts: of the lesions' own Hounsfield units, but of another shape or place."""
-    for name, count, radius, value in (("liver", 5, 3.6, 55.0), ("liver", 3, 3.2, 165.0), ("lung", 9, 2.8, 45.0)):
+    for name, count, radius, value in (("liver", 4, 3.4, 55.0), ("liver", 3, 3.2, 165.0), ("lung", 9, 2.8, 45.0)):
         for _ in range(count):
             path = _walk(anatomy, _middle(organs[name], space, anatomy), steps=22, stride=2.6, wiggle=0.18)
             hu[space.tube(path, radius) & organs[name]] = value + anatomy.uniform(-8, 8)
