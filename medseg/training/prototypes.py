@@ -62,7 +62,7 @@ def feature_pyramid(maps: Sequence[Tensor], *, levels: Sequence[int]) -> Tensor:
 
 
 def learn_prototypes(
-    features: Sequence[Tensor], labels: Sequence[Tensor], *, classes: int, cells: int = 4, most: int = 64
+    features: Sequence[Tensor], labels: Sequence[Tensor], *, classes: int, cells: int = 1, most: int = 64
 ) -> Prototypes:
     """Average a support set's features inside each class, over each image and over cells of a grid.
 
@@ -73,7 +73,7 @@ def learn_prototypes(
         features: One feature map for each support image, (feature, x, y[, z]); the grids may differ.
         labels: Class indices of each, (x, y[, z]), on a grid at least as fine.
         classes: Number of classes, the background included.
-        cells: Cells of the grid along each axis; 1 keeps whole images only (PANet).
+        cells: Cells of the grid along each axis; 1 keeps whole images only (PANet), more suit a varied background.
         most: Largest number of prototypes of a class; of more, this many are kept, evenly over the support set.
 
     Raises:
