@@ -29,8 +29,8 @@ _R = TypeVar("_R")
 def command(function: Callable[_P, int | None]) -> Callable[_P, None]:
     """Turn a function into a command: its exceptions become one message on stderr and the right exit status.
 
-    The function returns its exit status, or None for 0. A full or read-only disk reads as `StorageError`; Ctrl-C as 130.
-    A bug prints its type and place, never its values, and exits 1.
+    The function returns its exit status, or None for 0. A full or read-only disk reads as `StorageError`; Ctrl-C as
+    130. A bug prints its type and place, never its values, and exits 1.
     """
 
     @functools.wraps(function)
@@ -81,7 +81,14 @@ def emit(result: Mapping[str, Any], *, as_json: bool, text: str) -> None:
 def progress_bars() -> Iterator[Progress]:
     """A rich progress display on stderr: description, bar, count, elapsed and remaining time."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description:<34}"),

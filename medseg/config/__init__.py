@@ -5,9 +5,10 @@ from medseg.config.data import AugmentConfig, DataConfig, PlanConfig
 from medseg.config.load import dump_study, load_study, parse_study, study_schema
 from medseg.config.model import EfficientUNetConfig, LossConfig, ModelConfig, UNetConfig
 from medseg.config.study import InferenceConfig, MetricsConfig, StudyConfig, TrackConfig
-from medseg.config.train import FewShotConfig, OptimizerConfig, PretrainConfig, ScheduleConfig, TrainConfig
+from medseg.config.train import AdamConfig, FewShotConfig, OptimizerConfig, PretrainConfig, ScheduleConfig, TrainConfig
 
 __all__ = [
+    "AdamConfig",
     "AugmentConfig",
     "DataConfig",
     "EfficientUNetConfig",

@@ -16,7 +16,7 @@ from medseg.data.files import atomic_write
 from medseg.data.manifest import Case
 from medseg.data.refusal import Refusal, write_refusals
 from medseg.data.split import Split
-from medseg.errors import DataError, ManifestError, RunError
+from medseg.errors import DataError, RunError
 from medseg.planning import Plan
 from medseg.runs.environment import describe_environment
 from medseg.runs.folder import RunFolder, portable_study

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from medseg.config.train import TrainConfig
 from medseg.data.files import atomic_write
 from medseg.training.checkpoint import Checkpoint, Epoch, save_checkpoint
-from medseg.training.module import MovingAverage, SegmentationModule
+from medseg.training.module import MovingAverage, RunModule
 from medseg.training.optim import Plateau, learning_rate_factor
 
 __all__ = ["Monitor", "Progress", "RunControl", "RunLimits", "read_epochs", "write_epochs"]
@@ -28,6 +28,7 @@ Monitor = Callable[[nn.Module], float]
 Progress = Callable[[float, str], None]
 """Told the share of the run that is done, 0..1, and a word on how it goes."""
 _EPOCHS = 20
+_MONITOR_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class RunControl(pl.Callback):
         self._started = time.monotonic()
         self._last_saved = self._started
         self._monitor_seconds = 0.0
+        self._monitor_total = 0.0
         self._epochs_done = self._epochs_due(self.done)
 
     @property
@@ -137,7 +139,7 @@ class RunControl(pl.Callback):
     ) -> None:
         """Count, average the weights, and at an epoch's end validate, log and stop where the run ends."""
         del batch, batch_idx
-        assert isinstance(pl_module, SegmentationModule)
+        assert isinstance(pl_module, RunModule)
         self.batches += 1
         loss = float(outputs["loss"].detach()) * self._config.accumulate
         if not math.isfinite(loss):
@@ -157,7 +159,7 @@ class RunControl(pl.Callback):
             self.save(pl_module)
         self._progress(done, f"loss {loss:.3f}" + (f", Dice {self.epochs[-1].val_dice:.3f}" if self.epochs else ""))
 
-    def save(self, module: SegmentationModule) -> None:
+    def save(self, module: RunModule) -> None:
         """Write last.ckpt."""
         checkpoint = Checkpoint(
             study_digest=self._digest,
@@ -184,14 +186,16 @@ class RunControl(pl.Callback):
             return self.batches // (self._limits.epoch_iterations * self._config.accumulate)
         return int(done * _EPOCHS + 1e-9)
 
-    def _end_epoch(self, module: SegmentationModule) -> None:
+    def _end_epoch(self, module: RunModule) -> None:
         started = time.monotonic()
         dice = math.nan
-        if self._monitor is not None:
+        if self._monitor is not None and self._may_monitor():
             dice = _monitored(self._monitor, module.model, self._average)
-        # A running mean: one slow validation must not end the run early.
         taken = time.monotonic() - started
-        self._monitor_seconds = taken if not self.epochs else 0.7 * self._monitor_seconds + 0.3 * taken
+        self._monitor_total += taken
+        if not math.isnan(dice):
+            # A running mean: one slow validation must not end the run early.
+            self._monitor_seconds = 0.7 * self._monitor_seconds + 0.3 * taken if self._monitor_seconds else taken
         epoch = Epoch(
             epoch=len(self.epochs) + 1,
             iteration=self.batches // self._config.accumulate,
@@ -207,7 +211,11 @@ class RunControl(pl.Callback):
         write_epochs(self.epochs, self.folder / "epochs.csv")
         self._on_epoch(epoch)
 
-    def _guide(self, module: SegmentationModule, dice: float) -> None:
+    def _may_monitor(self) -> bool:
+        """Whether a validation is worth its time: always where it guides and at the end, else for 5 % of the run."""
+        return self._guides or self.done >= 1.0 or self._monitor_total <= _MONITOR_SHARE * self.seconds
+
+    def _guide(self, module: RunModule, dice: float) -> None:
         if self._config.schedule.name == "plateau":
             self._plateau.update(dice)
         if dice > self._best_dice:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -22,14 +23,14 @@ from medseg.models import build_model
 from medseg.planning import Plan
 from medseg.training.checkpoint import Checkpoint, Epoch, load_checkpoint
 from medseg.training.control import Monitor, Progress, RunControl, RunLimits
-from medseg.training.module import MovingAverage, SegmentationModule
+from medseg.training.module import MovingAverage, RunModule, supervised_step
 from medseg.training.optim import build_optimizer
 from medseg.training.patches import PatchDataset, build_loader
 from medseg.transforms import build_batch_transform, build_training_transform, oversized_patch
 from medseg.transforms.normalise import normalise
 from medseg.types import Array
 
-__all__ = ["FitResult", "Hooks", "fit", "network_of"]
+__all__ = ["FitResult", "Hooks", "finish_image", "fit", "memory_format_of", "network_of", "run_loop"]
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
@@ -123,7 +124,7 @@ def fit(
     torch.manual_seed(seed)
     network = model if model is not None else network_of(study, plan)
     hooks.prepare(network)
-    network = network.to(memory_format=_memory_format(plan), device=plan.device)
+    network = network.to(memory_format=memory_format_of(plan), device=plan.device)
     last = folder / "last.ckpt"
     resumed = load_checkpoint(last, study_digest=study_digest) if last.exists() else None
     optimizer = build_optimizer(study.train.optimizer, network)
@@ -143,16 +144,13 @@ def fit(
         progress=hooks.progress,
     )
     if control.done < 1.0:
-        module = SegmentationModule(
-            network,
-            loss=_loss_of(study, plan, loss),
-            optimizer=optimizer,
+        step = supervised_step(
+            _loss_of(study, plan, loss),
             batch_transform=build_batch_transform(study.augment, seed),
             classes=plan.classes,
-            seed=seed,
-            first=control.batches,
         )
-        _run(study, plan, entries, module, control, seed)
+        module = RunModule(network, step=step, optimizer=optimizer, seed=seed, first=control.batches)
+        run_loop(study, plan, entries=entries, module=module, control=control)
     state = network.state_dict()
     if study.train.select == "best" and control.best:
         state = {**state, **control.best}
@@ -162,14 +160,22 @@ def fit(
     return FitResult(weights, control.epochs, control.seconds, control.batches // study.train.accumulate)
 
 
-def _run(
-    study: StudyConfig,
-    plan: Plan,
-    entries: Sequence[CacheEntry],
-    module: SegmentationModule,
-    control: RunControl,
-    seed: int,
+def run_loop(
+    study: StudyConfig, plan: Plan, *, entries: Sequence[CacheEntry], module: RunModule, control: RunControl
 ) -> None:
+    """Run a module on random patches until its control says that the run is done; then write last.ckpt.
+
+    Args:
+        study: The resolved study.
+        plan: Its plan.
+        entries: Preprocessed cases.
+        module: The network with its step and optimiser.
+        control: Knows where the run begins and ends.
+
+    Raises:
+        RunError: The loss is not finite.
+    """
+    seed = module.run_seed
     dataset = PatchDataset(
         entries,
         draw_size=oversized_patch(study.augment, plan.patch_size),
@@ -223,14 +229,27 @@ def _run(
     control.save(module)
 
 
+def finish_image(image: Array, plan: Plan) -> Array:
+    """What is left to do to a stored image, once augmented: colours 0..255 to the encoder's scale.
+
+    Args:
+        image: (channel, x, y[, z]) as the cache holds it.
+        plan: Knows the normalisation.
+
+    Returns:
+        float32.
+    """
+    return normalise(image, plan.normalisation) if plan.rgb else np.asarray(image, dtype=np.float32)
+
+
 class _Finish:
-    """Colours to the encoder's scale, after the augmentation; other images arrive scaled."""
+    """`finish_image` after an augmentation that worked in 0..1."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
     def __call__(self, image: Array) -> Array:
-        return normalise(image * 255.0, self._plan.normalisation) if self._plan.rgb else image
+        return finish_image(image * 255.0 if self._plan.rgb else image, self._plan)
 
 
 def loader_workers(asked: int | None) -> int:
@@ -267,7 +286,8 @@ def _restore(
         average.restore(checkpoint.ema, checkpoint.iteration // accumulate)
 
 
-def _memory_format(plan: Plan) -> torch.memory_format:
+def memory_format_of(plan: Plan) -> torch.memory_format:
+    """Channels last, in which the networks are fastest."""
     return torch.channels_last if plan.spatial_dims == 2 else torch.channels_last_3d
 
 

@@ -1,4 +1,4 @@
-"""SegmentationModule: one optimiser step of supervised training, as Lightning wants it."""
+"""Step: what a batch costs, one function a method; and the module that Lightning runs it in."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medseg.training.masked import hidden_error, hide_blocks
 from medseg.transforms import BatchTransform
 
-__all__ = ["MovingAverage", "SegmentationModule"]
+__all__ = ["MovingAverage", "RunModule", "Step", "masked_step", "supervised_step"]
 
 Loss = Callable[[Tensor | list[Tensor], Tensor], Tensor]
+Step = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
+"""Takes the network, images (batch, channel, x, y[, z]), targets and the batch's number; gives the loss."""
 
 
 class MovingAverage:
@@ -50,36 +53,24 @@ class MovingAverage:
             tensor.copy_(state[name])
 
 
-class SegmentationModule(pl.LightningModule):
-    """A network, its loss and its optimiser.
+class RunModule(pl.LightningModule):
+    """A network, its optimiser and the step that gives a batch's loss, as Lightning wants them.
 
     Args:
-        model: Gives logits (batch, class, x, y[, z]), or a list of them, finest first.
-        loss: Takes the model's output and the target (batch, x, y[, z]) int64 or soft (batch, class, x, y[, z]).
+        model: The network.
+        step: Loss of one batch; what differs between supervised and self-supervised training.
         optimizer: Each group has ``base_lr``.
-        batch_transform: Mixes the samples of a batch (MixUp, CutMix).
-        classes: Number of the model's outputs; the target's value `classes` marks voxels to ignore.
-        seed: Seed of the run; dropout and mixing of batch n depend on it and n alone.
+        seed: Seed of the run; whatever is drawn in batch n depends on it and n alone.
         first: Number of the first batch; not 0 in a resumed run.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        *,
-        loss: Loss,
-        optimizer: torch.optim.Optimizer,
-        batch_transform: BatchTransform,
-        classes: int,
-        seed: int,
-        first: int,
+        self, model: nn.Module, *, step: Step, optimizer: torch.optim.Optimizer, seed: int, first: int
     ) -> None:
         super().__init__()
         self.model = model
-        self.loss = loss
+        self.step = step
         self.optimizer = optimizer
-        self.batch_transform = batch_transform
-        self.classes = classes
         self.run_seed = seed
         self.first = first
 
@@ -89,10 +80,45 @@ class SegmentationModule(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Loss of one batch."""
-        torch.manual_seed((self.run_seed * 1_000_003 + self.first + batch_index) % 2**63)
+        number = self.first + batch_index
+        seed = (self.run_seed * 1_000_003 + number) % 2**63
+        torch.manual_seed(seed)
         image, target = batch
-        if self.batch_transform.active:
-            shares = functional.one_hot(target, self.classes + 1)[..., : self.classes].movedim(-1, 1).float()
-            image, target = self.batch_transform(image, shares, step=self.first + batch_index)
         memory_format: Any = torch.channels_last if image.ndim == 4 else torch.channels_last_3d
-        return self.loss(self.model(image.to(memory_format=memory_format)), target)
+        return self.step(self.model, image.to(memory_format=memory_format), target, number)
+
+
+def supervised_step(loss: Loss, *, batch_transform: BatchTransform, classes: int) -> Step:
+    """Loss of a segmentation.
+
+    Args:
+        loss: Takes the model's output and the target (batch, x, y[, z]) int64 or soft (batch, class, x, y[, z]).
+        batch_transform: Mixes the samples of a batch (MixUp, CutMix).
+        classes: Number of the model's outputs; the target's value `classes` marks voxels to ignore.
+    """
+
+    def step(model: nn.Module, image: Tensor, target: Tensor, number: int) -> Tensor:
+        if batch_transform.active:
+            shares = functional.one_hot(target, classes + 1)[..., :classes].movedim(-1, 1).float()
+            image, target = batch_transform(image, shares, step=number)
+        return loss(model(image), target)
+
+    return step
+
+
+def masked_step(*, ratio: float, block: int) -> Step:
+    """Error of a `MaskedModel` on the voxels that were hidden from it.
+
+    Args:
+        ratio: Share of the blocks that are hidden.
+        block: Edge of a block in voxels.
+    """
+
+    def step(model: nn.Module, image: Tensor, target: Tensor, number: int) -> Tensor:
+        del target
+        generator = torch.Generator().manual_seed(torch.initial_seed() ^ number)
+        hidden = hide_blocks(image.shape[2:], block=block, ratio=ratio, batch=len(image), generator=generator)
+        hidden = hidden.to(image.device)
+        return hidden_error(model(image, hidden), image, hidden)
+
+    return step

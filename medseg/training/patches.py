@@ -63,7 +63,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         entry = self._entries[self._case_of(index)]
         label = entry.label
         if label is None:
-            raise AssertionError("an unlabelled case reached supervised training")
+            # Pretraining doesn't look at the target.
+            label = np.zeros(entry.shape, dtype=np.uint8)
         forced = index % self._batch_size >= self._background
         centre = _draw_centre(entry, self._draw_size, forced=forced, generator=generator)
         start = [int(c) - n // 2 for c, n in zip(centre, self._draw_size, strict=True)]
