@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from medseg.types import Tier
 
-__all__ = ["Block", "Cell", "Document", "Figure", "Figures", "Number", "Numbers", "Section", "Table", "Text"]
+__all__ = ["Block", "Cell", "Columns", "Document", "Figure", "Figures", "Number", "Numbers", "Section", "Table", "Text"]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,20 @@ class Text:
     listed: bool = False
 
 
-Block = Table | Figures | Numbers | Text
+@dataclass(frozen=True)
+class Columns:
+    """Blocks in two columns where there is room; else, and in print, one after the other.
+
+    Attributes:
+        left: What comes first.
+        right: What comes second.
+    """
+
+    left: tuple[Table | Figures | Text, ...]
+    right: tuple[Table | Figures | Text, ...]
+
+
+Block = Table | Figures | Numbers | Text | Columns
 
 
 @dataclass(frozen=True)

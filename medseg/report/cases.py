@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-import numpy as np
+from pathlib import Path
 
 from medseg.data.cases import read_case_image
 from medseg.data.manifest import Case
 from medseg.data.readers import read_label
 from medseg.errors import MedsegError
-from medseg.report.blocks import Block, Figure, Figures, Section, Text
+from medseg.report.blocks import Block, Cell, Figure, Figures, Section, Table, Text
 from medseg.report.facts import RunFacts
 from medseg.report.overlays import case_picture
-from medseg.report.results import case_table
+from medseg.report.scores import MEAN, Scores
 from medseg.report.words import text_of, words_of
 from medseg.studies.scoring import find_prediction
-from medseg.studies.summary import per_case_values
 
-__all__ = ["cases_section", "choose_cases"]
+__all__ = ["case_table", "cases_section", "choose_cases"]
 
 
 def choose_cases(names: Sequence[str], dice: Sequence[float], *, each: int = 2) -> list[tuple[str, str, float]]:
@@ -44,19 +42,15 @@ def choose_cases(names: Sequence[str], dice: Sequence[float], *, each: int = 2) 
     return list(chosen.values())
 
 
-def cases_section(facts: RunFacts) -> Section:
+def cases_section(scores: Scores) -> Section:
     """Pictures of the worst, median and best cases, and the table of all."""
-    cases, _, table = per_case_values(facts.rows, ("dice",), empty_reference=facts.summary["empty_reference"])
-    defined = ~np.isnan(table[:, :, 0])
-    count = defined.sum(axis=1)
-    total = np.where(defined, table[:, :, 0], 0.0).sum(axis=1)
-    dice = np.divide(total, count, out=np.full(len(cases), math.nan), where=count > 0).tolist()
+    dice = scores.values(MEAN, "dice")
     blocks: list[Block] = []
-    figures, missing = _pictures(facts, choose_cases(cases, dice))
+    figures, missing = _pictures(scores, choose_cases(scores.cases, dice))
     if figures:
-        text = (
-            "Yellow: the reference. Turquoise: the prediction. The slice that shows most of the reference's last label."
-        )
+        text = "Yellow: the reference. Turquoise: the prediction."
+        if scores.facts.plan.spatial_dims == 3:
+            text += " Each slice is the one that shows most of the last label."
         blocks += [Text((text,)), Figures(tuple(figures), columns=3)]
     if missing:
         text = (
@@ -64,28 +58,57 @@ def cases_section(facts: RunFacts) -> Section:
             "where the run left it."
         )
         blocks.append(Text((text,)))
-    return Section("cases", "Worst, median and best cases", (*blocks, case_table(facts)))
+    return Section("cases", "Worst, median and best cases", (*blocks, case_table(scores)))
 
 
-def _pictures(facts: RunFacts, chosen: Sequence[tuple[str, str, float]]) -> tuple[list[Figure], int]:
+def case_table(scores: Scores, *, limit: int = 300) -> Table:
+    """Every case with its Dice, the lowest first.
+
+    Args:
+        scores: The values.
+        limit: Most rows that are shown.
+    """
+    fold_of = {row["case"]: row["fold"] for row in scores.facts.rows}
+    words = words_of("dice", pixels=scores.facts.pixels)
+    columns = {key: scores.values(key, "dice") for key in scores.labels}
+    rank = scores.values(MEAN, "dice")
+    order = sorted(range(len(rank)), key=lambda i: (math.isnan(rank[i]), rank[i]))[:limit]
+    rows = tuple(
+        (
+            Cell(scores.cases[i]),
+            Cell(scores.patients[i]),
+            Cell(str(fold_of[scores.cases[i]] + 1)),
+            *(Cell(text_of(values[i], words)) for values in columns.values()),
+        )
+        for i in order
+    )
+    heads = (name if key == MEAN else f"Dice, {name}" for key, name in scores.labels.items())
+    shown = f"the {limit} lowest of {len(rank)}" if len(rank) > limit else f"all {len(rank)}"
+    caption = f"Dice of each case, lowest first ({shown})."
+    return Table(("Case", "Patient", "Fold", *heads), rows, caption=caption, folded=True)
+
+
+def _pictures(scores: Scores, chosen: Sequence[tuple[str, str, float]]) -> tuple[list[Figure], int]:
+    facts = scores.facts
     known = {case.case: case for case in facts.manifest.cases} if facts.manifest is not None else {}
-    several = len(facts.summary["labels"]) > 1
+    folders = {(part.repeat, part.fold): number for number, part in enumerate(scores.parts)}
+    place = {row["case"]: folders[row["repeat"], row["fold"]] for row in reversed(facts.rows)}
     figures = []
     for kind, name, value in chosen:
-        picture = _picture(facts, known[name]) if name in known else None
+        folder = facts.run / f"fold_{place[name]}" / "predictions"
+        picture = _picture(facts, known[name], folder) if name in known else None
         if picture is None:
             continue
         dice = text_of(value, words_of("dice", pixels=facts.pixels))
-        caption = f"{kind.capitalize()}: {name}, Dice {dice}{' (mean over labels)' if several else ''}"
+        caption = f"{kind.capitalize()}: {name}, Dice {dice}"
         alternative = f"Outlines of reference and prediction of case {name}, Dice {dice}"
         figures.append(Figure(png=picture, caption=caption, alternative=alternative))
     return figures, len(chosen) - len(figures)
 
 
-def _picture(facts: RunFacts, case: Case) -> bytes | None:
+def _picture(facts: RunFacts, case: Case, folder: Path) -> bytes | None:
     """The case's picture, or None when one of its files is gone."""
-    fold = next((row["fold"] for row in facts.rows if row["case"] == case.case), 0)
-    prediction = find_prediction(facts.run / f"fold_{fold}" / "predictions", case.case)
+    prediction = find_prediction(folder, case.case)
     if prediction is None or case.label is None or facts.manifest is None:
         return None
     try:

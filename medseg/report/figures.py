@@ -191,10 +191,14 @@ def plot_scatter(
     """
 
     def plot(axes: Axes) -> None:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         for (name, (x, y)), colour in zip(groups.items(), _cycle(len(groups)), strict=True):
             axes.scatter(x, y, s=15, color=colour, alpha=0.55, linewidths=0, label=name)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(lambda value, _place: f"{value:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         if len(groups) > 1:
             axes.legend(loc="lower right", handletextpad=0.2)
         _unit_axis(axes, [v for _, y in groups.values() for v in y], axis="y")

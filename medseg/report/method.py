@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from medseg.config import StudyConfig
-from medseg.report.blocks import Block, Cell, Section, Table, Text
+from medseg.report.blocks import Block, Cell, Columns, Section, Table, Text
 from medseg.report.facts import RunFacts
 from medseg.report.screen import WITHHELD, Screen
 from medseg.report.words import shown_metrics, words_of
@@ -43,11 +43,10 @@ def cohort_section(facts: RunFacts, screen: Screen) -> Section:
         if card.deidentification is not None:
             rows.append((Cell("De-identification"), Cell(card.deidentification.profile)))
     rows += _grid(facts, screen)
-    blocks: list[Block] = [Table(("", ""), tuple(rows), numeric=False)]
+    table = Table(("", ""), tuple(rows), numeric=False)
     presence = _presence(facts, screen)
-    if presence is not None:
-        blocks.append(presence)
-    return Section("cohort", "Cohort", tuple(blocks))
+    block = table if presence is None else Columns((table,), (presence,))
+    return Section("cohort", "Cohort", (block,))
 
 
 def method_section(facts: RunFacts) -> Section:
@@ -143,8 +142,9 @@ def limits_section(facts: RunFacts, screen: Screen) -> Section:
         )
     else:
         limits.append(
-            f"Numbers that rest on fewer than {screen.threshold} patients are withheld and marked, and so are those "
-            "from which they could be had by subtraction. That lowers the risk of disclosure; it proves nothing."
+            f"Numbers that rest on fewer than {screen.limits.threshold} patients are withheld and marked, and so are "
+            f"those from which they could be had by subtraction; counts are rounded to {screen.limits.base}. That lowers "
+            "the risk of disclosure; it is no proof."
         )
     return Section("limits", "What this does not show", (Text(tuple(limits), listed=True),))
 

@@ -50,10 +50,11 @@ def case_picture(
     rgb = _rgb(image, window=window, inverted=volume.modality == "PT")
     box = _square((predicted > 0) | (referred > 0), aspect)
     picture = _resized(rgb, box).astype(np.float32)
-    for label_map, colour in ((referred, REFERENCE_COLOUR), (predicted, PREDICTION_COLOUR)):
+    # The reference is drawn broader and first, so that it shows on both sides of a prediction that agrees.
+    for label_map, colour, width in ((referred, REFERENCE_COLOUR, 5), (predicted, PREDICTION_COLOUR, 2)):
         for value in np.unique(label_map[label_map > 0]).tolist():
             region = _resized(np.equal(label_map.T, value).astype(np.uint8) * 255, box) > 127
-            line = _outline(region)
+            line = _outline(region, width)
             picture[_grown(line) & ~line] *= 0.55
             picture[line] = colour
     buffer = io.BytesIO()
@@ -114,17 +115,20 @@ def _resized(rows: Array, box: Sequence[float]) -> Array:
     return np.asarray(image.resize((_EDGE, _EDGE), Image.Resampling.BILINEAR, box=tuple(box)))
 
 
-def _outline(region: Array) -> Array:
-    """Two pixels wide, inside the region."""
-    inner = region
-    for _ in range(2):
-        padded = np.pad(inner, 1, mode="edge")
-        inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:] & inner
-    line: Array = region & ~inner
+def _outline(region: Array, width: int) -> Array:
+    """A line along the region's edge, so many pixels wide; half of it outside."""
+    outer, inner = region, region
+    for step in range(width):
+        if step % 2:
+            outer = _grown(outer)
+        else:
+            inner = ~_grown(~inner)
+    line: Array = outer & ~inner
     return line
 
 
-def _grown(line: Array) -> Array:
-    padded = np.pad(line, 1)
-    grown: Array = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+def _grown(region: Array) -> Array:
+    """The region and its neighbours across an edge; nothing comes in over the picture's rim."""
+    padded = np.pad(region, 1)
+    grown: Array = region | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
     return grown

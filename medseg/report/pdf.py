@@ -6,10 +6,10 @@ import datetime
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import medseg
-from medseg.report.blocks import Cell, Document, Figure, Figures, Numbers, Table, Text
+from medseg.report.blocks import Block, Cell, Columns, Document, Figure, Figures, Numbers, Table, Text
 
 if TYPE_CHECKING:
     from fpdf import FPDF
@@ -19,6 +19,8 @@ __all__ = ["pdf_of"]
 _INK, _MUTED, _RULE, _SOFT = (28, 39, 51), (95, 107, 120), (205, 212, 218), (243, 246, 248)
 _TIER = {"internal": (138, 59, 12), "shareable": (15, 110, 110)}
 _MARGIN_MM = 17.0
+_ONE_LINE_COLUMNS = 4
+"""Up to so many columns an interval stands behind its value, not beneath."""
 _EPOCH = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 """A PDF needs a creation date to be the same file each time; this one tells nothing."""
 
@@ -32,22 +34,31 @@ def pdf_of(document: Document) -> bytes:
     pdf = _new(document)
     _head(pdf, document)
     for section in document.sections:
-        _room(pdf, 34)
+        _room(pdf, 85 if any(isinstance(block, Figures) for block in section.blocks[:2]) else 34)
         pdf.ln(5)
         _rule(pdf)
         pdf.start_section(section.title)
         _write(pdf, section.title, size=13, bold=True, after=2)
         for block in section.blocks:
-            match block:
-                case Text():
-                    _text(pdf, block)
-                case Table():
-                    _table(pdf, block)
-                case Figures():
-                    _figures(pdf, block)
-                case Numbers():
-                    _numbers(pdf, block)
+            _block(pdf, block)
     return bytes(pdf.output())
+
+
+def _block(pdf: FPDF, block: Block) -> None:
+    match block:
+        case Text():
+            _text(pdf, block)
+        case Table():
+            _table(pdf, block)
+        case Figures():
+            _figures(pdf, block)
+        case Numbers():
+            _numbers(pdf, block)
+        case Columns():
+            for inner in (*block.left, *block.right):
+                _block(pdf, inner)
+        case _:
+            assert_never(block)
 
 
 def _new(document: Document) -> FPDF:
@@ -162,8 +173,10 @@ def _table(pdf: FPDF, block: Table) -> None:
         for cells in block.rows:
             row = table.row()
             for i, cell in enumerate(cells):
-                style = FontFace(emphasis="ITALICS", color=_MUTED) if cell.suppressed else None
-                row.cell(_cell_text(cell), style=style or (FontFace(color=_INK) if i else FontFace(emphasis="BOLD")))
+                style = FontFace(color=_INK) if i else FontFace(emphasis="BOLD")
+                if cell.suppressed:
+                    style = FontFace(emphasis="ITALICS", color=_MUTED)
+                row.cell(_cell_text(cell, block), style=style)
     pdf.ln(3)
 
 
@@ -171,7 +184,7 @@ def _widths(pdf: FPDF, block: Table) -> tuple[tuple[float, ...], float]:
     """Widths in mm: each column as wide as its longest line, the last of a table of words takes what is left."""
     needed = []
     for i, column in enumerate(block.columns):
-        texts = [column, *(line for row in block.rows for line in _cell_text(row[i]).split("\n"))]
+        texts = [column, *(line for row in block.rows for line in _cell_text(row[i], block).split("\n"))]
         pdf.set_font("text", "B" if i == 0 else "", 7.8)
         needed.append(max(pdf.get_string_width(text) for text in texts) + 4.5)
     pdf.set_font("text", "", 7.8)
@@ -184,8 +197,10 @@ def _widths(pdf: FPDF, block: Table) -> tuple[tuple[float, ...], float]:
     return tuple(needed), total
 
 
-def _cell_text(cell: Cell) -> str:
-    return f"{cell.text}\n{cell.detail}" if cell.detail else cell.text
+def _cell_text(cell: Cell, block: Table) -> str:
+    if not cell.detail:
+        return cell.text
+    return f"{cell.text}  ({cell.detail})" if len(block.columns) <= _ONE_LINE_COLUMNS else f"{cell.text}\n{cell.detail}"
 
 
 def _figures(pdf: FPDF, block: Figures) -> None:

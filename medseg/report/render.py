@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from medseg.data.files import atomic_write
 from medseg.privacy.audit import gate
+from medseg.privacy.disclosure import Limits
 from medseg.report.blocks import Document, Section
 from medseg.report.cases import cases_section
 from medseg.report.facts import RunFacts, read_run
@@ -19,8 +20,10 @@ from medseg.report.method import (
     refusals_section,
 )
 from medseg.report.pdf import pdf_of
-from medseg.report.results import headline, results_section, training_section
-from medseg.report.screen import Screen
+from medseg.report.results import headline, results_section
+from medseg.report.scores import Scores
+from medseg.report.screen import Screen, earlier_releases, record_release
+from medseg.report.training import training_section
 from medseg.types import Tier
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ __all__ = ["build_document", "write_report"]
 
 _NOTICES = {
     "internal": "Shows pseudonymous cases. Pseudonymised data are personal data: do not pass this report on.",
-    "shareable": "Aggregates only; small numbers are withheld and marked.",
+    "shareable": "Aggregates only; small numbers are withheld and marked, counts are rounded.",
 }
 
 
@@ -50,10 +53,16 @@ def write_report(run_dir: Path, *, tier: Tier, threshold: int = 10, identities: 
         RunError: The folder is no finished run.
         PrivacyError: The gate found something that identifies; nothing was written.
     """
-    document = build_document(read_run(run_dir), tier=tier, threshold=threshold)
+    ledger = run_dir / "ledger.jsonl"
+    facts = read_run(run_dir)
+    limits = Limits(threshold=threshold)
+    scores = Scores(facts, Screen(tier, limits, earlier_releases(ledger) if tier == "shareable" else ()))
+    document = build_document(scores)
     page, pdf = html_of(document).encode("utf-8"), pdf_of(document)
     for data, name in ((page, f"{tier}.html"), (pdf, f"{tier}.pdf")):
         gate(data, name=name, tier=tier, identities=identities)
+    if tier == "shareable":
+        record_release(ledger, scores.behind())
     path = run_dir / "report" / f"{tier}.html"
     for data, target in ((page, path), (pdf, path.with_suffix(".pdf"))):
         with atomic_write(target) as stream:
@@ -61,18 +70,16 @@ def write_report(run_dir: Path, *, tier: Tier, threshold: int = 10, identities: 
     return path
 
 
-def build_document(facts: RunFacts, *, tier: Tier, threshold: int = 10) -> Document:
+def build_document(scores: Scores) -> Document:
     """Everything that a report says, before it becomes HTML or PDF.
 
     Args:
-        facts: The run.
-        tier: As in `write_report`.
-        threshold: As in `write_report`.
+        scores: The run's facts and what the tier may see of them.
     """
-    screen = Screen(tier, threshold)
+    facts, screen = scores.facts, scores.screen
     sections: list[Section | None] = [
-        results_section(facts, screen),
-        cases_section(facts) if screen.open else None,
+        results_section(scores),
+        cases_section(scores) if screen.open else None,
         training_section(facts, screen),
         cohort_section(facts, screen),
         method_section(facts),
@@ -80,12 +87,13 @@ def build_document(facts: RunFacts, *, tier: Tier, threshold: int = 10) -> Docum
         limits_section(facts, screen),
         environment_section(facts),
     ]
+    title = facts.study.name.replace("_", " ").replace("-", " ").strip() or "study"
     return Document(
-        title=facts.study.name.replace("_", " ").replace("-", " "),
+        title=title[0].upper() + title[1:],
         subtitle=_subtitle(facts),
-        tier=tier,
-        notice=_NOTICES[tier],
-        numbers=headline(facts, screen),
+        tier=screen.tier,
+        notice=_NOTICES[screen.tier],
+        numbers=headline(scores),
         sections=tuple(section for section in sections if section is not None),
     )
 

@@ -1,17 +1,29 @@
-"""Screen: what of the numbers a tier may see; whatever it withholds is marked, never left out."""
+"""Screen: what of the numbers a tier may see; whatever it withholds is marked, never left out.
+
+The rules are those of `medseg.privacy.disclosure`: small counts and means over few patients are withheld, and so is what
+would give them away by subtraction, within a table or beside an earlier release of the same run. Counts are rounded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from medseg.privacy.disclosure import Limits, protect_count, protect_counts, protect_summary, withhold_small_differences
+from medseg.privacy.ledger import Ledger
 from medseg.report.blocks import Cell
 from medseg.types import Tier
 
-__all__ = ["WITHHELD", "Screen"]
+__all__ = ["RELEASED", "WITHHELD", "Screen", "count_patients", "earlier_releases", "record_release"]
 
 WITHHELD = Cell("withheld", suppressed=True)
 """The mark of a number that disclosure control kept back."""
+
+RELEASED = "report released"
+"""The ledger's action for a shareable report."""
 
 
 @dataclass(frozen=True)
@@ -20,53 +32,90 @@ class Screen:
 
     Attributes:
         tier: ``internal`` lets everything through.
-        threshold: Smallest number of patients that a shareable number may rest on.
+        limits: How careful the shareable tier is.
+        earlier: Patients behind each figure of earlier shareable reports of this run, by the figure's name.
     """
 
     tier: Tier
-    threshold: int = 10
+    limits: Limits = field(default_factory=Limits)
+    earlier: tuple[Mapping[str, int], ...] = ()
 
     @property
     def open(self) -> bool:
         """Whether everything may be seen."""
         return self.tier == "internal"
 
-    def rests_on(self, patients: int) -> bool:
-        """Whether a mean, a median or an interval over so many patients may be seen."""
-        return self.open or patients >= self.threshold
-
-    def cell(self, text: str, *, patients: int, detail: str = "") -> Cell:
-        """A number that rests on so many patients, or the mark that it is withheld."""
-        return Cell(text, detail) if self.rests_on(patients) else WITHHELD
-
-    def count(self, number: int) -> Cell:
-        """A count; a small one, zero apart, is withheld."""
-        return (
-            Cell(str(number)) if number == 0 or self.rests_on(number) else Cell(f"< {self.threshold}", suppressed=True)
-        )
-
-    def visible_parts(self, counts: Sequence[int]) -> tuple[bool, ...]:
-        """Which parts of a whole whose total is known may be seen.
-
-        Small parts are withheld; so are further ones, the smallest first, until what is withheld adds up to the
-        threshold and no single part can be had by subtraction.
+    def tells(self, figure: str, values: Sequence[float], patients: Sequence[str]) -> bool:
+        """Whether the mean, its interval and what else sums up these values may be seen.
 
         Args:
-            counts: Patients or cases of each part.
+            figure: Name of the figure, the same in every report of the run.
+            values: One value a case; nan is left out.
+            patients: Patient of each value.
         """
-        shown = [number == 0 or self.rests_on(number) for number in counts]
-        while not all(shown):
-            hidden = [number for number, seen in zip(counts, shown, strict=True) if not seen]
-            rest = [i for i, seen in enumerate(shown) if seen and counts[i] > 0]
-            if not rest or (len(hidden) > 1 and sum(hidden) >= self.threshold):
-                break
-            shown[min(rest, key=lambda i: counts[i])] = False
-        return tuple(shown)
+        if self.open:
+            return True
+        cells = {figure: protect_summary(values, patients, limits=self.limits)["mean"]}
+        count = {figure: count_patients(values, patients)}
+        for release in self.earlier:
+            cells = withhold_small_differences(cells, count, earlier=release, limits=self.limits)
+        return not cells[figure].withheld
+
+    def rests_on(self, patients: int) -> bool:
+        """Whether something that rests on so many patients may be seen."""
+        return self.open or patients >= self.limits.threshold
+
+    def count(self, number: int) -> Cell:
+        """A count that stands alone."""
+        if self.open:
+            return Cell(str(number))
+        protected = protect_count(number, limits=self.limits)
+        return Cell(protected.text(), suppressed=protected.withheld)
 
     def parts(self, counts: Sequence[int]) -> tuple[Cell, ...]:
-        """The parts of a whole as cells."""
-        visible = self.visible_parts(counts)
-        return tuple(
-            Cell(str(number)) if seen else (WITHHELD if number >= self.threshold else self.count(number))
-            for number, seen in zip(counts, visible, strict=True)
-        )
+        """The parts of a whole whose total is told: folds, sites, reasons, with and without.
+
+        Args:
+            counts: Patients, cases or inputs of each part.
+        """
+        if self.open:
+            return tuple(Cell(str(number)) for number in counts)
+        protected = protect_counts({str(i): number for i, number in enumerate(counts)}, limits=self.limits)
+        return tuple(Cell(cell.text(), suppressed=cell.withheld) for cell in protected.values())
+
+    def decimals(self, value: float, places: int) -> int:
+        """Decimal places of a figure: as asked for, or fewer where that would be more digits than may be told."""
+        if self.open or value == 0 or not math.isfinite(value):
+            return places
+        return max(0, min(places, self.limits.digits - 1 - math.floor(math.log10(abs(value)))))
+
+
+def count_patients(values: Sequence[float], patients: Sequence[str]) -> int:
+    """Patients with at least one defined value."""
+    return len({patient for value, patient in zip(values, patients, strict=True) if not math.isnan(value)})
+
+
+def earlier_releases(ledger: Path) -> tuple[Mapping[str, int], ...]:
+    """Patients behind each figure of the shareable reports that the ledger knows of, oldest first."""
+    releases: list[Mapping[str, int]] = []
+    if not ledger.exists():
+        return ()
+    for line in ledger.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("action") == RELEASED:
+            patients = entry.get("facts", {}).get("patients", {})
+            releases.append({str(name): int(count) for name, count in patients.items()})
+    return tuple({tuple(sorted(release.items())): release for release in releases}.values())
+
+
+def record_release(ledger: Path, patients: Mapping[str, int]) -> None:
+    """Note in the ledger how many patients stand behind each figure of a shareable report.
+
+    Args:
+        ledger: The run's ledger.
+        patients: Number of patients by the figure's name.
+    """
+    Ledger(ledger).append(RELEASED, {"tier": "shareable", "patients": dict(patients)})

@@ -38,7 +38,7 @@ _WORDS = {
     "hd95_mm": MetricWords(
         "HD95",
         "mm",
-        2,
+        1,
         meaning="The larger of the two directed 95th percentiles of the distances between the outlines.",
     ),
     "assd_mm": MetricWords("ASSD", "mm", 2, meaning="Mean distance between the outlines, both directions."),
@@ -97,5 +97,6 @@ def text_of(value: float, words: MetricWords, *, decimals: int | None = None) ->
     if math.isnan(value):
         return "–"
     places = words.decimals if decimals is None else decimals
-    text = f"{value * words.factor:{'+' if words.signed else ''}.{places}f}"
+    # The sum with 0.0 turns a negative zero into a positive one.
+    text = f"{round(value * words.factor, places) + 0.0:{'+' if words.signed else ''}.{places}f}"
     return text.replace("-", "−")

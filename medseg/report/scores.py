@@ -1,0 +1,150 @@
+"""Scores: the values behind each figure of a report, and which of them a tier may see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from medseg.report.facts import RunFacts
+from medseg.report.screen import Screen, count_patients
+from medseg.report.words import shown_metrics
+from medseg.studies.summary import per_case_values
+from medseg.types import FloatArray
+
+__all__ = ["MEAN", "Part", "Scores"]
+
+MEAN = "mean"
+"""Key of the mean over labels, beside the label values."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One fold, or one fold of a repeat.
+
+    Attributes:
+        repeat: From 0.
+        fold: From 0.
+        name: As a reader counts.
+        patients: Number of patients.
+        cases: Number of cases.
+        dice: Cases' Dice by label key, `MEAN` included.
+        patient_of: Patient of each case.
+    """
+
+    repeat: int
+    fold: int
+    name: str
+    patients: int
+    cases: int
+    dice: Mapping[str, list[float]]
+    patient_of: tuple[str, ...]
+
+    def mean(self, key: str) -> float:
+        """Mean Dice of a label over the cases where it is defined."""
+        defined = [value for value in self.dice[key] if not math.isnan(value)]
+        return float(np.mean(defined)) if defined else math.nan
+
+    def patients_with(self, key: str) -> int:
+        """Patients with a defined Dice of a label."""
+        return count_patients(self.dice[key], self.patient_of)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The values behind each figure.
+
+    Attributes:
+        facts: The run.
+        screen: What may be seen.
+    """
+
+    facts: RunFacts
+    screen: Screen
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Label key to name, and the mean over labels where there are several."""
+        names = {key: str(label["name"]) for key, label in self.facts.summary["labels"].items()}
+        return {**names, MEAN: "Mean over labels"} if len(names) > 1 else names
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that are shown."""
+        return shown_metrics(list(self.facts.summary["mean_over_labels"]["metrics"]))
+
+    @cached_property
+    def _table(self) -> tuple[list[str], list[str], FloatArray]:
+        policy = self.facts.summary["empty_reference"]
+        return per_case_values(self.facts.rows, self.metrics, empty_reference=policy)
+
+    @property
+    def cases(self) -> list[str]:
+        """Case ids."""
+        return self._table[0]
+
+    @property
+    def patients(self) -> list[str]:
+        """Patient of each case."""
+        return self._table[1]
+
+    def values(self, key: str, metric: str) -> list[float]:
+        """A metric of a label in each case; nan where it is undefined."""
+        table = self._table[2][:, :, self.metrics.index(metric)]
+        column: FloatArray = _mean(table) if key == MEAN else table[:, list(self.facts.summary["labels"]).index(key)]
+        return [float(value) for value in column]
+
+    def summary(self, key: str, metric: str) -> Mapping[str, Any]:
+        """mean, median, low, high, n, undefined, patients of a metric of a label."""
+        place = self.facts.summary["mean_over_labels"] if key == MEAN else self.facts.summary["labels"][key]
+        found: Mapping[str, Any] = place["metrics"][metric]
+        return found
+
+    def tells(self, key: str, metric: str) -> bool:
+        """Whether the mean of a metric of a label may be seen."""
+        return self.screen.tells(f"{metric} of {key}", self.values(key, metric), self.patients)
+
+    def behind(self) -> dict[str, int]:
+        """Number of patients behind each figure that is told, by its name."""
+        keys = self.labels
+        return {
+            f"{metric} of {key}": count_patients(self.values(key, metric), self.patients)
+            for key in keys
+            for metric in self.metrics
+            if self.tells(key, metric)
+        }
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The folds, in order of repeat and fold; the place in this order is the number of the fold's folder."""
+        rows, policy = self.facts.rows, self.facts.summary["empty_reference"]
+        places = sorted({(row["repeat"], row["fold"]) for row in rows})
+        several = len({repeat for repeat, _ in places}) > 1
+        parts = []
+        for repeat, fold in places:
+            held = [row for row in rows if (row["repeat"], row["fold"]) == (repeat, fold)]
+            cases, patients, table = per_case_values(held, ("dice",), empty_reference=policy)
+            columns = {str(value): table[:, i, 0] for i, value in enumerate(sorted({row["label"] for row in held}))}
+            empty = np.full(len(cases), math.nan)
+            dice = {key: columns.get(key, empty).tolist() for key in self.facts.summary["labels"]}
+            dice[MEAN] = _mean(table[:, :, 0]).tolist()
+            name = f"Repeat {repeat + 1}, fold {fold + 1}" if several else f"Fold {fold + 1}"
+            parts.append(Part(repeat, fold, name, len(set(patients)), len(cases), dice, tuple(patients)))
+        return tuple(parts)
+
+    def told_parts(self, key: str) -> Sequence[bool]:
+        """Of which folds the mean Dice of a label may be seen."""
+        cells = self.screen.parts([part.patients_with(key) for part in self.parts])
+        return [not cell.suppressed for cell in cells]
+
+
+def _mean(by_label: FloatArray) -> FloatArray:
+    defined = ~np.isnan(by_label)
+    count = defined.sum(axis=1)
+    total = np.where(defined, by_label, 0.0).sum(axis=1)
+    means: FloatArray = np.divide(total, count, out=np.full(len(by_label), math.nan), where=count > 0)
+    return means
