@@ -1,4 +1,4 @@
-"""Commands of datasets: the synthetic cohort."""
+"""Commands of datasets: the cards of public data, and the synthetic cohort."""
 
 from __future__ import annotations
 
@@ -9,15 +9,40 @@ from typing import Annotated
 import typer
 
 from medseg.cli.common import command, emit, progress_bars
+from medseg.errors import RequestError
 
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    group = typer.Typer(help="Data to try with: the synthetic cohort.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Data to try with: cards of public data sets, and a synthetic cohort.", no_args_is_help=True
+    )
+    group.command("list")(list_cards)
     group.command("make")(make)
     app.add_typer(group, name="datasets")
+
+
+@command
+def list_cards(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """List the public data sets that medseg has a card of: what they are, their licence, where to get them.
+
+    Example: medseg datasets list
+    """
+    from medseg.data.card import read_card
+
+    cards = {path.stem: read_card(path) for path in sorted(_card_folder().glob("*.yaml"))}
+    lines = []
+    for name, card in cards.items():
+        labels = ", ".join(card.label_names().values())
+        lines += [f"{name}: {card.title}", f"    {card.modality}; labels: {labels}", f"    licence: {card.licence}"]
+        lines += [f"    from: {card.source}"] if card.source else []
+    lines.append("synthetic: made here by `medseg datasets make OUT`")
+    emit({name: card.model_dump(mode="json") for name, card in cards.items()}, as_json=as_json, text="\n".join(lines))
+    return 0
 
 
 @command
@@ -47,3 +72,14 @@ def make(
     )
     emit(dataclasses.asdict(facts), as_json=as_json, text=text)
     return 0
+
+
+def _card_folder() -> Path:
+    """The cards: inside the installed package, or in the working tree that it is run from."""
+    import medseg
+
+    package = Path(medseg.__file__).parent
+    for folder in (package / "_shipped" / "data_manifests", package.parent / "data_manifests"):
+        if folder.is_dir():
+            return folder
+    raise RequestError("the cards of the public data sets are not part of this installation; install medseg again")

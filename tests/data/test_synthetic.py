@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 from pathlib import Path
 
 import nibabel as nib
@@ -189,19 +188,3 @@ def test_a_photograph_has_its_lesion_near_the_middle() -> None:
         assert photograph.rgb.shape[:2] == photograph.mask.shape
         middle = np.argwhere(photograph.mask).mean(axis=0) / photograph.mask.shape
         assert np.abs(middle - 0.5).max() < 0.3
-
-
-def test_the_command_prints_what_it_made_and_refuses_another(tmp_path: Path) -> None:
-    from typer.testing import CliRunner
-
-    from medseg.cli.app import app
-
-    arguments = ["datasets", "make", str(tmp_path / "cohort"), "--patients", "1", "--json", "--pictures"]
-    done = CliRunner().invoke(app, [*arguments, "1"])
-    assert done.exit_code == 0
-    facts = json.loads(done.stdout)
-    assert facts["series"] == 2
-    assert Path(facts["planted"]).is_file()
-    again = CliRunner().invoke(app, [*arguments, "2"])
-    assert again.exit_code == 2
-    assert "something else" in again.stderr
