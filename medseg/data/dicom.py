@@ -342,7 +342,7 @@ def _to_suv(array: Array, headers: Sequence[Header]) -> tuple[Array, str]:
 
 def _parallel(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
     """The results in order, computed in threads; on an error the items not yet begun are left."""
-    with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) + 2)) as pool:
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         futures = [pool.submit(function, item) for item in items]
         try:
             for future in futures:

@@ -17,6 +17,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from medseg.data.dicom_scan import PIXEL_PLACE, scan_elements
 from medseg.data.limits import MAX_VOXELS
 from medseg.errors import GeometryError, ReadError
 from medseg.types import FloatArray
@@ -72,7 +73,9 @@ _KEYWORDS = [
     "AcquisitionDate",
     "AcquisitionTime",
 ]
-_TAGS = [tag_for_keyword(word) for word in (*_KEYWORDS, *VARIATIONS)]
+_KEYWORD_OF = {tag: word for word in (*_KEYWORDS, *VARIATIONS) if (tag := tag_for_keyword(word)) is not None}
+Facts = Mapping[str, Any] | Dataset
+"""Keyword to value: of a file, or of an item of a sequence."""
 _PREAMBLE_BYTES = 128
 
 # pydicom's warnings and log lines quote the values of attributes, which may identify; and nothing here depends on them.
@@ -119,6 +122,7 @@ class Header:
     rows: int
     columns: int
     samples: int
+    bits_allocated: int
     bits_stored: int
     signed: bool
     localiser: bool
@@ -127,6 +131,8 @@ class Header:
     frames: tuple[Frame, ...]
     acquired: str
     variations: Mapping[str, str]
+    pixel_place: tuple[int, int] | None
+    """Offset and length in bytes of native little-endian pixels, where the scan found them."""
 
     @property
     def is_image(self) -> bool:
@@ -187,28 +193,44 @@ def read_header(path: Path) -> Header:
         ReadError: The file is missing, ends too early or isn't DICOM.
         GeometryError: Numbers of the geometry are no numbers.
     """
-    dataset = read_dataset(path, tags=_TAGS, pixels=False)
-    sop_class = str(dataset.get("SOPClassUID", ""))
-    if not sop_class and "Rows" not in dataset:
+    try:
+        facts = scan_elements(path, _KEYWORD_OF)
+    except OSError:
+        raise ReadError("the DICOM file is missing or cannot be read") from None
+    if facts is None:
+        facts = _read_facts(path)
+    if not facts.get("SOPClassUID") and "Rows" not in facts:
         raise ReadError("expected a DICOM image; the header has neither a class nor an image size")
     try:
-        return _header_of(dataset, path)
+        return _header_of(facts, path)
     except (GeometryError, ReadError):
         raise
     except Exception as error:
         raise ReadError(f"the DICOM header is damaged ({type(error).__name__}); export the series again") from None
 
 
-def numbers_of(dataset: Dataset, keyword: str, count: int) -> FloatArray | None:
+def _read_facts(path: Path) -> dict[str, Any]:
+    """Keyword to value, read by pydicom."""
+    dataset = read_dataset(path, tags=list(_KEYWORD_OF), pixels=False)
+    try:
+        facts = {word: dataset[tag].value for tag, word in _KEYWORD_OF.items() if tag in dataset}
+        facts["TransferSyntaxUID"] = str(getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID", ""))
+    except Exception as error:
+        # pydicom converts values when they are asked for, and raises whatever a damaged one makes it raise.
+        raise ReadError(f"the DICOM header is damaged ({type(error).__name__}); export the series again") from None
+    return facts
+
+
+def numbers_of(facts: Facts, keyword: str, count: int) -> FloatArray | None:
     """The finite numbers of an attribute, or None when it is absent or empty.
 
     Raises:
         GeometryError: The attribute has another count of numbers, or one that isn't finite.
     """
-    value = dataset.get(keyword)
+    value = facts.get(keyword)
     if value is None or value == "":
         return None
-    values = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    values = np.array([float(part) for part in _list(value)])
     if values.shape != (count,) or not np.isfinite(values).all():
         raise GeometryError(
             f"{keyword}: expected {count} finite numbers; the header is broken, export the series again"
@@ -216,60 +238,61 @@ def numbers_of(dataset: Dataset, keyword: str, count: int) -> FloatArray | None:
     return values
 
 
-def _header_of(dataset: Dataset, path: Path) -> Header:
-    rows, columns = _integer(dataset, "Rows", 0), _integer(dataset, "Columns", 0)
-    samples = _integer(dataset, "SamplesPerPixel", 1)
-    modality = _word(dataset.get("Modality"))
-    claimed = rows * columns * samples * max(1, _integer(dataset, "NumberOfFrames", 1))
+def _header_of(facts: Facts, path: Path) -> Header:
+    rows, columns = _integer(facts, "Rows", 0), _integer(facts, "Columns", 0)
+    samples = _integer(facts, "SamplesPerPixel", 1)
+    modality = _word(facts.get("Modality"))
+    claimed = rows * columns * samples * max(1, _integer(facts, "NumberOfFrames", 1))
     if claimed > MAX_VOXELS:
         raise ReadError(f"the header claims more than {MAX_VOXELS:,} voxels; nothing that large is read")
     frames: tuple[Frame, ...] = ()
     if modality not in NOT_IMAGES:
-        enhanced = "PerFrameFunctionalGroupsSequence" in dataset
-        frames = _enhanced_frames(dataset) if enhanced else _classic_frames(dataset)
-    meta = getattr(dataset, "file_meta", Dataset())
+        enhanced = bool(facts.get("PerFrameFunctionalGroupsSequence"))
+        frames = _enhanced_frames(facts) if enhanced else _classic_frames(facts)
     return Header(
         path=path,
-        series_uid=str(dataset.get("SeriesInstanceUID", "")),
-        study_uid=str(dataset.get("StudyInstanceUID", "")),
-        instance_uid=str(dataset.get("SOPInstanceUID", "")),
-        patient=str(dataset.get("PatientID", "") or ""),
+        series_uid=str(facts.get("SeriesInstanceUID", "")),
+        study_uid=str(facts.get("StudyInstanceUID", "")),
+        instance_uid=str(facts.get("SOPInstanceUID", "")),
+        patient=str(facts.get("PatientID", "") or ""),
         modality=modality,
-        sop_class=str(dataset.get("SOPClassUID", "")),
-        transfer_syntax=str(meta.get("TransferSyntaxUID", "")),
-        frame_of_reference=str(dataset.get("FrameOfReferenceUID", "")),
-        photometric=str(dataset.get("PhotometricInterpretation", "MONOCHROME2")),
+        sop_class=str(facts.get("SOPClassUID", "")),
+        transfer_syntax=str(facts.get("TransferSyntaxUID", "")),
+        frame_of_reference=str(facts.get("FrameOfReferenceUID", "")),
+        photometric=str(facts.get("PhotometricInterpretation", "MONOCHROME2")),
         rows=rows,
         columns=columns,
         samples=samples,
-        bits_stored=_integer(dataset, "BitsStored", _integer(dataset, "BitsAllocated", 16)),
-        signed=_integer(dataset, "PixelRepresentation", 0) == 1,
-        localiser="LOCALIZER" in [str(word).upper() for word in _list(dataset.get("ImageType"))],
-        has_modality_lut=bool(dataset.get("ModalityLUTSequence")),
-        rescale_is_unit=str(dataset.get("RescaleType", "HU")) != "US" and "RescaleSlope" in dataset,
+        bits_stored=_integer(facts, "BitsStored", _integer(facts, "BitsAllocated", 16)),
+        signed=_integer(facts, "PixelRepresentation", 0) == 1,
+        localiser="LOCALIZER" in [str(word).upper() for word in _list(facts.get("ImageType"))],
+        has_modality_lut=bool(facts.get("ModalityLUTSequence")),
+        rescale_is_unit=str(facts.get("RescaleType", "HU")) != "US" and "RescaleSlope" in facts,
         frames=frames,
-        acquired=str(dataset.get("AcquisitionDate", "") or "") + str(dataset.get("AcquisitionTime", "") or ""),
-        variations={key: str(dataset[key].value) for key in VARIATIONS if key in dataset},
+        bits_allocated=_integer(facts, "BitsAllocated", 16),
+        pixel_place=facts.get(PIXEL_PLACE),
+        acquired=str(facts.get("AcquisitionDate", "") or "") + str(facts.get("AcquisitionTime", "") or ""),
+        variations={key: str(facts[key]) for key in VARIATIONS if key in facts},
     )
 
 
-def _classic_frames(dataset: Dataset) -> tuple[Frame, ...]:
+def _classic_frames(facts: Facts) -> tuple[Frame, ...]:
     frame = Frame(
-        position=numbers_of(dataset, "ImagePositionPatient", 3),
-        orientation=_unit(numbers_of(dataset, "ImageOrientationPatient", 6)),
-        spacing=_pair(dataset),
-        slope=_number(dataset, "RescaleSlope", 1.0),
-        intercept=_number(dataset, "RescaleIntercept", 0.0),
-        thickness=_number(dataset, "SliceThickness", math.nan),
+        position=numbers_of(facts, "ImagePositionPatient", 3),
+        orientation=_unit(numbers_of(facts, "ImageOrientationPatient", 6)),
+        spacing=_pair(facts),
+        slope=_number(facts, "RescaleSlope", 1.0),
+        intercept=_number(facts, "RescaleIntercept", 0.0),
+        thickness=_number(facts, "SliceThickness", math.nan),
     )
-    return (frame,) * max(1, _integer(dataset, "NumberOfFrames", 1))
+    return (frame,) * max(1, _integer(facts, "NumberOfFrames", 1))
 
 
-def _enhanced_frames(dataset: Dataset) -> tuple[Frame, ...]:
+def _enhanced_frames(facts: Facts) -> tuple[Frame, ...]:
     """Frames of an enhanced image from its functional groups (PS3.3 section C.7.6.16)."""
-    shared = (_list(dataset.get("SharedFunctionalGroupsSequence")) or [Dataset()])[0]
-    per_frame = _list(dataset.get("PerFrameFunctionalGroupsSequence"))
-    count = max(1, _integer(dataset, "NumberOfFrames", 1))
+    shared = (_list(facts.get("SharedFunctionalGroupsSequence")) or [Dataset()])[0]
+    per_frame = _list(facts.get("PerFrameFunctionalGroupsSequence"))
+    count = max(1, _integer(facts, "NumberOfFrames", 1))
     if len(per_frame) != count:
         raise GeometryError(
             f"expected functional groups for each of {count} frames; found {len(per_frame)}. The file is broken"
@@ -285,10 +308,10 @@ def _enhanced_frames(dataset: Dataset) -> tuple[Frame, ...]:
     return tuple(frames)
 
 
-def _pair(dataset: Dataset) -> tuple[float, float] | None:
-    values = numbers_of(dataset, "PixelSpacing", 2)
+def _pair(facts: Facts) -> tuple[float, float] | None:
+    values = numbers_of(facts, "PixelSpacing", 2)
     if values is None:
-        values = numbers_of(dataset, "ImagerPixelSpacing", 2)
+        values = numbers_of(facts, "ImagerPixelSpacing", 2)
     if values is None:
         return None
     if (values <= 0).any():
@@ -311,20 +334,20 @@ def _unit(orientation: FloatArray | None) -> FloatArray | None:
     return result
 
 
-def _number(dataset: Dataset, keyword: str, default: float) -> float:
-    values = numbers_of(dataset, keyword, 1)
+def _number(facts: Facts, keyword: str, default: float) -> float:
+    values = numbers_of(facts, keyword, 1)
     return default if values is None else float(values[0])
 
 
-def _integer(dataset: Dataset, keyword: str, default: int) -> int:
-    value = dataset.get(keyword)
+def _integer(facts: Facts, keyword: str, default: int) -> int:
+    value = facts.get(keyword)
     return default if value in (None, "") else int(value)
 
 
 def _list(value: Any) -> list[Any]:
     if value is None or value == "":
         return []
-    return [value] if isinstance(value, str) else list(value)
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
 
 
 def _word(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -84,16 +84,12 @@ def value_frames(header: Header, dtype: np.dtype[Any]) -> Iterator[Array]:
     Raises:
         ReadError: The pixels are missing, truncated, damaged or in a transfer syntax that nothing here decodes.
     """
+    if _is_plain(header):
+        for frame, stored in zip(header.frames, _plain_frames(header), strict=True):
+            yield _grey_values(stored, header, frame, dtype)
+        return
     dataset = read_dataset(header.path, tags=_TAGS, pixels=True)
-    if not any(keyword in dataset for keyword in _PIXELS):
-        raise ReadError("expected pixels; the DICOM file has none. Export the series again")
-    syntax = _transfer_syntax(dataset)
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
-        raise ReadError(_undecodable(syntax)) from None
-    if not decoder.is_available:
-        raise ReadError(_undecodable(syntax))
+    decoder = _decoder(dataset)
     count = 0
     try:
         for stored, _ in decoder.iter_array(dataset):
@@ -104,36 +100,84 @@ def value_frames(header: Header, dtype: np.dtype[Any]) -> Iterator[Array]:
         raise
     except Exception as error:
         # Decoders raise whatever they like on damaged or exotic data.
-        if not syntax.is_encapsulated:
+        if not decoder.UID.is_encapsulated:
             raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again") from None
-        raise ReadError(f"{_undecodable(syntax)}, or its pixels are damaged ({type(error).__name__})") from None
+        raise ReadError(f"{_undecodable(decoder.UID)}, or its pixels are damaged ({type(error).__name__})") from None
     if count != max(1, len(header.frames)):
         raise ReadError(f"expected {len(header.frames)} frames; found {count}. The file is truncated, copy it again")
 
 
+def _decoder(dataset: Dataset) -> Decoder:
+    if not any(keyword in dataset for keyword in _PIXELS):
+        raise ReadError("expected pixels; the DICOM file has none. Export the series again")
+    syntax = _transfer_syntax(dataset)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise ReadError(_undecodable(syntax)) from None
+    if not decoder.is_available:
+        raise ReadError(_undecodable(syntax))
+    return decoder
+
+
 def _to_values(stored: Array, dataset: Dataset, header: Header, frame: Frame, dtype: np.dtype[Any]) -> Array:
-    slope, intercept = frame.slope, frame.intercept
     if header.photometric == "PALETTE COLOR":
         colours: Array = apply_color_lut(stored, dataset)
         return (colours >> 8).astype(np.uint8) if colours.dtype == np.uint16 else colours
     if header.samples > 1:
         return stored[..., :3]
     if header.has_modality_lut:
-        values: Array = np.asarray(apply_modality_lut(stored, dataset)).astype(dtype)
-    elif np.issubdtype(dtype, np.floating):
+        return np.asarray(apply_modality_lut(stored, dataset)).astype(dtype)
+    return _grey_values(stored, header, frame, dtype)
+
+
+def _grey_values(stored: Array, header: Header, frame: Frame, dtype: np.dtype[Any]) -> Array:
+    slope, intercept = frame.slope, frame.intercept
+    if np.issubdtype(dtype, np.floating):
         values = stored.astype(dtype)
         values *= dtype.type(slope)
         values += dtype.type(intercept)
     else:
-        values = (
-            np.add(stored, int(intercept), dtype=np.int32).astype(dtype)
-            if intercept
-            else stored.astype(dtype, copy=False)
-        )
+        # `value_dtype` chose a type that holds every sum, so that wrapping around on the way does no harm.
+        values = stored.astype(dtype, copy=False)
+        if intercept:
+            values += dtype.type(int(intercept))
     if is_inverted(header):
         low, high = (round(bound * slope + intercept) for bound in _stored_range(header))
         values = (low + high - values.astype(np.float64)).astype(dtype)
     return values
+
+
+def _is_plain(header: Header) -> bool:
+    """Whether the file's pixels are plain numbers at a known place."""
+    return (
+        header.pixel_place is not None
+        and header.transfer_syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+        and header.samples == 1
+        and header.photometric in ("MONOCHROME1", "MONOCHROME2")
+        and header.bits_allocated in (8, 16, 32)
+        and 1 <= header.bits_stored <= header.bits_allocated
+        and not header.has_modality_lut
+    )
+
+
+def _plain_frames(header: Header) -> Array:
+    """Stored values, axes (frame, row, column); bits above BitsStored don't count (PS3.5 section 8.1.1)."""
+    offset, length = header.pixel_place or (0, 0)
+    shape = (len(header.frames), header.rows, header.columns)
+    dtype = np.dtype(f"<{'i' if header.signed else 'u'}{header.bits_allocated // 8}")
+    count = int(np.prod(shape))
+    try:
+        stored = np.fromfile(header.path, dtype=dtype, count=count, offset=offset)
+    except OSError:
+        raise ReadError("the DICOM file is missing or cannot be read") from None
+    if length < count * dtype.itemsize or stored.size < count:
+        raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again")
+    unused = header.bits_allocated - header.bits_stored
+    if unused:
+        stored <<= unused
+        stored >>= unused
+    return stored.reshape(shape)
 
 
 def is_colour(header: Header) -> bool:

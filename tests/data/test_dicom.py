@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -41,7 +42,14 @@ def test_file_names_and_instance_numbers_decide_nothing(tmp_path: Path) -> None:
 
 
 def _rotation(angles: tuple[float, float, float]) -> np.ndarray:
-    from scipy.spatial.transform import Rotation
+    turned = np.eye(3)
+    for axis, angle in enumerate(np.radians(angles)):
+        turn = np.eye(3)
+        first, second = (axis + 1) % 3, (axis + 2) % 3
+        turn[[first, second], [first, second]] = np.cos(angle)
+        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+        turned = turn @ turned
+    return turned
 
     return Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
 
@@ -425,3 +433,44 @@ def test_every_real_series_is_read_as_simpleitk_reads_it_or_refused(test_data: P
 def test_geometry_alone_equals_the_volumes(tmp_path: Path) -> None:
     make_series().write(tmp_path)
     assert read_geometry(tmp_path).corner_distance(read_volume(tmp_path).geometry) == 0.0
+
+
+def test_the_scan_reads_what_pydicom_reads(test_data: Path) -> None:
+    from medseg.data.dicom_header import _KEYWORD_OF, _read_facts
+    from medseg.data.dicom_scan import scan_elements
+
+    scanned = 0
+    paths = [p for p in sorted(test_data.glob("dicom_*/**/*")) if p.is_file()]
+    for path in paths[:: max(1, len(paths) // 150)]:
+        facts = scan_elements(path, _KEYWORD_OF)
+        if facts is None:
+            continue
+        scanned += 1
+        facts.pop("PixelPlace", None)
+        for keyword, value in _read_facts(path).items():
+            ours = facts.get(keyword, "")
+            texts = [str(v) for v in (ours if isinstance(ours, list) else [ours])]
+            several = isinstance(value, pydicom.multival.MultiValue)
+            expected = list(value) if several else ["" if value is None else value]
+            for text, other in zip(texts, expected, strict=True):
+                assert text == str(other).strip() or float(text) == float(other), (path.name, keyword)
+    assert scanned > 100
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 1400), st.integers(0, 255)), min_size=1, max_size=4), cut=st.booleans()
+)
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(
+    tmp_path: Path, changes: list[tuple[int, int]], cut: bool
+) -> None:
+    path = tmp_path / "whole.dcm"
+    if not path.exists():
+        make_series((1, 8, 8)).write(tmp_path, names=["whole.dcm"])
+    content = bytearray(path.read_bytes())
+    for place, value in changes:
+        content[place % len(content)] = value
+    damaged = tmp_path / "damaged.dcm"
+    damaged.write_bytes(content[: changes[0][0]] if cut else content)
+    with contextlib.suppress(DataError):
+        read_series([damaged])
