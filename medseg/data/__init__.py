@@ -1,1 +1,1 @@
-"""medseg.data"""
+"""Data: from files to cases."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ def find_inputs(source: Path, *, keep_names: bool = False) -> tuple[list[Input],
         manifest = read_manifest(source)
         channels = manifest.card.channels
         return [
-            Input(case.case, lambda case=case: read_case_image(case, channels=channels)) for case in manifest.cases
+            Input(case.case, functools.partial(read_case_image, case, channels=channels)) for case in manifest.cases
         ], []
     if source.is_file():
         name = _stem(source) if keep_names else "image_0001"
@@ -91,7 +92,7 @@ def _series_inputs(source: Path, *, keep_names: bool, has_files: bool) -> tuple[
         parts = folder.relative_to(source).parts
         name = _safe("_".join(dict.fromkeys((parts[0], parts[-1])))) if keep_names and parts else ""
         inputs.append(
-            Input(name or f"image_{number + 1:04d}", lambda entry=entry: read_sorted_series(entry), entry.files)
+            Input(name or f"image_{number + 1:04d}", functools.partial(read_sorted_series, entry), entry.files)
         )
     return inputs, refusals
 

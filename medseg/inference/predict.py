@@ -98,7 +98,8 @@ class Predictor:
     def label_prepared(self, image: Array) -> LabelMap:
         """Class indices (x, y[, z]) uint8 of an image that is preprocessed already, on the preprocessed grid."""
         with self._probabilities(image) as grid:
-            return grid.argmax(axis=0).astype(np.uint8)
+            indices: LabelMap = grid.argmax(axis=0).astype(np.uint8)
+        return indices
 
     def _probabilities(self, image: Array) -> AbstractContextManager[FloatArray]:
         if self.plan.rgb:
@@ -138,7 +139,6 @@ def build_predictor(
         ReadError: The weights are not those of the study's network.
     """
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    memory_format = torch.channels_last if plan.spatial_dims == 2 else torch.channels_last_3d
     networks = []
     for state in states:
         network = build_model(
@@ -154,7 +154,7 @@ def build_predictor(
             network.load_state_dict(dict(state))
         except RuntimeError:
             raise ReadError("the weights are not those of the study's network; package the run again") from None
-        networks.append(network.to(place, memory_format=memory_format).eval())
+        networks.append(network.to(place).eval())
     windows = study.inference.batch_size or max(1, 8 if plan.device == "cpu" else 16)
     axes = tuple(range(plan.spatial_dims)) if study.inference.mirror and study.augment.flip > 0 else ()
     return predictor_of(

@@ -55,7 +55,8 @@ def gaussian_weights(size: Shape) -> FloatArray:
     weights = axes[0]
     for axis in axes[1:]:
         weights = weights[..., None] * axis
-    return np.maximum(weights / weights.max(), 1e-3).astype(np.float32)
+    result: FloatArray = np.maximum(weights / weights.max(), 1e-3).astype(np.float32)
+    return result
 
 
 @contextmanager
@@ -129,8 +130,6 @@ def _window_probabilities(
     """Mean softmax over the networks and the mirrored copies, (window, class, x, y[, z]) float32."""
     device = next(networks[0].parameters()).device
     batch = torch.from_numpy(np.ascontiguousarray(windows, dtype=np.float32)).to(device)
-    dims = batch.ndim - 2
-    memory_format = torch.channels_last if dims == 2 else torch.channels_last_3d
     flips = [
         tuple(axis + 2 for axis in axes)
         for n in range(len(mirror_axes) + 1)
@@ -142,7 +141,7 @@ def _window_probabilities(
         for network in networks:
             for some in _chunks(flips, per_pass):
                 copies = torch.cat([batch.flip(f) if f else batch for f in some])
-                logits = network(copies.contiguous(memory_format=memory_format))
+                logits = network(copies)
                 probabilities = logits.float().softmax(dim=1)
                 for flip, part in zip(some, probabilities.split(len(batch)), strict=True):
                     restored = part.flip(flip) if flip else part

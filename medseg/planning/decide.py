@@ -19,15 +19,18 @@ from medseg.data.fingerprint import Fingerprint
 from medseg.errors import PlanError
 from medseg.planning.device import DeviceFacts
 from medseg.planning.plan import ChannelNormalisation, Plan
+from medseg.transforms.normalise import IMAGENET_MEAN, IMAGENET_STD
 from medseg.types import Shape, Spacing
 
 __all__ = ["make_plan"]
 
+Method = Literal["ct_window", "zscore", "suv", "rgb"]
 _SMALLEST_EDGE = 4
 _ANISOTROPIC = 3.0
 _EFFICIENT_STRIDES = ((1, 1), (2, 2), (2, 2), (2, 2), (2, 2), (2, 2))
-_IMAGENET = (ChannelNormalisation("rgb", mean=0.485, std=0.229), ChannelNormalisation("rgb", mean=0.456, std=0.224))
-_IMAGENET = (*_IMAGENET, ChannelNormalisation("rgb", mean=0.406, std=0.225))
+_IMAGENET = tuple(
+    ChannelNormalisation("rgb", mean=mean, std=std) for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)
+)
 _DEFAULT_ITERATIONS: Mapping[str, int] = {"cpu": 2000, "cuda": 25000}
 _STEP_SECONDS: Mapping[str, float] = {"cpu": 0.6, "cuda": 0.35}
 """Work that one step should hold: long enough to use the device, short enough for many steps."""
@@ -110,10 +113,9 @@ def _spatial_dims(study: StudyConfig, fingerprint: Fingerprint) -> Literal[2, 3]
 
 
 def _normalisation(study: StudyConfig, fingerprint: Fingerprint, reasons: _Reasons) -> tuple[ChannelNormalisation, ...]:
-    method = study.plan.normalisation
-    if method is None:
-        by_modality: dict[str, Literal["ct_window", "suv"]] = {"CT": "ct_window", "PT": "suv"}
-        method = "rgb" if fingerprint.rgb else by_modality.get(fingerprint.modality, "zscore")
+    by_modality: dict[str, Method] = {"CT": "ct_window", "PT": "suv"}
+    planned: Method = "rgb" if fingerprint.rgb else by_modality.get(fingerprint.modality, "zscore")
+    method: Method = study.plan.normalisation or planned
     if method == "rgb":
         if not fingerprint.rgb:
             raise PlanError("plan.normalisation: rgb needs three 8-bit colour channels; choose zscore")

@@ -1,1 +1,1 @@
-"""medseg.privacy"""
+"""Privacy: removing identity, and refusing to let it out."""

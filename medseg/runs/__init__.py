@@ -1,1 +1,1 @@
-"""medseg.runs"""
+"""Runs: the run folder, its environment, and MLflow."""

@@ -22,6 +22,7 @@ from medseg.export.png import write_png
 from medseg.inference.predict import Predictor, build_predictor, predictor_of
 from medseg.metrics.overlap import overlap
 from medseg.models import transfer_weights
+from medseg.models.efficientnet import EfficientNetLite0Encoder
 from medseg.planning import Plan
 from medseg.studies.reporting import StudyProgress
 from medseg.studies.scoring import find_prediction
@@ -209,5 +210,7 @@ def _preparation(study: StudyConfig, folder: Path) -> Callable[[nn.Module], None
             encoder = network.get_submodule("encoder")
             for parameter in encoder.parameters():
                 parameter.requires_grad_(False)
+            if isinstance(encoder, EfficientNetLite0Encoder):
+                encoder.frozen_statistics = True
 
     return prepare

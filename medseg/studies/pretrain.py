@@ -19,7 +19,7 @@ from medseg.studies.reporting import SilentProgress, StudyProgress
 from medseg.studies.study import case_entries, open_data, plan_study, relative_study, study_digest
 from medseg.training.checkpoint import load_checkpoint, save_weights
 from medseg.training.control import RunControl, RunLimits
-from medseg.training.fit import memory_format_of, network_of, run_loop
+from medseg.training.fit import finish_image, network_of, run_loop
 from medseg.training.masked import MaskedModel, hidden_error, hide_blocks, mean_fill_error
 from medseg.training.module import RunModule, masked_step
 from medseg.training.optim import build_optimizer
@@ -87,7 +87,7 @@ def _train(
     torch.manual_seed(study.seed)
     encoder = network_of(study, plan).get_submodule("encoder")
     model = MaskedModel(encoder, spatial_dims=plan.spatial_dims, in_channels=len(plan.channels))
-    model = model.to(memory_format=memory_format_of(plan), device=plan.device)
+    model = model.to(plan.device)
     optimizer = build_optimizer(AdamConfig(lr=study.pretrain.lr), model)
     last = folder / "last.ckpt"
     resumed = load_checkpoint(last, study_digest=digest) if last.exists() else None
@@ -120,8 +120,6 @@ def _train(
 
 def _probe(study: StudyConfig, plan: Plan, model: MaskedModel, entries: Sequence[CacheEntry]) -> tuple[float, float]:
     """Error on hidden voxels of the central patch of some cases, by the model and by filling in the mean."""
-    from medseg.training.fit import finish_image
-
     images = []
     for entry in entries[:_PROBED]:
         start = [(n - p) // 2 for n, p in zip(entry.shape, plan.patch_size, strict=True)]

@@ -115,6 +115,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return load(path.read_bytes())
+            weights: dict[str, Tensor] = load(path.read_bytes())
+            return weights
     except Exception:
         raise RunError(f"{path.name} is missing or broken; train the fold again") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -84,8 +83,7 @@ class RunModule(pl.LightningModule):
         seed = (self.run_seed * 1_000_003 + number) % 2**63
         torch.manual_seed(seed)
         image, target = batch
-        memory_format: Any = torch.channels_last if image.ndim == 4 else torch.channels_last_3d
-        return self.step(self.model, image.to(memory_format=memory_format), target, number)
+        return self.step(self.model, image, target, number)
 
 
 def supervised_step(loss: Loss, *, batch_transform: BatchTransform, classes: int) -> Step:

@@ -67,7 +67,7 @@ def learning_rate_factor(schedule: ScheduleConfig, progress: float) -> float:
     if schedule.name == "cosine":
         return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * done))
     if schedule.name == "poly":
-        return final + (1.0 - final) * (1.0 - done) ** schedule.power
+        return final + (1.0 - final) * math.pow(1.0 - done, schedule.power)
     return 1.0
 
 

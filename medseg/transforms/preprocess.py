@@ -148,13 +148,14 @@ def _uncrop(inside: Array, placement: Placement, *, outside: float = 0.0) -> Arr
     canonical_shape = tuple(placement.native_shape[a] for a in placement.axes)
     whole = np.full(canonical_shape, outside, dtype=inside.dtype)
     whole[tuple(slice(a, b) for a, b in zip(placement.lower, placement.upper, strict=True))] = inside
-    flipped = np.flip(whole, [axis for axis, flip in enumerate(placement.flips) if flip])
+    flipped = np.flip(whole, tuple(axis for axis, flip in enumerate(placement.flips) if flip))
     return np.ascontiguousarray(np.transpose(flipped, np.argsort(placement.axes)))
 
 
 def _reorient(array: Array, axes: tuple[int, ...], flips: tuple[bool, ...], *, leading: int) -> Array:
     moved = np.transpose(array, (*range(leading), *(a + leading for a in axes)))
-    return np.flip(moved, [axis + leading for axis, flip in enumerate(flips) if flip])
+    flipped: Array = np.flip(moved, tuple(axis + leading for axis, flip in enumerate(flips) if flip))
+    return flipped
 
 
 def _crop_box(array: Array) -> tuple[Shape, Shape]:
