@@ -35,9 +35,9 @@ DECODINGS = ("base64", "percent", "escapes", "markup")
 _DEEPEST = 6
 _LARGEST = 1 << 30
 _LARGEST_CODED = 1 << 24
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{20,}[\r\n]{1,2}[ \t]*)*[A-Za-z0-9+/]{16,}={0,2}")
-_BASE64_URL = re.compile(rb"[A-Za-z0-9_\-]{24,}={0,2}")
-_HEX = re.compile(rb"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{2}){8,}(?![0-9A-Za-z])")
+_RUN = re.compile(rb"[A-Za-z0-9+/_\-]{16,}")
+_HEX = re.compile(rb"(?:0x)?((?:[0-9A-Fa-f]{2}){8,})")
+_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 _TAG = re.compile(rb"<[^<>]{0,4000}>")
 _ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([0-7]{3}))")
 
@@ -110,33 +110,33 @@ class _TooLarge(Exception):
     pass
 
 
-def _inflate(data: bytes, window: int) -> bytes:
-    """What can be inflated of a stream, also of a torn one."""
+def _inflate(data: bytes, window: int) -> tuple[bytes, bytes, bool]:
+    """What can be inflated of a stream, the bytes behind it, and whether it was whole."""
     machine = zlib.decompressobj(window)
     out = bytearray()
+    at = 0
     with suppress(zlib.error):
-        out += machine.decompress(data, _LARGEST)
-        if machine.unconsumed_tail:
-            raise _TooLarge
-    return bytes(out)
+        # Piece by piece: an error in one piece leaves what the pieces before it gave.
+        while at < len(data) and not machine.eof:
+            out += machine.decompress(machine.unconsumed_tail + data[at : at + 65536], _LARGEST + 1 - len(out))
+            at += 65536
+            if len(out) > _LARGEST:
+                raise _TooLarge
+    return bytes(out), machine.unused_data + data[at:] if machine.eof else b"", machine.eof
 
 
 def _open_gzip(data: bytes) -> Iterator[tuple[str, bytes]]:
     rest, member = data, 0
     while rest[:2] == b"\x1f\x8b":
-        machine = zlib.decompressobj(31)
-        try:
-            out = machine.decompress(rest, _LARGEST)
-        except zlib.error:
-            out = _inflate(rest, 31)
-        if machine.unconsumed_tail:
-            raise _TooLarge
+        out, rest, whole = _inflate(rest, 31)
         yield f"gzip{member or ''}", out
-        rest, member = machine.unused_data.lstrip(b"\0"), member + 1
+        if not whole:
+            raise ValueError("torn")
+        rest, member = rest.lstrip(b"\0"), member + 1
 
 
 def _open_zlib(data: bytes) -> Iterator[tuple[str, bytes]]:
-    out = _inflate(data, 15)
+    out, _, _ = _inflate(data, 15)
     if out:
         yield "zlib", out
 
@@ -204,9 +204,9 @@ def _open_png(data: bytes) -> Iterator[tuple[str, bytes]]:
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         body = data[at + 8 : at + 8 + length]
         if kind in (b"zTXt", b"iCCP"):
-            yield kind.decode(), _inflate(body.partition(b"\0")[2][1:], 15)
+            yield kind.decode(), _inflate(body.partition(b"\0")[2][1:], 15)[0]
         elif kind == b"iTXt" and body.partition(b"\0")[2][:1] == b"\x01":
-            yield "iTXt", _inflate(body.partition(b"\0")[2][2:].split(b"\0", 2)[-1], 15)
+            yield "iTXt", _inflate(body.partition(b"\0")[2][2:].split(b"\0", 2)[-1], 15)[0]
         at += 12 + length
 
 
@@ -236,6 +236,20 @@ def _is_zlib(data: bytes) -> bool:
 _Opener = Callable[[bytes], Iterator[tuple[str, "bytes | Layer"]]]
 
 
+def _is_raster(data: bytes) -> bool:
+    return data.startswith((b"NRRD", b"ObjectType", b"NDims"))
+
+
+def _open_raster(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """The compressed voxels behind a text header: NRRD, MetaImage."""
+    end = data.find(b"\n\n") + 2 if data.startswith(b"NRRD") else data.find(b"\n", data.find(b"ElementDataFile")) + 1
+    body = data[end:]
+    if _starts(b"\x1f\x8b")(body):
+        yield from _open_gzip(body)
+    elif _is_zlib(body):
+        yield from _open_zlib(body)
+
+
 def _dicom(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
     for found in dicom_layers(data):
         inner = b"\n".join(text for _, text in found.parts)
@@ -253,6 +267,7 @@ _OPENERS: tuple[tuple[Callable[[bytes], bool], _Opener], ...] = (
     (_starts(b"%PDF"), pdf_layers),
     (_starts(b"\x89PNG\r\n\x1a\n"), _open_png),
     (_is_pickle, _open_pickle),
+    (_is_raster, _open_raster),
     (looks_like_dicom, _dicom),
 )
 
@@ -287,13 +302,29 @@ def _decoded(data: bytes, place: str, depth: int) -> Iterator[Layer]:
 
 
 def _coded(text: bytes) -> Iterator[bytes]:
-    for pattern in (_BASE64, _BASE64_URL):
-        for match in pattern.finditer(text):
-            coded = match.group().translate(bytes.maketrans(b"-_", b"+/"), b"\r\n \t=")
-            with suppress(binascii.Error, ValueError):
-                yield base64.b64decode(coded[: len(coded) // 4 * 4] if len(coded) % 4 == 1 else coded + b"==")
-    for match in _HEX.finditer(text):
-        yield binascii.unhexlify(match.group())
+    """Decoded runs of base64 (also in lines, also for URLs) and of hexadecimal digits."""
+    lines = b""
+    end = -9
+    for match in _RUN.finditer(text):
+        run = match.group()
+        if lines and text[end : match.start()] in (b"\n", b"\r\n"):
+            lines += run
+        else:
+            yield from _base64(lines)
+            lines = run
+        end = match.end()
+        if digits := _HEX.fullmatch(run):
+            yield binascii.unhexlify(digits.group(1))
+        if len(run) < 40 or len(lines) > len(run):
+            yield from _base64(run)
+    yield from _base64(lines)
+
+
+def _base64(coded: bytes) -> Iterator[bytes]:
+    if len(coded) >= 22:
+        plain = coded.translate(_TO_BASE64)
+        with suppress(binascii.Error, ValueError):
+            yield base64.b64decode(plain[:-1] if len(plain) % 4 == 1 else plain + b"==")
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:

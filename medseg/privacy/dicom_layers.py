@@ -8,12 +8,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 __all__ = ["DicomLayer", "dicom_layers", "looks_like_dicom"]
 
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 _BULK = ("OB", "OW", "UN", "OF", "OD", "OL", "OV")
 _DIRECT = (
     "PatientName", "PatientBirthDate", "OtherPatientIDs", "OtherPatientNames", "PatientAddress",
@@ -21,6 +23,9 @@ _DIRECT = (
     "InstitutionAddress",
 )  # fmt: skip
 """Attributes with content that only a file whose patient's identity was not removed has."""
+
+
+_PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 
 
 @dataclass(frozen=True)
@@ -57,13 +62,13 @@ def dicom_layers(data: bytes) -> Iterator[DicomLayer]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, force=True)
+        dataset = pydicom.dcmread(io.BytesIO(data), force=True)
         meta = getattr(dataset, "file_meta", None) or Dataset()
         parts: list[tuple[str, bytes]] = []
         blobs: list[bytes] = []
         for part in (meta, dataset):
             _collect(part, "", parts, blobs)
-        yield DicomLayer("attributes", parts=tuple(parts), flags=_flags(dataset))
+        yield DicomLayer("attributes", parts=tuple(parts), flags=(*_flags(dataset), *_pixel_flags(dataset, meta)))
         for blob in blobs:
             yield DicomLayer("document", data=blob)
         if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian and data[128:132] == b"DICM":
@@ -73,6 +78,8 @@ def dicom_layers(data: bytes) -> Iterator[DicomLayer]:
 
 def _collect(dataset: Dataset, place: str, parts: list[tuple[str, bytes]], blobs: list[bytes]) -> None:
     for tag in sorted(dataset.keys()):
+        if tag in _PIXELS:
+            continue
         here = f"{place}({tag >> 16:04X},{tag & 0xFFFF:04X})"
         try:
             element = dataset[tag]
@@ -91,6 +98,25 @@ def _collect(dataset: Dataset, place: str, parts: list[tuple[str, bytes]], blobs
             text = "\n".join(str(item) for item in values)
             if text:
                 parts.append((here, text.encode("utf-8", "surrogatepass")))
+
+
+def _pixel_flags(dataset: Dataset, meta: Dataset) -> tuple[str, ...]:
+    """Say so when the bits above Bits Stored, where overlays once lay, hold more than a sign."""
+    element = dataset.get_item(0x7FE00010) if 0x7FE00010 in dataset else None
+    try:
+        stored, allocated = int(dataset.get("BitsStored", 16)), int(dataset.get("BitsAllocated", 8))
+        signed = bool(int(dataset.get("PixelRepresentation", 0)))
+        native = meta.get("TransferSyntaxUID") in _NATIVE
+    except (ValueError, TypeError):
+        return ()
+    if element is None or not native or allocated != 16 or not 1 <= stored < 16 or not isinstance(element.value, bytes):
+        return ()
+    words = np.frombuffer(element.value[: len(element.value) // 2 * 2], dtype="<u2")
+    above = words >> np.uint16(stored)
+    clean = above == 0
+    if signed:
+        clean |= above == (0xFFFF >> stored)
+    return () if clean.all() else ("bits above Bits Stored are set",)
 
 
 def _flags(dataset: Dataset) -> tuple[str, ...]:

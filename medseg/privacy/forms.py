@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Form", "Stands", "forms_of", "lowered", "squeezed"]
+__all__ = ["Form", "Stands", "canonical", "forms_of", "lowered", "squeezed"]
 
 _LOWER = bytes(ord(chr(byte).lower()) if byte < 128 else byte for byte in range(256))
 _SEPARATORS = bytes(range(33)) + b"^,_-.:;/\\=+'\"()[]|~*"
@@ -104,6 +104,12 @@ def forms_of(text: str) -> set[Form]:
     for group in text.split("="):
         forms.update(_text_forms(group.strip()))
     return forms
+
+
+def canonical(text: str) -> bytes:
+    """What two writings of one identity share: the day of a date, or the text without case and separators."""
+    day = _day_of(text.strip())
+    return day.isoformat().encode() if day else squeezed(text.encode("utf-8", "surrogatepass"))
 
 
 def _day_of(text: str) -> datetime.date | None:

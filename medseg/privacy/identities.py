@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import RequestError
-from medseg.privacy.forms import Form, Stands, forms_of, lowered, squeezed
+from medseg.privacy.forms import Form, Stands, canonical, forms_of, lowered, squeezed
 
 __all__ = ["Hit", "IdentityIndex", "read_clear_list"]
 
@@ -92,15 +92,15 @@ class IdentityIndex:
     def add(self, texts: Iterable[str]) -> None:
         """Take up identities: names, ids, dates, UIDs, addresses, one a text; a known one changes nothing."""
         for text in texts:
-            canonical = self._digest(b"identity" + squeezed(text.encode("utf-8", "surrogatepass")))
-            if canonical in self._identities:
+            digest = self._digest(b"identity" + canonical(text))
+            if digest in self._identities:
                 continue
             forms = forms_of(text)
             if not forms:
                 self.left_out += bool(text.strip())
                 continue
             number = len(self._identities) + 1
-            self._identities[canonical] = number
+            self._identities[digest] = number
             for form in forms:
                 self._add_form(form, number)
             self._tables = None

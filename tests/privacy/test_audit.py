@@ -295,12 +295,12 @@ def test_user_and_host_of_this_process_are_found(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setenv("USER", "drhouse")
     monkeypatch.setenv("HOSTNAME", "stmarys-ct3")
-    patterns._own_patterns.cache_clear()
+    patterns._own_rules.cache_clear()
     try:
         rules = {find.rule for find in audit_bytes(b"\x00\xffrun by DRHOUSE on stmarys-ct3\x00", "a", identities=None)}
     finally:
         monkeypatch.undo()
-        patterns._own_patterns.cache_clear()
+        patterns._own_rules.cache_clear()
     assert rules == {"user name", "host name"}
 
 
