@@ -238,7 +238,9 @@ def _inline(svg: str, alternative: str) -> str:
     from html import escape
 
     body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    # Groups are numbered alike in every figure and nothing refers to them; an id may stand in a page once.
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
     opening, rest = body.split(">", 1)
     opening = re.sub(r'\s(?:width|height|xmlns(?::xlink)?|version)="[^"]*"', "", opening)
     return f'{opening} role="img" aria-label="{escape(alternative, quote=True)}">{rest}'.strip()

@@ -143,8 +143,8 @@ def limits_section(facts: RunFacts, screen: Screen) -> Section:
     else:
         limits.append(
             f"Numbers that rest on fewer than {screen.limits.threshold} patients are withheld and marked, and so are "
-            f"those from which they could be had by subtraction; counts are rounded to {screen.limits.base}. That lowers "
-            "the risk of disclosure; it is no proof."
+            f"those from which they could be had by subtraction; counts are rounded to {screen.limits.base}. That "
+            "lowers the risk of disclosure; it is no proof."
         )
     return Section("limits", "What this does not show", (Text(tuple(limits), listed=True),))
 

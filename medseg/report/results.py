@@ -52,11 +52,9 @@ def results_section(scores: Scores) -> Section:
     shown = tuple(figure for figure in figures if figure is not None)
     narrow = len(scores.labels) <= _MANY_LABELS + 1
     table, note = _table(scores), _undefined_note(scores)
-    blocks: list[Block] = []
-    if narrow and shown:
-        blocks.append(Columns((table, note), (Figures(shown, columns=2),)))
-    else:
-        blocks += [table, note] + ([Figures(shown)] if shown else [])
+    blocks: list[Block] = [table, note]
+    if shown:
+        blocks = [Columns((table, note), (Figures(shown),))] if narrow else [table, note, Figures(shown)]
     if len(scores.parts) > 1:
         blocks.append(_fold_table(scores))
     return Section("results", "Results", tuple(blocks))
@@ -153,11 +151,8 @@ def _by_fold(scores: Scores) -> Figure | None:
     if scores.screen.open:
         groups: dict[str, Sequence[float]] = {part.name: part.dice[MEAN] for part in scores.parts}
         means = [Estimate(part.name, part.mean(MEAN)) for part in scores.parts]
-        caption = (
-            "Dice of the cases held out in each fold (mean over labels), its median, and the fold's mean (orange)."
-        )
-        if len(scores.labels) == 1:
-            caption = caption.replace(" (mean over labels)", "")
+        which = " (mean over labels)" if len(scores.labels) > 1 else ""
+        caption = f"Dice of the cases held out in each fold{which}, its median, and the fold's mean (orange)."
         return draw(plot_points(groups, means, label="Dice"), caption=caption, alternative=caption, height=height)
     told = [part for part, seen in zip(scores.parts, scores.told_parts(MEAN), strict=True) if seen]
     if not told:

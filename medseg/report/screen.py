@@ -1,7 +1,8 @@
 """Screen: what of the numbers a tier may see; whatever it withholds is marked, never left out.
 
-The rules are those of `medseg.privacy.disclosure`: small counts and means over few patients are withheld, and so is what
-would give them away by subtraction, within a table or beside an earlier release of the same run. Counts are rounded.
+The rules are those of `medseg.privacy.disclosure`: small counts and means over few patients are withheld, and so is
+what would give them away by subtraction, within a table or beside an earlier release of the same run. Counts are
+rounded.
 """
 
 from __future__ import annotations
