@@ -12,6 +12,7 @@ from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note
 if TYPE_CHECKING:
     from medseg.config import StudyConfig
     from medseg.planning import Plan
+    from medseg.studies.crossval import Deliverables
 
 __all__ = ["register"]
 
@@ -61,6 +62,8 @@ def _train(study: Study, out: Out, overrides: Overrides = None, as_json: Json = 
         as_json=as_json,
         text=f"trained on all labelled cases, {outcome.iterations} steps; next: medseg package {out} model.medseg",
     )
+    if outcome.problem is not None:
+        note(outcome.problem)
     return 0
 
 
@@ -74,8 +77,10 @@ def _crossval(study: Study, out: Out, overrides: Overrides = None, as_json: Json
 
     config = _load(study, overrides)
     with StudyBars() as bars:
-        outcome = cross_validate(config, out=out, progress=bars)
-    emit(dict(outcome.summary), as_json=as_json, text=_summary_table(outcome.summary))
+        outcome = cross_validate(config, out=out, progress=bars, deliver=_deliver)
+    emit(dict(outcome.summary), as_json=as_json, text=_summary_table(outcome.summary) + _where(out))
+    if outcome.problem is not None:
+        note(outcome.problem)
     for refusal in outcome.refusals:
         note(f"refused: {refusal.input}: {refusal.reason}")
     return EXIT_PARTLY_REFUSED if outcome.refusals else 0
@@ -123,6 +128,25 @@ def _curve(
     rows = [[str(p.cases), f"{p.dice:.3f}", f"{p.low:.3f} to {p.high:.3f}"] for p in points]
     emit({"points": [vars(p) for p in points]}, as_json=as_json, text=_table(["labelled cases", "Dice", "95 %"], rows))
     return 0
+
+
+def _deliver(run: Path) -> Deliverables:
+    """Both reports and the model package of a finished run, through the privacy gate."""
+    from medseg.export.from_run import package_run
+    from medseg.report import write_report
+    from medseg.studies.crossval import Deliverables
+
+    reports = (write_report(run, tier="internal"), write_report(run, tier="shareable"))
+    package = run / "model.medseg"
+    package_run(run, package)
+    return Deliverables(reports, package)
+
+
+def _where(run: Path) -> str:
+    return (
+        f"report: {run}/report/internal.html (yours), {run}/report/shareable.html (aggregates only)\n"
+        f"model:  {run}/model.medseg"
+    )
 
 
 def _load(study: Path, overrides: list[str] | None) -> StudyConfig:
