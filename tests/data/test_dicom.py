@@ -51,8 +51,6 @@ def _rotation(angles: tuple[float, float, float]) -> np.ndarray:
         turned = turn @ turned
     return turned
 
-    return Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
