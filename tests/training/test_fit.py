@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from medseg.config import StudyConfig
 from medseg.config.train import ScheduleConfig
 from medseg.errors import RunError
 from medseg.planning import Plan
-from medseg.runs.folder import RunFolder
 from medseg.studies.reporting import SilentProgress
 from medseg.studies.study import case_entries, open_data, plan_study
 from medseg.training.control import read_epochs
@@ -149,7 +147,7 @@ def test_the_learning_rate_rises_then_falls_to_its_end() -> None:
     factors = [learning_rate_factor(schedule, p) for p in np.linspace(0, 1, 101)]
     assert factors[10] == pytest.approx(1.0)
     assert factors[-1] == pytest.approx(0.01)
-    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert factors[10:] == sorted(factors[10:], reverse=True)
     poly = ScheduleConfig(name="poly", power=0.9, warmup_fraction=0.0)
     assert learning_rate_factor(poly, 0.5) == pytest.approx(0.5**0.9)
 
@@ -162,11 +160,3 @@ def test_a_plateau_lowers_the_learning_rate_after_its_patience() -> None:
     restored = Plateau(ScheduleConfig(name="plateau", plateau_epochs=2, plateau_factor=0.5))
     restored.restore(plateau.state())
     assert restored.factor == 0.5
-
-
-def test_one_process_at_a_time_works_in_a_run_folder(tmp_path: Path) -> None:
-    started = time.monotonic()
-    with RunFolder.open(tmp_path / "run", study_yaml="a: 1\n"), pytest.raises(RunError, match="another process"):
-        with RunFolder.open(tmp_path / "run", study_yaml="a: 1\n"):
-            pass
-    assert time.monotonic() - started < 60
