@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 
-class Format(StrEnum):
+class _Format(StrEnum):
     """Formats of a prediction."""
 
     NIFTI = "nifti"
@@ -35,9 +35,13 @@ def _predict(
     model: Annotated[Path, typer.Argument(help="Model package, NAME.medseg.")],
     source: Annotated[Path, typer.Argument(metavar="SRC", help="A manifest, an image, a folder, or a DICOM tree.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the predictions.")],
-    output_format: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.NIFTI,
+    output_format: Annotated[_Format, typer.Option("--format", help="What to write.")] = _Format.NIFTI,
     keep_names: Annotated[bool, typer.Option("--keep-names", help="Name outputs by the files' stems.")] = False,
     fast: Annotated[bool, typer.Option("--fast", help="No mirrored copies: up to 8 times faster in 3D.")] = False,
+    support: Annotated[
+        Path | None,
+        typer.Option("--support", help="Manifest of some labelled cases whose labels to predict, untrained."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as one line of JSON.")] = False,
 ) -> int:
     """Label images with a trained model, each on its own grid.
@@ -53,6 +57,8 @@ def _predict(
     inputs, refusals = find_inputs(source, keep_names=keep_names)
     out.mkdir(parents=True, exist_ok=True)
     loaded = load_model(model, mirror=not fast, scratch=out)
+    if support is not None:
+        loaded = _taught(loaded, support)
     written, refused = _predict_each(loaded, inputs, out, output_format)
     refusals += refused
     for refusal in refusals:
@@ -62,8 +68,19 @@ def _predict(
     return EXIT_PARTLY_REFUSED if refusals else 0
 
 
+def _taught(loaded: LoadedModel, support: Path) -> LoadedModel:
+    """The model's encoder, taught the labels of a support set by prototypes."""
+    from dataclasses import replace
+
+    from medseg.data.manifest import read_manifest
+    from medseg.inference.support import learn_from_support
+
+    manifest = read_manifest(support)
+    return replace(loaded, predictor=learn_from_support(loaded.predictor, manifest), labels=manifest.card.labels)
+
+
 def _predict_each(
-    loaded: LoadedModel, inputs: list[Input], out: Path, output_format: Format
+    loaded: LoadedModel, inputs: list[Input], out: Path, output_format: _Format
 ) -> tuple[int, list[Refusal]]:
     from medseg.cli.bars import StudyBars
     from medseg.data.refusal import Refusal

@@ -25,7 +25,16 @@ from medseg.studies.reporting import StudyProgress
 from medseg.transforms.preprocess import prepare_label, preprocess
 from medseg.types import LabelMap
 
-__all__ = ["StudyData", "case_entries", "class_indices", "inner_part", "open_data", "plan_study", "relative_study"]
+__all__ = [
+    "StudyData",
+    "case_entries",
+    "class_indices",
+    "inner_part",
+    "open_data",
+    "plan_study",
+    "relative_study",
+    "study_digest",
+]
 
 _UPWARDS = 3
 

@@ -30,7 +30,7 @@ from medseg.transforms import build_batch_transform, build_training_transform, o
 from medseg.transforms.normalise import normalise
 from medseg.types import Array
 
-__all__ = ["FitResult", "Hooks", "finish_image", "fit", "network_of", "run_loop"]
+__all__ = ["FitResult", "Hooks", "finish_image", "fit", "loader_workers", "network_of", "run_loop"]
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 

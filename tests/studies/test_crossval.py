@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from medseg.config import StudyConfig
+from medseg.data.manifest import read_manifest
 from medseg.data.readers import read_volume
 from medseg.errors import ManifestError, RunError
 from medseg.export.from_run import package_run
 from medseg.export.load import load_model
+from medseg.inference.support import learn_from_support
 from medseg.studies.crossval import cross_validate, train_all
 from medseg.studies.curve import label_curve
 from medseg.studies.pretrain import pretrain
@@ -181,3 +183,25 @@ def _without(line: str, header: list[str], column: str) -> str:
     if column in header:
         cells[header.index(column)] = ""
     return ",".join(cells)
+
+
+def test_a_support_set_teaches_a_trained_encoder_a_new_label_without_training(
+    finished: Path, volumes: Path, tmp_path: Path
+) -> None:
+    support = tmp_path / "support"
+    manifest = make_volumes(support, cases=4)
+    card = yaml.safe_load(manifest.with_suffix(".yaml").read_text())
+    card["labels"] = {5: {"name": "nodule"}}
+    manifest.with_suffix(".yaml").write_text(yaml.safe_dump(card))
+    for path in support.glob("*_label.nii.gz"):
+        label = nib.load(path)
+        nib.save(nib.Nifti1Image(np.asarray(label.dataobj) * 5, label.affine), path)
+    text = manifest.read_text().splitlines()
+    header = text[0].split(",")
+    manifest.write_text("\n".join([text[0], *(_without(line, header, "label_sha256") for line in text[1:])]) + "\n")
+    package_run(finished, tmp_path / "model.medseg")
+    taught = learn_from_support(load_model(tmp_path / "model.medseg").predictor, read_manifest(manifest))
+    found = taught.predict(read_volume(volumes.parent / "C004.nii.gz")).label_map
+    truth = np.asarray(nib.load(volumes.parent / "C004_label.nii.gz").dataobj) > 0
+    assert set(np.unique(found)) <= {0, 5}
+    assert 2 * ((found == 5) & truth).sum() / ((found == 5).sum() + truth.sum()) > 0.4
