@@ -43,6 +43,7 @@ lesions_ct.medseg   the model package
 """
 _CT, _SKIN = "lesions_ct", "lesions_skin"
 _LABELS = {1: "lesion"}
+_JOBS = 2
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _make_and_clean(
                 key=key,
                 ledger=Ledger(clean / "ledger.jsonl"),
                 progress=advance,
-                jobs=_cores(),
+                jobs=_JOBS,
                 identities=key_path.with_name(f"{key_path.name}.identities"),
             )
         refused.update(outcome.reason for outcome in (*report.quarantined, *report.refused))
@@ -223,7 +224,7 @@ def _make_and_clean(
 def _import(out: Path, name: str, refused: Counter[str], progress: StudyProgress) -> Manifest:
     from medseg.data.importer import ImportOptions, import_tree
 
-    options = ImportOptions(labels=_LABELS, title=f"Synthetic cohort, {name}", licence="CC0-1.0", jobs=_cores())
+    options = ImportOptions(labels=_LABELS, title=f"Synthetic cohort, {name}", licence="CC0-1.0", jobs=_JOBS)
     progress.begin(f"import {name}", 1)
     report = import_tree(
         out / "clean" / name,
@@ -242,8 +243,8 @@ def _draw_folds(manifest: Manifest, folds: int, progress: StudyProgress) -> None
     from medseg.data.split import lesion_burdens, make_folds, write_folds
 
     with _stage(progress, "draw folds", 2 * len(manifest.cases)) as advance:
-        burdens = lesion_burdens(manifest, jobs=_cores(), progress=advance)
-        duplicates = find_duplicates(manifest, jobs=_cores(), progress=advance)
+        burdens = lesion_burdens(manifest, jobs=_JOBS, progress=advance)
+        duplicates = find_duplicates(manifest, jobs=_JOBS, progress=advance)
         drawn = make_folds(manifest, folds=folds, burdens=burdens)
         refuse_leaks(find_leaks(drawn, manifest, duplicates))
         write_folds(drawn, manifest.folds_path)
@@ -374,7 +375,7 @@ def _audit(out: Path, index: IdentityIndex, progress: StudyProgress) -> AuditRep
     report = audit_paths(
         paths,
         identities=index,
-        jobs=_cores(),
+        jobs=_JOBS,
         progress=lambda done, of: progress.update(done / max(of, 1), f"{done} of {of} files"),
     )
     progress.end()
@@ -399,7 +400,3 @@ def _mlflow_command(run: Path) -> str:
         return "the runs are on the server that MLFLOW_TRACKING_URI names"
     store = os.path.relpath(run / "mlflow")
     return f"cd {store} && mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination artifacts"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
