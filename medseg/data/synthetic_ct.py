@@ -117,16 +117,16 @@ def draw_subject(generator: np.random.Generator, *, healthy: bool) -> Subject:
     for number in range(0 if healthy else int(generator.integers(1, 6))):
         drawn = str(generator.choice(["liver", "lung", "spleen", "fat"], p=[0.5, 0.25, 0.1, 0.15]))
         organ = "liver" if number == 0 else drawn
-        radius = math.exp(generator.uniform(math.log(14.0), math.log(30.0 if organ == "liver" else 22.0)))
+        radius = math.exp(generator.uniform(math.log(15.0), math.log(30.0 if organ == "liver" else 22.0)))
         stretch = generator.uniform(0.8, 1.25, 3)
-        low, high = {"liver": (25, 62), "lung": (20, 70), "spleen": (45, 70), "fat": (55, 85)}[organ]
+        low, high = {"liver": (10, 48), "lung": (20, 60), "spleen": (25, 55), "fat": (40, 75)}[organ]
         lesions.append(
             Lesion(
                 organ=organ,
                 place=_point(generator.uniform(-0.6, 0.6, 3)),
                 radii=_point(radius * stretch),
                 hu=float(generator.uniform(low, high)),
-                core=float(generator.choice([0.0, -25.0, 60.0], p=[0.6, 0.3, 0.1])),
+                core=float(generator.choice([0.0, -30.0, 220.0], p=[0.6, 0.3, 0.1])),
                 rough=float(generator.uniform(0.05, 0.28)),
             )
         )
@@ -231,7 +231,7 @@ def _draw_bones(hu: _Field, subject: Subject, space: _Space) -> None:
 
 def _draw_lookalikes(hu: _Field, organs: dict[str, _Mask], space: _Space, anatomy: np.random.Generator) -> None:
     """Vessels, bowel, gallbladder and cysts: of the lesions' own Hounsfield units, but of another shape or place."""
-    for name, count, radius, value in (("liver", 4, 3.4, 55.0), ("liver", 3, 3.2, 165.0), ("lung", 9, 2.8, 45.0)):
+    for name, count, radius, value in (("liver", 3, 3.4, 35.0), ("liver", 3, 3.2, 165.0), ("lung", 9, 2.8, 45.0)):
         for _ in range(count):
             path = _walk(anatomy, _middle(organs[name], space, anatomy), steps=22, stride=2.6, wiggle=0.18)
             hu[space.tube(path, radius) & organs[name]] = value + anatomy.uniform(-8, 8)
@@ -273,7 +273,7 @@ def _draw_lesion(
     inside = _largest_piece(inside)
     if inside.sum() < _FEWEST_VOXELS:
         return
-    value = lesion.hu + 11.0 * texture / texture.std() + lesion.core * (distance < 0.55)
+    value = lesion.hu + 9.0 * texture / texture.std() + lesion.core * (distance < 0.55)
     hu[inside] = value[inside]
     label |= inside
 
@@ -284,7 +284,7 @@ def _scan(hu: _Field, generator: np.random.Generator) -> npt.NDArray[np.int16]:
 
     blurred = ndimage.gaussian_filter(hu, (0.35, 0.5, 0.5))
     noise = ndimage.gaussian_filter(generator.standard_normal(hu.shape, dtype=np.float32), (0.0, 0.5, 0.5))
-    blurred += noise * np.float32(generator.uniform(8, 20) / noise.std())
+    blurred += noise * np.float32(generator.uniform(7, 16) / noise.std())
     scan: npt.NDArray[np.int16] = np.clip(np.rint(blurred), -1024, 3071).astype(np.int16)
     return scan
 
