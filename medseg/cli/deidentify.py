@@ -39,6 +39,10 @@ def deidentify(
     acknowledge_faces: Annotated[
         bool, typer.Option("--acknowledge-faces", help="Let heads in thin slices pass; the ledger records it.")
     ] = False,
+    accept: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Numbers of quarantined files you have looked at, one a line; they pass."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
     """Make clean copies of the files in SRC."""
@@ -61,10 +65,16 @@ def deidentify(
             jobs=jobs,
             identities=key_path.with_name(key_path.name + ".identities"),
             acknowledge_faces=acknowledge_faces,
+            accepted=_numbers(accept),
+            quarantine=key_path.with_name(key_path.name + ".quarantine"),
         )
     left_out = len(report.quarantined) + len(report.refused)
     if left_out:
         note(f"{left_out} of {count} files have no copy; refused.csv in the output folder says why")
+    if report.quarantined:
+        note(
+            "look at the pictures beside the key, in KEY.quarantine; the numbers of those without text go into --accept"
+        )
     result = {
         "files": count,
         "written": len(report.written),
@@ -80,6 +90,20 @@ def deidentify(
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
     app.command(help=_HELP)(command(deidentify))
+
+
+def _numbers(path: Path | None) -> frozenset[int]:
+    """Running numbers in a text file, one a line.
+
+    Raises:
+        RequestError: The file is missing or holds something else.
+    """
+    if path is None:
+        return frozenset()
+    try:
+        return frozenset(int(line) for line in path.read_text(encoding="ascii").split())
+    except (OSError, ValueError):
+        raise RequestError("expected running numbers in the file of --accept, one a line, found none") from None
 
 
 def _key(key: Path | None, new_key: Path | None, src: Path, out: Path) -> tuple[Path, bytes]:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from medseg.errors import DataError, ReadError, RequestError
-from medseg.privacy.dicom import clean_dicom, is_dicom
-from medseg.privacy.guards import QuarantineError
+from medseg.errors import RequestError
+from medseg.privacy.dicom import is_dicom
 from medseg.privacy.identities import IdentityIndex
-from medseg.privacy.images import clean_image, clean_jpeg
 from medseg.privacy.ledger import Ledger
 from medseg.privacy.outcomes import (
     Account,
@@ -27,44 +23,17 @@ from medseg.privacy.outcomes import (
     entry_of,
     open_output,
     write_refused,
-    write_whole,
 )
 from medseg.privacy.places import Places, split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
-from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd
+from medseg.privacy.worker import KINDS, Done, Task, Work, clean_chunk, start
 
 __all__ = ["DeidentifyReport", "Outcome", "deidentify_tree", "input_files"]
 
 _CHUNK = 32
 _MOST_BYTES = 8 << 30
-_KINDS = {
-    ".jpg": "photograph", ".jpeg": "photograph", ".png": "photograph", ".tif": "photograph", ".tiff": "photograph",
-    ".bmp": "photograph", ".webp": "photograph", ".nii": "volume", ".nii.gz": "volume", ".nrrd": "volume",
-    ".mha": "volume",
-}  # fmt: skip
 _UNKNOWN = "expected DICOM, an image (JPEG, PNG, TIFF, BMP, WebP) or a volume (NIfTI, NRRD, MHA), found another file"
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What a worker needs to clean files."""
-
-    source: Path
-    out: Path
-    profile: Profile
-    key: bytes
-    acknowledge_faces: bool
-
-
-@dataclass(frozen=True)
-class _Done:
-    """A worker's answer for one file; `identities` never leave the process tree."""
-
-    status: Status
-    place: str
-    reason: str
-    identities: frozenset[str]
 
 
 def input_files(source: Path) -> list[str]:
@@ -94,6 +63,8 @@ def deidentify_tree(
     jobs: int = 1,
     identities: Path | None = None,
     acknowledge_faces: bool = False,
+    accepted: Collection[int] = (),
+    quarantine: Path | None = None,
 ) -> DeidentifyReport:
     """Make a clean copy of each file below a folder that can be cleaned.
 
@@ -109,6 +80,8 @@ def deidentify_tree(
         jobs: Processes that work at once.
         identities: Where the index of the identities found is kept, usually beside the key; not inside `out`.
         acknowledge_faces: Let heads in thin slices pass; recorded in the ledger.
+        accepted: Running numbers of quarantined files whose pixels a person has looked at; recorded in the ledger.
+        quarantine: Folder for a picture of each quarantined file, by its running number; not inside `out`.
 
     Raises:
         RequestError: A folder is missing or holds something else, or one lies inside the other.
@@ -123,8 +96,8 @@ def deidentify_tree(
     src, out = Path(src).resolve(), Path(out).resolve()
     if src == out or src in out.parents or out in src.parents:
         raise RequestError("expected an output folder outside the source folder, found one inside the other")
-    if identities is not None and out in Path(identities).resolve().parents:
-        raise RequestError("expected the index of identities outside the output folder, found it inside")
+    if any(place is not None and out in (Path(place).resolve() / "x").parents for place in (identities, quarantine)):
+        raise RequestError("expected index of identities and quarantine outside the output folder, found one inside")
     if acknowledge_faces and profile.faces == "always-refuse":
         raise RequestError(f"the profile {profile.name} allows no exception for faces; leave --acknowledge-faces out")
     files = input_files(src)
@@ -132,7 +105,8 @@ def deidentify_tree(
         raise RequestError("expected the index of identities in a folder that exists, found none")
     pseudonyms = Pseudonymiser(key)
     open_output(out, _marker(profile), key_check=pseudonyms.name("key-check", "", "", 8))
-    run = _Run(_Work(src, out, profile, key, acknowledge_faces), files, pseudonyms, progress)
+    work = Work(src, out, profile, key, acknowledge_faces, frozenset(accepted), quarantine)
+    run = _Run(work, files, pseudonyms, progress)
     try:
         run.go(max(1, jobs))
     finally:
@@ -143,6 +117,9 @@ def deidentify_tree(
     if ledger is not None:
         if acknowledge_faces:
             ledger.append("exception", {"what": "heads in thin slices were let pass", "profile": profile.name})
+        if accepted:
+            facts = {"what": "a person has looked at the pixels", "profile": profile.name, "files": sorted(accepted)}
+            ledger.append("exception", facts)
         counts = {name: len(getattr(report, name)) for name in ("written", "quarantined", "refused")}
         ledger.append("deidentified", {"profile": profile.name, "files": len(files), **counts})
     return report
@@ -161,7 +138,7 @@ class _Run:
     """One pass over a source: DICOM first, then the files whose place depends on where the series went."""
 
     def __init__(
-        self, work: _Work, files: Sequence[str], pseudonyms: Pseudonymiser, progress: Callable[[], None] | None
+        self, work: Work, files: Sequence[str], pseudonyms: Pseudonymiser, progress: Callable[[], None] | None
     ) -> None:
         self._work = work
         self._files = files
@@ -185,7 +162,7 @@ class _Run:
             self._stage(others, self._places_for(others), kinds, submit)
         for number, kind in kinds.items():
             if number not in self._outcomes:
-                self._settle(number, _Done("refused", "", kind, frozenset()), "unknown")
+                self._settle(number, Done("refused", "", kind, frozenset()), "unknown")
         self._account.close(self._ids.values())
 
     def report(self) -> DeidentifyReport:
@@ -217,7 +194,7 @@ class _Run:
             return "the file cannot be read"
         if is_dicom(head):
             return "dicom"
-        return _KINDS.get(split_name(path.name)[2], _UNKNOWN)
+        return KINDS.get(split_name(path.name)[2], _UNKNOWN)
 
     def _places_for(self, numbers: Sequence[int]) -> dict[int, str]:
         """Output paths of files that aren't DICOM; where two meet, the later one gets a name of its own."""
@@ -238,24 +215,26 @@ class _Run:
         for number in numbers:
             stamp = self._account.stamp(self._work.source / self._files[number - 1])
             known = self._account.known(self._ids[number], stamp)
-            if known is None or (places[number] and known["status"] == "written" and known["place"] != places[number]):
+            moved = known is not None and places[number] and known["status"] == "written"
+            looked_at = known is not None and known["status"] == "quarantined" and number in self._work.accepted
+            if known is None or looked_at or (moved and known["place"] != places[number]):
                 left.append(number)
             else:
                 outcome = Outcome(number, _status(known["status"]), known["place"], known["reason"], kinds[number])
                 self._outcomes[number] = outcome
                 self._tick()
         chunks = [left[start : start + _CHUNK] for start in range(0, len(left), _CHUNK)]
-        tasks = ([(self._files[n - 1], places[n]) for n in chunk] for chunk in chunks)
+        tasks = ([(n, self._files[n - 1], places[n]) for n in chunk] for chunk in chunks)
         for chunk, answers in zip(chunks, submit(tasks), strict=True):
             entries = [self._settle(n, done, kinds[n]) for n, done in zip(chunk, answers, strict=True)]
             self._account.add(entries)
 
-    def _settle(self, number: int, done: _Done, kind: str) -> dict[str, str]:
+    def _settle(self, number: int, done: Done, kind: str) -> dict[str, str]:
         """Note the outcome of one file; a second file of the same UIDs is refused."""
         self._identities |= done.identities
         identifier = self._ids[number]
         if done.status == "written" and not self._account.claim(done.place, identifier):
-            done = _Done("refused", "", "a copy of another file of this source; that one was written", frozenset())
+            done = Done("refused", "", "a copy of another file of this source; that one was written", frozenset())
         outcome = Outcome(number, done.status, done.place, done.reason, kind)
         self._outcomes[number] = outcome
         self._tick()
@@ -286,93 +265,27 @@ def _name_identities(files: Sequence[str]) -> set[str]:
     return names
 
 
-_Task = list[tuple[str, str]]
-_Submit = Callable[[Iterator[_Task]], Iterator[list[_Done]]]
+_Submit = Callable[[Iterator[Task]], Iterator[list[Done]]]
 
 
 class _Pool:
-    """Runs `_clean_chunk` here or in several processes; results come in the order of the tasks."""
+    """Runs `clean_chunk` here or in several processes; results come in the order of the tasks."""
 
-    def __init__(self, work: _Work, jobs: int) -> None:
+    def __init__(self, work: Work, jobs: int) -> None:
         self._work = work
         self._jobs = jobs
         self._executor: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> _Submit:
         if self._jobs == 1:
-            _start(self._work)
-            return lambda tasks: map(_clean_chunk, tasks)
+            start(self._work)
+            return lambda tasks: map(clean_chunk, tasks)
         method = "fork" if os.name == "posix" and threading.active_count() == 1 else "spawn"
         self._executor = ProcessPoolExecutor(
-            self._jobs, multiprocessing.get_context(method), initializer=_start, initargs=(self._work,)
+            self._jobs, multiprocessing.get_context(method), initializer=start, initargs=(self._work,)
         )
-        return lambda tasks: self._executor.map(_clean_chunk, tasks)  # type: ignore[union-attr]
+        return lambda tasks: self._executor.map(clean_chunk, tasks)  # type: ignore[union-attr]
 
     def __exit__(self, *_exception: object) -> None:
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
-
-
-_state: dict[str, object] = {}
-
-
-def _start(work: _Work) -> None:
-    """Prepare a process: its work and its pseudonyms. pydicom's own log may quote values and stays silent."""
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    _state.update(work=work, pseudonyms=Pseudonymiser(work.key), seen=set())
-
-
-def _clean_chunk(task: _Task) -> list[_Done]:
-    return [_clean_one(name, place) for name, place in task]
-
-
-def _clean_one(name: str, place: str) -> _Done:
-    """Clean one file and write its copy."""
-    work, pseudonyms, seen = _state["work"], _state["pseudonyms"], _state["seen"]
-    assert isinstance(work, _Work)
-    assert isinstance(pseudonyms, Pseudonymiser)
-    assert isinstance(seen, set)
-    identities: frozenset[str] = frozenset()
-    try:
-        data = (work.source / name).read_bytes()
-        if place:
-            clean = _clean_other(data, split_name(name.rsplit("/", 1)[-1])[2], work)
-        else:
-            made = clean_dicom(data, work.profile, pseudonyms=pseudonyms, acknowledge_faces=work.acknowledge_faces)
-            clean, identities = made.data, made.identities - seen
-            seen |= identities
-            place = f"{made.patient}/{made.study}/{made.series}/{made.instance}.dcm"
-        target = work.out / place
-        if target.is_file() and target.read_bytes() != clean:
-            raise ReadError("another file of this source has the same UIDs and other content; that one was written")
-        write_whole(target, clean)
-    except QuarantineError as error:
-        return _Done("quarantined", "", str(error), identities)
-    except DataError as error:
-        return _Done("refused", "", str(error), identities)
-    except (OSError, MemoryError) as error:
-        if isinstance(error, OSError) and error.errno in _OUR_DISK:
-            raise
-        return _Done("refused", "", "the file cannot be read", identities)
-    return _Done("written", place, "", identities)
-
-
-def _clean_other(data: bytes, suffix: str, work: _Work) -> bytes:
-    """A clean copy of an image or a volume.
-
-    Raises:
-        ReadError: It can't be cleaned.
-    """
-    if suffix in (".jpg", ".jpeg"):
-        return clean_jpeg(data)
-    if suffix in (".nii", ".nii.gz"):
-        return clean_nifti(data, acknowledge_faces=work.acknowledge_faces)
-    if suffix == ".nrrd":
-        return clean_nrrd(data)
-    if suffix == ".mha":
-        return clean_meta_image(data)
-    return clean_image(data, suffix)
-
-
-_OUR_DISK = frozenset((28, 30, 122))
-"""No space left, read-only file system, quota: the output's trouble, not the input's."""

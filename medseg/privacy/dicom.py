@@ -15,15 +15,16 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from medseg.errors import ReadError
+from medseg.errors import MissingExtraError, ReadError
 from medseg.privacy.dicom_rules import rules_for
-from medseg.privacy.frames import clean_pixel_data
+from medseg.privacy.frames import CleanPixels, clean_pixel_data
 from medseg.privacy.guards import QuarantineError, check_class, may_hold_text, shows_face
+from medseg.privacy.pixels import preview
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.rebuild import Person, person_of, raw_bytes, rebuild_dataset
 
-__all__ = ["CleanDicom", "clean_dicom", "is_dicom"]
+__all__ = ["CleanDicom", "clean_dicom", "is_dicom", "preview_dicom"]
 
 IMPLEMENTATION_UID = "2.25.241790862094917043087204377361430293817"
 """Implementation Class UID of medseg's writer."""
@@ -68,7 +69,8 @@ def clean_dicom(
     *,
     pseudonyms: Pseudonymiser,
     acknowledge_faces: bool = False,
-    clean_text: Callable[[Dataset, int, str], tuple[bytes, str]] | None = None,
+    clean_text: Callable[[Dataset, int, str], CleanPixels] | None = None,
+    looked_at: bool = False,
 ) -> CleanDicom:
     """Make a clean copy of a DICOM file.
 
@@ -78,7 +80,8 @@ def clean_dicom(
         pseudonyms: Gives the pseudonyms.
         acknowledge_faces: Let heads in thin slices pass; the caller records it in the ledger.
         clean_text: Paints over text in the pixels of classes that may hold some; takes the data set, the pixel data's
-            tag and the transfer syntax, returns pixel data and transfer syntax. Without it they are quarantined.
+            tag and the transfer syntax. Without it they are quarantined.
+        looked_at: A person has looked at the pixels and found no text; the caller records it in the ledger.
 
     Raises:
         ReadError: The file is damaged or of a class that can't be cleaned.
@@ -103,7 +106,8 @@ def clean_dicom(
         )
     person = person_of(source, pseudonyms)
     clean = rebuild_dataset(source, rules, person=person, pseudonyms=pseudonyms)
-    transfer_syntax, cleaned = _add_pixels(clean, source, sop_class, transfer_syntax, clean_text)
+    unsure = may_hold_text(sop_class, source) and not looked_at
+    transfer_syntax, cleaned = _add_pixels(clean, source, transfer_syntax, clean_text, unsure=unsure)
     _add_marks(clean, person, profile, cleaned=cleaned)
     return CleanDicom(
         data=_write(clean, sop_class, transfer_syntax, pseudonyms.uid(uids["instance"])),
@@ -114,6 +118,18 @@ def clean_dicom(
         series_uid=uids["series"],
         identities=frozenset(person.identities),
     )
+
+
+def preview_dicom(data: bytes) -> bytes:
+    """A PNG of the first and last frame of a DICOM file, for a person to look at.
+
+    Raises:
+        ReadError: It has no pixels, or they are damaged.
+    """
+    source = _read(data)
+    if 0x7FE00010 not in source:
+        raise ReadError("expected pixel data, found none")
+    return preview(source, 0x7FE00010, str(source.file_meta.get("TransferSyntaxUID", "") or _guess_syntax(source)))
 
 
 def _read(data: bytes) -> FileDataset:
@@ -140,36 +156,43 @@ def _guess_syntax(source: FileDataset) -> str:
 def _add_pixels(
     clean: Dataset,
     source: Dataset,
-    sop_class: str,
     transfer_syntax: str,
-    clean_text: Callable[[Dataset, int, str], tuple[bytes, str]] | None,
+    clean_text: Callable[[Dataset, int, str], CleanPixels] | None,
+    *,
+    unsure: bool,
 ) -> tuple[str, bool]:
     """Put the pixel data into the new data set; returns its transfer syntax and whether text was looked for."""
     tag = next((t for t in _PIXEL_TAGS if t in source), None)
     if tag is None:
         return str(ExplicitVRLittleEndian), False
-    cleaned = False
-    if may_hold_text(sop_class, source):
-        if clean_text is None:
-            raise QuarantineError(
-                "a class of image that may hold text in its pixels; a person has to look at it first "
-                '(with pip install "medseg[ocr]" text is found and painted over)'
-            )
-        pixels, transfer_syntax = clean_text(source, tag, transfer_syntax)
-        cleaned = True
-    else:
-        pixels, transfer_syntax = clean_pixel_data(source, tag, transfer_syntax)
-    encapsulated = transfer_syntax != ExplicitVRLittleEndian
+    try:
+        if not unsure:
+            pixels = clean_pixel_data(source, tag, transfer_syntax)
+        elif clean_text is not None:
+            pixels = clean_text(source, tag, transfer_syntax)
+        else:
+            raise QuarantineError("a class of image that may hold text in its pixels; a person has to look at it first")
+    except MissingExtraError:
+        raise QuarantineError(
+            "a class of image that may hold text in its pixels; a person has to look at it first "
+            '(with pip install "medseg[ocr]" text is found and painted over)'
+        ) from None
+    encapsulated = pixels.transfer_syntax != ExplicitVRLittleEndian
+    if pixels.photometric:
+        _text(clean, 0x00280004, "CS", pixels.photometric)
+        if 0x00280006 in clean:
+            base = BaseTag(0x00280006)
+            clean._dict[base] = RawDataElement(base, "US", 2, b"\0\0", 0, False, True, True)
     allocated = raw_bytes(source, 0x00280100)
     if tag == 0x7FE00010:
         vr = "OB" if encapsulated or allocated[:1] in (b"\x01", b"\x08") else "OW"
     else:
         vr = "OF" if tag == 0x7FE00008 else "OD"
-    pixels += b"\0" * (len(pixels) % 2)
+    data = pixels.data + b"\0" * (len(pixels.data) % 2)
     base = BaseTag(tag)
-    length = 0xFFFFFFFF if encapsulated else len(pixels)
-    clean._dict[base] = RawDataElement(base, vr, length, pixels, 0, False, True, True)
-    return transfer_syntax, cleaned
+    length = 0xFFFFFFFF if encapsulated else len(data)
+    clean._dict[base] = RawDataElement(base, vr, length, data, 0, False, True, True)
+    return pixels.transfer_syntax, unsure
 
 
 def _add_marks(clean: Dataset, person: Person, profile: Profile, *, cleaned: bool) -> None:

@@ -31,12 +31,13 @@ from medseg.privacy.jpeg import strip_jpeg, strip_jpeg2000
 from medseg.privacy.rebuild import raw_bytes
 from medseg.types import Array
 
-__all__ = ["NATIVE", "PixelFacts", "clean_pixel_data", "pixel_facts"]
+__all__ = ["CleanPixels", "Decoded", "PixelFacts", "clean_pixel_data", "decode_frames", "native_bytes", "pixel_facts"]
 
-NATIVE = frozenset(
+_NATIVE = frozenset(
     (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 )
 _HTJ2K = frozenset(("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"))
+_EXPLICIT = str(ExplicitVRLittleEndian)
 _JPEG = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes))
 _JPEG2000 = frozenset((*JPEG2000TransferSyntaxes, *_HTJ2K))
 
@@ -53,6 +54,29 @@ class PixelFacts:
     stored: int
     high: int
     signed: bool
+    photometric: str
+
+
+@dataclass(frozen=True, slots=True)
+class CleanPixels:
+    """Pixel data to be written.
+
+    Attributes:
+        data: The value of the attribute, encapsulated where the transfer syntax is a compressed one.
+        transfer_syntax: Its UID.
+        photometric: Photometric interpretation where it changed, else empty.
+    """
+
+    data: bytes
+    transfer_syntax: str
+    photometric: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Frames as an array (frame, row, column, sample) of stored values, and their photometric interpretation."""
+
+    array: Array
     photometric: str
 
 
@@ -85,8 +109,8 @@ def pixel_facts(source: Dataset) -> PixelFacts:
     return facts
 
 
-def clean_pixel_data(source: Dataset, tag: int, transfer_syntax: str) -> tuple[bytes, str]:
-    """Pixel data that hold pixels only, and the transfer syntax that they are in now.
+def clean_pixel_data(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
+    """Pixel data that hold pixels only.
 
     Args:
         source: The data set as read, with its pixel data.
@@ -98,16 +122,13 @@ def clean_pixel_data(source: Dataset, tag: int, transfer_syntax: str) -> tuple[b
     """
     raw = raw_bytes(source, tag)
     facts = pixel_facts(source)
-    if transfer_syntax in NATIVE:
-        return _native(raw, facts, source, big=transfer_syntax == ExplicitVRBigEndian), ExplicitVRLittleEndian
-    try:
-        frames = list(generate_frames(raw, number_of_frames=facts.frames))
-    except Exception:
-        raise ReadError("expected complete compressed frames, found damaged ones") from None
-    if len(frames) != facts.frames:
-        raise ReadError(f"expected {facts.frames} compressed frames, found {len(frames)}")
+    if transfer_syntax in _NATIVE:
+        big = transfer_syntax == ExplicitVRBigEndian
+        return CleanPixels(_native(raw, facts, source, big=big), ExplicitVRLittleEndian)
     if transfer_syntax == RLELossless:
-        return _decoded(frames, facts, source, transfer_syntax), ExplicitVRLittleEndian
+        decoded = decode_frames(source, tag, transfer_syntax)
+        return native_bytes(decoded.array, decoded.photometric)
+    frames = _compressed(raw, facts)
     if transfer_syntax in _JPEG:
         stripped = [strip_jpeg(frame) for frame in frames]
     elif transfer_syntax in _JPEG2000:
@@ -115,8 +136,25 @@ def clean_pixel_data(source: Dataset, tag: int, transfer_syntax: str) -> tuple[b
     else:
         raise ReadError("expected a still-image transfer syntax, found another (video or unknown); it can't be cleaned")
     if any(found.precision > facts.stored for found in stripped):
-        return _decoded(frames, facts, source, transfer_syntax), ExplicitVRLittleEndian
-    return encapsulate([found.data for found in stripped]), transfer_syntax
+        decoded = decode_frames(source, tag, transfer_syntax)
+        return native_bytes(decoded.array, decoded.photometric)
+    return CleanPixels(encapsulate([found.data for found in stripped]), transfer_syntax)
+
+
+def native_bytes(array: Array, photometric: str) -> CleanPixels:
+    """Frames (frame, row, column, sample) as uncompressed little-endian pixel data, colour by pixel."""
+    data = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).tobytes()
+    return CleanPixels(data, ExplicitVRLittleEndian, photometric)
+
+
+def _compressed(raw: bytes, facts: PixelFacts) -> list[bytes]:
+    try:
+        frames = list(generate_frames(raw, number_of_frames=facts.frames))
+    except Exception:
+        raise ReadError("expected complete compressed frames, found damaged ones") from None
+    if len(frames) != facts.frames:
+        raise ReadError(f"expected {facts.frames} compressed frames, found {len(frames)}")
+    return frames
 
 
 def _native(raw: bytes, facts: PixelFacts, source: Dataset, *, big: bool) -> bytes:
@@ -164,16 +202,23 @@ def _padding(source: Dataset, facts: PixelFacts) -> int | None:
     return int.from_bytes(raw[:2], "little") if len(raw) == 2 and facts.allocated == 16 else None
 
 
-def _decoded(frames: list[bytes], facts: PixelFacts, source: Dataset, transfer_syntax: str) -> bytes:
-    """Frames decoded and stored uncompressed, colour by pixel."""
+def decode_frames(source: Dataset, tag: int, transfer_syntax: str) -> Decoded:
+    """Decode all frames to stored values, bits outside the stored ones cleared.
+
+    Raises:
+        ReadError: A frame is damaged, or nothing here decodes its transfer syntax.
+    """
     from pydicom.pixels.decoders.base import get_decoder
 
-    decoder = get_decoder(UID(transfer_syntax))
+    facts = pixel_facts(source)
+    raw = raw_bytes(source, tag)
+    if transfer_syntax in _NATIVE:
+        raw, transfer_syntax = _native(raw, facts, source, big=transfer_syntax == ExplicitVRBigEndian), _EXPLICIT
     options: dict[str, Any] = {
         "rows": facts.rows,
         "columns": facts.columns,
         "samples_per_pixel": facts.samples,
-        "number_of_frames": 1,
+        "number_of_frames": facts.frames,
         "bits_allocated": facts.allocated,
         "bits_stored": facts.allocated,
         "pixel_representation": int(facts.signed),
@@ -182,14 +227,18 @@ def _decoded(frames: list[bytes], facts: PixelFacts, source: Dataset, transfer_s
         "pixel_keyword": "PixelData",
     }
     try:
-        decoded = [decoder.as_array(encapsulate([frame]), raw=True, index=0, **options)[0] for frame in frames]
+        array, found = get_decoder(UID(transfer_syntax)).as_array(raw, raw=True, **options)
     except Exception:
-        raise ReadError("expected compressed frames that can be decoded, found damaged ones") from None
-    values = np.concatenate([np.ascontiguousarray(array).reshape(-1) for array in decoded])
-    unsigned = values.view(f"<u{values.dtype.itemsize}")
-    if facts.stored < facts.allocated:
-        unsigned = _masked(unsigned, facts, _padding(source, facts))
-    return unsigned.tobytes()
+        raise ReadError("expected pixel data that can be decoded, found damaged or unknown ones") from None
+    shape = (facts.frames, facts.rows, facts.columns, facts.samples)
+    if array.size != int(np.prod(shape)) or array.dtype.itemsize * 8 != facts.allocated:
+        raise ReadError("expected decoded frames of the size and depth in the header, found others")
+    array = np.ascontiguousarray(array).reshape(shape)
+    if facts.stored < facts.allocated and transfer_syntax not in _NATIVE:
+        unsigned = _masked(array.view(f"u{array.dtype.itemsize}"), facts, _padding(source, facts))
+        array = unsigned.view(array.dtype)
+    photometric = str(found["photometric_interpretation"])
+    return Decoded(array, "YBR_FULL" if photometric.endswith("_422") else photometric)
 
 
 def _short(source: Dataset, tag: int) -> int:

@@ -18,6 +18,7 @@ PROFILES = ("basic", "research", "minimal-risk")
 """Profiles that ship with medseg, in ``configs/privacy``."""
 
 Dates = Literal["remove", "shift"]
+Photographs = Literal["look", "pass"]
 Faces = Literal["refuse", "always-refuse"]
 
 
@@ -41,6 +42,9 @@ class Profile(Section):
     """Keep the few private numbers that images can't be read without (Philips PET and MR scale factors, b-values)."""
     clean_pixels: bool
     """Look for text in the pixels of classes that may hold some and paint over it."""
+    photographs: Photographs
+    """`look`: photographs in which something can be read wait for a person, and all of them do where the text detector
+    isn't installed. `pass`: somebody has looked at every one already."""
     faces: Faces
     """Heads in thin slices: `refuse` unless --acknowledge-faces is given, or `always-refuse`."""
 

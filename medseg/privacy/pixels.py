@@ -1,0 +1,320 @@
+"""Text in pixels: found on every frame and painted over in the stored pixels.
+
+The detector (rapidocr's, a differentiable-binarisation network) looks at each frame at two sizes and in two grey
+scales. Boxes found on one frame are painted on all of them, since text stays where it is while the picture moves; then
+the detector looks again, until it finds nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from medseg.errors import MissingExtraError, ReadError
+from medseg.privacy.frames import CleanPixels, clean_pixel_data, decode_frames, native_bytes, pixel_facts
+from medseg.privacy.guards import QuarantineError
+from medseg.privacy.rebuild import raw_bytes
+from medseg.types import Array
+
+__all__ = [
+    "Box",
+    "clean_text",
+    "find_text",
+    "is_label_picture",
+    "ocr_is_here",
+    "photograph_has_text",
+    "preview",
+    "preview_image",
+]
+
+_ROUNDS = 4
+_PADDING = 0.3
+_LONG_SIDE = 1600
+_PHOTO_SIDE = 960
+_PREVIEW_SIDE = 768
+_SURE = 0.75
+_TALL = 64.0
+"""Pixels; text that devices write is lower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of pixels that holds text; rows and columns, the ends not included."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+def ocr_is_here() -> bool:
+    """Whether the optional text detector is installed."""
+    try:
+        _engine()
+    except MissingExtraError:
+        return False
+    return True
+
+
+def clean_text(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
+    """Paint over text in the pixels of a data set.
+
+    Args:
+        source: The data set as read.
+        tag: Its pixel data's tag.
+        transfer_syntax: Its transfer syntax UID.
+
+    Returns:
+        The pixel data as they were, if no text was found; else uncompressed, with text painted over on all frames.
+
+    Raises:
+        MissingExtraError: The text detector isn't installed.
+        QuarantineError: Text stays legible, or the pixels can't be looked at.
+        ReadError: The pixel data are damaged.
+    """
+    _engine()
+    facts = pixel_facts(source)
+    if facts.allocated not in (8, 16) or tag != 0x7FE00010:
+        raise QuarantineError("pixels of another kind than 8 or 16 bits; a person has to look at them for text")
+    decoded = decode_frames(source, tag, transfer_syntax)
+    frames = decoded.array
+    painted = False
+    for attempt in range(_ROUNDS):
+        boxes = sorted(
+            {
+                box
+                for frame in frames
+                for box in find_text(_views(frame, decoded.photometric, source), quick=attempt > 0)
+            },
+            key=lambda box: (box.top, box.left),
+        )
+        if not boxes:
+            break
+        if not painted:
+            frames = frames.copy()
+        painted = True
+        for box in boxes:
+            frames[:, box.top : box.bottom, box.left : box.right] = _blank(frames, decoded.photometric, source)
+    else:
+        raise QuarantineError("text may still be legible after painting over it; a person has to look at it")
+    if not painted:
+        return clean_pixel_data(source, tag, transfer_syntax)
+    return native_bytes(frames, decoded.photometric)
+
+
+def find_text(views: Sequence[Array], *, quick: bool = False) -> set[Box]:
+    """Boxes of text in a picture.
+
+    Args:
+        views: The picture, uint8, (rows, columns, 3), in one or several grey scales.
+        quick: Look at it in its own size only.
+    """
+    boxes: set[Box] = set()
+    for view in views:
+        rows, columns = view.shape[:2]
+        scales = (1.0,) if quick or max(rows, columns) * 2 > _LONG_SIDE else (1.0, 2.0)
+        for scale in scales:
+            for polygon in _detect(_resized(view, scale), box_threshold=0.5 if quick else 0.3):
+                points = np.asarray(polygon, np.float64) / scale
+                if _is_text(view, points):
+                    boxes.add(_padded(points, rows, columns))
+    return boxes
+
+
+def photograph_has_text(data: bytes, *, is_mask: bool) -> bool:
+    """Whether letters or numbers can be read in a photograph; a ruler's ticks and units don't count.
+
+    Args:
+        data: A JPEG, PNG, TIFF, BMP or WebP file.
+        is_mask: Its name says that it is a mask; if it has at most 16 grey values, it is not looked at.
+
+    Raises:
+        MissingExtraError: The text detector isn't installed.
+        ReadError: The file can't be decoded.
+    """
+    from PIL import Image
+
+    if is_mask and is_label_picture(data):
+        return False
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.mode not in ("RGB", "RGBA", "L", "P", "CMYK", "LA"):
+                return False
+            picture = image.convert("RGB")
+            picture.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE))
+    except (OSError, SyntaxError, ValueError):
+        raise ReadError("expected a complete image, found a damaged or cut off one") from None
+    pixels = np.ascontiguousarray(np.asarray(picture)[..., ::-1])
+    words = (word for polygon in _detect(pixels, box_threshold=0.5) for word in _read(pixels, polygon))
+    return any(sum(sign.isalnum() for sign in text) >= 4 and score >= _SURE for text, score in words)
+
+
+def is_label_picture(data: bytes) -> bool:
+    """Whether a picture has one channel of at most 16 values, as a drawn mask has."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.mode == "1" or (image.mode in ("L", "P") and len(image.getcolors() or ()) in range(1, 17))
+    except (OSError, SyntaxError, ValueError):
+        return False
+
+
+def preview(source: Dataset, tag: int, transfer_syntax: str) -> bytes:
+    """A PNG of the first and the last frame, for a person to look at.
+
+    Raises:
+        ReadError: The pixel data are damaged.
+    """
+    decoded = decode_frames(source, tag, transfer_syntax)
+    chosen = decoded.array[[0, -1]] if len(decoded.array) > 1 else decoded.array[:1]
+    return _sheet(np.concatenate([_views(frame, decoded.photometric, source)[0] for frame in chosen], axis=1))
+
+
+def preview_image(data: bytes) -> bytes:
+    """A PNG of a photograph, for a person to look at.
+
+    Raises:
+        ReadError: The file can't be decoded.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return _sheet(np.asarray(image.convert("RGB")))
+    except (OSError, SyntaxError, ValueError):
+        raise ReadError("expected a complete image, found a damaged or cut off one") from None
+
+
+def _sheet(pixels: Array) -> bytes:
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((2 * _PREVIEW_SIDE, _PREVIEW_SIDE))
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _views(frame: Array, photometric: str, source: Dataset) -> list[Array]:
+    """A frame (rows, columns, samples) as pictures of 8 bits and 3 colours, one a grey scale."""
+    if photometric == "PALETTE COLOR":
+        return [_palette(source)[np.minimum(frame[..., 0], len(_palette(source)) - 1)]]
+    if frame.shape[2] >= 3:
+        from pydicom.pixels.processing import convert_color_space
+
+        colour = frame[..., :3].astype(np.uint8)
+        if photometric.startswith("YBR"):
+            colour = convert_color_space(colour, "YBR_FULL", "RGB")
+        return [np.ascontiguousarray(colour)]
+    grey = frame[..., 0].astype(np.float32)
+    ranges = [(float(grey.min()), float(grey.max()))]
+    low, high = (float(edge) for edge in np.percentile(grey, (1.0, 99.0)))
+    if high - low < 0.6 * (ranges[0][1] - ranges[0][0]) and high > low:
+        ranges.append((low, high))
+    views = []
+    for bottom, top in ranges:
+        scaled = np.clip((grey - bottom) / max(top - bottom, 1e-6), 0, 1) * 255
+        views.append(np.repeat(scaled.astype(np.uint8)[..., None], 3, axis=2))
+    return views
+
+
+def _palette(source: Dataset) -> Array:
+    """The colour look-up table, uint8, (entries, 3)."""
+    channels = []
+    for number in (1, 2, 3):
+        descriptor = np.frombuffer(raw_bytes(source, 0x00281100 + number)[:6], "<u2")
+        table = raw_bytes(source, 0x00281200 + number)
+        if len(descriptor) != 3 or not table:
+            raise QuarantineError("a palette that can't be read; a person has to look at the pixels for text")
+        entries = int(descriptor[0]) or 65536
+        wide = len(table) >= 2 * entries
+        values = np.frombuffer(table, "<u2" if wide else np.uint8)[:entries].astype(np.float32)
+        channels.append(values / max(float(values.max()), 1.0) * 255)
+    length = min(map(len, channels))
+    return np.stack([channel[:length] for channel in channels], axis=1).astype(np.uint8)
+
+
+def _blank(frames: Array, photometric: str, source: Dataset) -> Array:
+    """The stored value, one a sample, of an empty background."""
+    if photometric == "PALETTE COLOR":
+        used = _palette(source).astype(np.int32).sum(axis=1)
+        return np.array([int(used.argmin())], frames.dtype)
+    if photometric.startswith("YBR"):
+        return np.array([0, 128, 128], frames.dtype)
+    if frames.shape[-1] >= 3:
+        return np.zeros(frames.shape[-1], frames.dtype)
+    return np.array([frames.max() if photometric == "MONOCHROME1" else frames.min()], frames.dtype)
+
+
+def _is_text(view: Array, points: Array) -> bool:
+    """Small boxes count as they are; one too tall for a device's text only if letters or digits can be read in it."""
+    width, height = points.max(axis=0) - points.min(axis=0)
+    if min(width, height) <= _TALL:
+        return True
+    return any(sum(sign.isalnum() for sign in text) >= 2 and score >= 0.5 for text, score in _read(view, points))
+
+
+def _padded(polygon: Array, rows: int, columns: int) -> Box:
+    left, top = polygon.min(axis=0)
+    right, bottom = polygon.max(axis=0)
+    pad = max(2.0, _PADDING * min(bottom - top, right - left))
+    return Box(
+        max(0, int(top - pad)),
+        max(0, int(left - pad)),
+        min(rows, int(bottom + pad) + 1),
+        min(columns, int(right + pad) + 1),
+    )
+
+
+def _resized(view: Array, scale: float) -> Array:
+    if scale == 1.0:
+        return view
+    from PIL import Image
+
+    size = (round(view.shape[1] * scale), round(view.shape[0] * scale))
+    return np.asarray(Image.fromarray(view).resize(size, Image.Resampling.BICUBIC))
+
+
+_one_at_a_time = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _engine() -> Any:
+    try:
+        from rapidocr_onnxruntime import RapidOCR
+    except ImportError:
+        raise MissingExtraError("finding text in pixels", "ocr") from None
+    engine = RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1)
+    engine.text_det.postprocess_op.thresh = 0.2
+    return engine
+
+
+def _detect(picture: Array, *, box_threshold: float) -> list[Array]:
+    """Polygons (4 points of x, y) of text."""
+    engine = _engine()
+    with _one_at_a_time:
+        engine.text_det.postprocess_op.box_thresh = box_threshold
+        found, _ = engine.text_det(np.ascontiguousarray(picture))
+    return [] if found is None else list(found)
+
+
+def _read(picture: Array, polygon: Array) -> Iterator[tuple[str, float]]:
+    left, top = (max(0, int(edge)) for edge in np.min(polygon, axis=0))
+    right, bottom = (int(edge) + 1 for edge in np.max(polygon, axis=0))
+    crop = picture[top:bottom, left:right]
+    if not crop.size:
+        return
+    upright = crop if crop.shape[0] <= 1.5 * crop.shape[1] else np.rot90(crop, -1)
+    engine = _engine()
+    with _one_at_a_time:
+        read, _ = engine.text_rec([np.ascontiguousarray(upright)])
+    for line in read:
+        yield str(line[0]), float(line[1])

@@ -1,0 +1,159 @@
+"""Worker: cleans one file after the other, here or in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.errors import DataError, ReadError, RequestError
+from medseg.privacy.dicom import clean_dicom, is_dicom, preview_dicom
+from medseg.privacy.guards import QuarantineError
+from medseg.privacy.images import clean_image, clean_jpeg
+from medseg.privacy.outcomes import Status, write_whole
+from medseg.privacy.pixels import clean_text, is_label_picture, ocr_is_here, photograph_has_text, preview_image
+from medseg.privacy.places import split_name
+from medseg.privacy.profile import Profile
+from medseg.privacy.pseudonym import Pseudonymiser
+from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd
+
+__all__ = ["KINDS", "Done", "Task", "Work", "clean_chunk", "start"]
+
+KINDS = {
+    ".jpg": "photograph", ".jpeg": "photograph", ".png": "photograph", ".tif": "photograph", ".tiff": "photograph",
+    ".bmp": "photograph", ".webp": "photograph", ".nii": "volume", ".nii.gz": "volume", ".nrrd": "volume",
+    ".mha": "volume",
+}  # fmt: skip
+"""What a file is, by its suffix, where it isn't DICOM."""
+Task = list[tuple[int, str, str]]
+"""Running number, path in the source, and output path (empty for DICOM) of some files."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker needs to clean files."""
+
+    source: Path
+    out: Path
+    profile: Profile
+    key: bytes
+    acknowledge_faces: bool
+    accepted: frozenset[int]
+    quarantine: Path | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A worker's answer for one file; `identities` never leave the process tree."""
+
+    status: Status
+    place: str
+    reason: str
+    identities: frozenset[str]
+
+
+_state: dict[str, object] = {}
+
+
+def start(work: Work) -> None:
+    """Prepare a process: its work and its pseudonyms. pydicom's own log may quote values and stays silent."""
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    _state.update(work=work, pseudonyms=Pseudonymiser(work.key), seen=set())
+
+
+def clean_chunk(task: Task) -> list[Done]:
+    """Clean some files and write their copies; one answer for each, in order."""
+    return [_clean_one(number, name, place) for number, name, place in task]
+
+
+def _clean_one(number: int, name: str, place: str) -> Done:
+    """Clean one file and write its copy."""
+    work, pseudonyms, seen = _state["work"], _state["pseudonyms"], _state["seen"]
+    assert isinstance(work, Work)
+    assert isinstance(pseudonyms, Pseudonymiser)
+    assert isinstance(seen, set)
+    identities: frozenset[str] = frozenset()
+    data = b""
+    try:
+        data = (work.source / name).read_bytes()
+        if place:
+            clean = _clean_other(data, place, work, looked_at=number in work.accepted)
+        else:
+            made = clean_dicom(
+                data,
+                work.profile,
+                pseudonyms=pseudonyms,
+                acknowledge_faces=work.acknowledge_faces,
+                clean_text=clean_text if work.profile.clean_pixels else None,
+                looked_at=number in work.accepted,
+            )
+            clean, identities = made.data, made.identities - seen
+            seen |= identities
+            place = f"{made.patient}/{made.study}/{made.series}/{made.instance}.dcm"
+        target = work.out / place
+        if target.is_file() and target.read_bytes() != clean:
+            raise ReadError("another file of this source has the same UIDs and other content; that one was written")
+        write_whole(target, clean)
+    except QuarantineError as error:
+        _show(work.quarantine, number, data)
+        return Done("quarantined", "", str(error), identities)
+    except DataError as error:
+        return Done("refused", "", str(error), identities)
+    except (OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno in _OUR_DISK:
+            raise
+        return Done("refused", "", "the file cannot be read", identities)
+    except RequestError:
+        raise
+    except Exception as error:
+        return Done("refused", "", f"medseg can't deal with this file ({type(error).__name__})", identities)
+    return Done("written", place, "", identities)
+
+
+def _show(folder: Path | None, number: int, data: bytes) -> None:
+    """Put a picture of a quarantined file where a person can look at it; one that can't be shown has none."""
+    if folder is None:
+        return
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(DataError):
+        write_whole(folder / f"{number:06d}.png", preview_dicom(data) if is_dicom(data[:132]) else preview_image(data))
+
+
+def _clean_other(data: bytes, place: str, work: Work, *, looked_at: bool) -> bytes:
+    """A clean copy of an image or a volume.
+
+    Raises:
+        QuarantineError: A person has to look at the picture first.
+        ReadError: It can't be cleaned.
+    """
+    _, roles, suffix = split_name(place.rsplit("/", 1)[-1])
+    if KINDS[suffix] == "photograph" and work.profile.photographs == "look" and not looked_at:
+        _look_for_text(data, is_mask=not _MASKS.isdisjoint(roles.split("_")))
+    if suffix in (".jpg", ".jpeg"):
+        return clean_jpeg(data)
+    if suffix in (".nii", ".nii.gz"):
+        return clean_nifti(data, acknowledge_faces=work.acknowledge_faces)
+    if suffix == ".nrrd":
+        return clean_nrrd(data)
+    if suffix == ".mha":
+        return clean_meta_image(data)
+    return clean_image(data, suffix)
+
+
+def _look_for_text(data: bytes, *, is_mask: bool) -> None:
+    """Raise where text can be read in a picture, or where nothing here can look for it."""
+    if not ocr_is_here():
+        if is_mask and is_label_picture(data):
+            return
+        raise QuarantineError(
+            "a photograph; a person has to look at it for text first "
+            '(with pip install "medseg[ocr]" medseg looks for it)'
+        )
+    if photograph_has_text(data, is_mask=is_mask):
+        raise QuarantineError("something can be read in this picture; a person has to look at it")
+
+
+_MASKS = frozenset(("mask", "masks", "segmentation", "seg", "label", "labels", "lesion", "lesions", "labelmap"))
+_OUR_DISK = frozenset((28, 30, 122))
+"""No space left, read-only file system, quota: the output's trouble, not the input's."""
