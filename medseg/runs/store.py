@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -39,10 +40,12 @@ def quiet_mlflow() -> None:
         "DO_NOT_TRACK": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
-        "MLFLOW_CONFIGURE_LOGGING": "false",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }.items():
         os.environ.setdefault(name, value)
+    # MONAI may have imported MLflow before, which then set its loggers to INFO.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 
 class MlflowStore:
