@@ -472,3 +472,23 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(
     damaged.write_bytes(content[: changes[0][0]] if cut else content)
     with contextlib.suppress(DataError):
         read_series([damaged])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dicom_transfer_syntaxes/cornerstone/CT0012.fragmented_no_bot_jpeg_baseline.51.dcm",
+        "dicom_seg_small/dcmqi/24x38x3/multiframe/mf.dcm",
+    ],
+)
+def test_real_frames_lie_where_highdicom_puts_them(test_data: Path, name: str) -> None:
+    import highdicom
+
+    volume = read_volume(test_data / name)
+    other = highdicom.imread(test_data / name).get_volume(apply_modality_transform=True)
+    index = np.argwhere(np.ones((*volume.shape[:2], volume.shape[2]), dtype=bool))[::97]
+    ours = np.c_[index, np.ones(len(index))].T
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine @ ours
+    theirs = (np.linalg.inv(other.affine) @ lps)[:3].T
+    np.testing.assert_allclose(theirs, np.rint(theirs), atol=1e-4)
+    np.testing.assert_array_equal(other.array[tuple(np.rint(theirs).astype(int).T)], volume.array[0][tuple(index.T)])
