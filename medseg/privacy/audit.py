@@ -36,7 +36,7 @@ class Find:
 
     Attributes:
         place: File and place in it; parts of the name that identify are hidden.
-        kind: ``identity`` (of the project), ``machine``, ``person``, ``date``, ``dicom`` or ``unsearched``.
+        kind: ``identity`` (of the project), ``machine``, ``person``, ``date``, ``metadata`` or ``unsearched``.
         rule: Which rule found it, for example ``name`` or ``home folder``.
         identity: Number of the identity in the list or index, from 1; None for patterns.
     """
@@ -162,7 +162,7 @@ def _search_layer(layer: Layer, identities: IdentityIndex | None) -> Iterator[Fi
     if layer.unreadable:
         yield Find(place, "unsearched", layer.unreadable)
     for flag in layer.flags:
-        yield Find(place, "dicom", flag)
+        yield Find(place, "metadata", flag)
     found = list(_search(layer.data, identities))
     if not found or not layer.parts:
         yield from (Find(place, *item) for item in found)

@@ -36,8 +36,14 @@ _DEEPEST = 6
 _LARGEST = 1 << 30
 _LARGEST_CODED = 1 << 24
 _RUN = re.compile(rb"[A-Za-z0-9+/_\-]{16,}")
+_PRINTABLE = re.compile(rb"[\x20-\x7e]{6,}")
 _HEX = re.compile(rb"(?:0x)?((?:[0-9A-Fa-f]{2}){8,})")
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+_NO_TEXT = (
+    b"\x93NUMPY", b"\x89PNG", b"\xff\xd8\xff", b"PK\x03\x04", b"\x1f\x8b", b"SQLite format 3", b"II*\0", b"MM\0*",
+    b"RIFF",
+)  # fmt: skip
+"""Formats whose voxels may look like text: a smooth picture of 8 bits has letters for grey levels."""
 _TAG = re.compile(rb"<[^<>]{0,4000}>")
 _ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([0-7]{3}))")
 
@@ -62,7 +68,9 @@ class Layer:
 
 
 def is_binary(data: bytes) -> bool:
-    """Whether bytes are no text in UTF-8, Latin-1 or UTF-16; judged by samples from start, middle and end."""
+    """Whether bytes are no text in UTF-8, Latin-1 or UTF-16, judged by format or by samples from start, middle, end."""
+    if data.startswith(_NO_TEXT) or data[128:132] == b"DICM" or data[344:347] in (b"n+1", b"ni1"):
+        return True
     middle = len(data) // 2
     sample = (data[:4096] + data[middle : middle + 4096] + data[-4096:]).replace(b"\0", b"")
     if not sample:
@@ -205,9 +213,24 @@ def _open_png(data: bytes) -> Iterator[tuple[str, bytes]]:
         body = data[at + 8 : at + 8 + length]
         if kind in (b"zTXt", b"iCCP"):
             yield kind.decode(), _inflate(body.partition(b"\0")[2][1:], 15)[0]
+        elif kind == b"tEXt":
+            yield "tEXt", body
+        elif kind == b"iTXt" and body.partition(b"\0")[2][:1] == b"\0":
+            yield "iTXt", body
         elif kind == b"iTXt" and body.partition(b"\0")[2][:1] == b"\x01":
             yield "iTXt", _inflate(body.partition(b"\0")[2][2:].split(b"\0", 2)[-1], 15)[0]
         at += 12 + length
+
+
+def _open_picture(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
+    """The readable runs before the picture itself, and whether EXIF says where it was taken."""
+    from PIL import Image
+
+    head = data[: max(data.find(b"\xff\xda"), 0) or 65536]
+    yield "head", Layer("", b"\n".join(_PRINTABLE.findall(head.replace(b"\0", b""))))
+    with Image.open(io.BytesIO(data)) as picture:
+        if picture.getexif().get_ifd(0x8825):
+            yield "EXIF", Layer("", b"", flags=("a position in EXIF",))
 
 
 def _open_pickle(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -266,6 +289,7 @@ _OPENERS: tuple[tuple[Callable[[bytes], bool], _Opener], ...] = (
     (_starts(b"SQLite format 3\0"), _open_sqlite),
     (_starts(b"%PDF"), pdf_layers),
     (_starts(b"\x89PNG\r\n\x1a\n"), _open_png),
+    (_starts(b"\xff\xd8\xff", b"II*\0", b"MM\0*"), _open_picture),
     (_is_pickle, _open_pickle),
     (_is_raster, _open_raster),
     (looks_like_dicom, _dicom),

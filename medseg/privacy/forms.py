@@ -180,8 +180,8 @@ def _text_forms(text: str) -> Iterator[Form]:
     for order in orders:
         yield from _joined_forms(order, kind)
     if kind == "id":
-        for run in re.findall(r"\d{6,}", text):
-            yield Form(run.encode(), False, "id", Stands.IN_NUMBER if len(run) >= 7 else Stands.AS_NUMBER)
+        for run in re.findall(r"\d{7,}", text):
+            yield Form(run.encode(), False, "id", Stands.IN_NUMBER)
     if _is_person(text, words):
         for word in {part for name in words for part in _LETTERS.findall(name)}:
             if len(word) >= _SHORTEST_WORD and word.lower() not in _GENERAL:

@@ -306,7 +306,38 @@ def test_user_and_host_of_this_process_are_found(monkeypatch: pytest.MonkeyPatch
 
 def test_a_patient_in_a_dicom_file_is_found_without_a_list() -> None:
     finds = audit_bytes(_dicom(PatientName="Somebody^Else", PatientIdentityRemoved="NO"), "a.dcm", identities=None)
-    assert [find.kind for find in finds] == ["dicom"]
+    assert [find.kind for find in finds] == ["metadata"]
+
+
+def test_a_position_and_a_mail_address_in_a_photograph_are_found_without_a_list() -> None:
+    tags = Image.Exif()
+    tags[0x013B] = "house@stmarys.org"
+    tags[0x8825] = {2: (52.0, 31.0, 12.0)}
+    for suffix in ("JPEG", "TIFF"):
+        out = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(out, suffix, exif=tags)
+        rules = {find.rule for find in audit_bytes(out.getvalue(), "a", identities=None)}
+        assert rules == {"mail address", "a position in EXIF"}
+
+
+def test_bits_above_bits_stored_are_found() -> None:
+    import pydicom
+
+    for value, found in ((0x0FFF, False), (0x1FFF, True)):
+        dataset = pydicom.dcmread(io.BytesIO(_dicom()))
+        dataset.BitsAllocated, dataset.BitsStored, dataset.PixelRepresentation = 16, 12, 0
+        dataset.PixelData = struct.pack("<H", value)
+        out = io.BytesIO()
+        dataset.save_as(out)
+        assert bool(audit_bytes(out.getvalue(), "a", identities=None)) is found
+
+
+def test_a_smooth_picture_is_no_text(identities: IdentityIndex) -> None:
+    x, y = np.meshgrid(np.arange(512), np.arange(512))
+    picture = (80 + 30 * np.sin(x / 40) * np.cos(y / 30)).astype(np.uint8)
+    out = io.BytesIO()
+    np.save(out, picture)
+    assert audit_bytes(out.getvalue(), "a.npy", identities=identities) == []
 
 
 @pytest.mark.parametrize("tier", ["internal", "shareable"])
