@@ -145,16 +145,21 @@ def _report(
         Literal["internal", "shareable"] | None,
         typer.Option(help="internal: with pseudonymous cases; shareable: aggregates only. Default: both."),
     ] = None,
+    identities: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Identities that must not be in it, as `deidentify` keeps them.")
+    ] = None,
     as_json: _Json = False,
 ) -> int:
     """Write the report of a run as one page of HTML and a PDF, in both tiers.
 
     Example: medseg report runs/skin_lesion_2d --tier shareable
     """
+    from medseg.privacy.identities import IdentityIndex
     from medseg.report import write_report
 
+    index = None if identities is None else IdentityIndex.load(identities)
     tiers: tuple[Literal["internal", "shareable"], ...] = (tier,) if tier else ("internal", "shareable")
-    paths = [write_report(run, tier=wanted) for wanted in tiers]
+    paths = [write_report(run, tier=wanted, identities=index) for wanted in tiers]
     written = [path.relative_to(run).as_posix() for page in paths for path in (page, page.with_suffix(".pdf"))]
     emit({"written": written}, as_json=as_json, text="\n".join(written))
     return 0

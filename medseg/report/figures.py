@@ -165,7 +165,8 @@ def plot_curves(
 
     def plot(axes: Axes) -> None:
         for (name, (x, y)), colour in zip(curves.items(), _cycle(len(curves)), strict=True):
-            axes.plot(x, y, color=colour, linewidth=1.4, label=name)
+            # A line of one point would not be seen.
+            axes.plot(x, y, color=colour, linewidth=1.4, label=name, marker="o" if len(x) < 3 else "", markersize=4)
         if len(curves) > 1:
             axes.legend(ncols=min(3, len(curves)), loc="lower right" if unit else "upper right", handlelength=1.2)
         if unit:

@@ -22,6 +22,7 @@ _LOSSES = {
     "generalised_dice": "generalised Dice", "tversky": "Tversky", "focal_tversky": "focal Tversky",
     "dice_boundary": "Dice + boundary", "cldice": "Dice + clDice",
 }  # fmt: skip
+_OPTIMISERS = {"sgd": "SGD with Nesterov momentum", "adam": "Adam", "adamw": "AdamW"}
 _NO_CHANGES = ("rotate_degrees", "zoom_range")
 
 
@@ -259,7 +260,10 @@ def _study_choices(study: StudyConfig) -> list[tuple[str, str]]:
         ("Network", f"{residual}{_NETWORKS[model.name]}"),
         ("Start", start + (f", {train.few_shot.cases} labelled cases" if train.few_shot else "")),
         ("Loss", _LOSSES[study.loss.name]),
-        ("Optimiser", f"{train.optimizer.name.upper()}, learning rate {train.optimizer.lr:g}, {train.schedule.name}"),
+        (
+            "Optimiser",
+            f"{_OPTIMISERS[train.optimizer.name]}, learning rate {train.optimizer.lr:g}, {train.schedule.name}",
+        ),
         ("Budget", budget),
         ("Random changes (probability)", ", ".join(changes) or "none"),
         ("Weights that predict", f"{train.select} of the schedule" + (", averaged" if train.ema_decay else "")),

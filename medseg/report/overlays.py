@@ -15,7 +15,7 @@ from medseg.types import Array, LabelMap
 __all__ = ["PREDICTION_COLOUR", "REFERENCE_COLOUR", "case_picture"]
 
 REFERENCE_COLOUR = (255, 214, 64)
-PREDICTION_COLOUR = (0, 200, 190)
+PREDICTION_COLOUR = (0, 225, 255)
 _EDGE = 420
 _CONTEXT = 2.4
 """Edge of the picture over the edge of the box around both outlines."""
@@ -51,7 +51,7 @@ def case_picture(
     box = _square((predicted > 0) | (referred > 0), aspect)
     picture = _resized(rgb, box).astype(np.float32)
     # The reference is drawn broader and first, so that it shows on both sides of a prediction that agrees.
-    for label_map, colour, width in ((referred, REFERENCE_COLOUR, 5), (predicted, PREDICTION_COLOUR, 2)):
+    for label_map, colour, width in ((referred, REFERENCE_COLOUR, 6), (predicted, PREDICTION_COLOUR, 3)):
         for value in np.unique(label_map[label_map > 0]).tolist():
             region = _resized(np.equal(label_map.T, value).astype(np.uint8) * 255, box) > 127
             line = _outline(region, width)

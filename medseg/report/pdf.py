@@ -79,6 +79,7 @@ def _new(document: Document) -> FPDF:
     pdf.add_font("text", "", fonts / "DejaVuSans.ttf")
     pdf.add_font("text", "B", fonts / "DejaVuSans-Bold.ttf")
     pdf.add_font("text", "I", fonts / "DejaVuSans-Oblique.ttf")
+    pdf.c_margin = 0
     pdf.set_margins(_MARGIN_MM, _MARGIN_MM, _MARGIN_MM)
     pdf.set_auto_page_break(auto=True, margin=18)
     pdf.set_creation_date(_EPOCH)

@@ -188,6 +188,17 @@ def test_the_command_writes_both_tiers(own_run: Path) -> None:
     assert all((own_run / name).is_file() for name in names)
 
 
+def test_the_command_exits_4_when_an_identity_would_leave(own_run: Path, tmp_path: Path) -> None:
+    index = IdentityIndex()
+    index.add(["Intel(R) Xeon(R) Processor"])
+    index.save(tmp_path / "key.identities")
+    arguments = ["report", str(own_run), "--tier", "shareable", "--identities", str(tmp_path / "key.identities")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 4
+    assert "Xeon" not in result.stderr
+    assert not (own_run / "report").exists()
+
+
 def test_the_command_refuses_a_folder_that_is_no_run(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert result.exit_code == 2

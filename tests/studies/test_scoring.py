@@ -7,7 +7,7 @@ import pytest
 
 from medseg.errors import RequestError
 from medseg.studies.scoring import find_prediction, score_predictions
-from tests.studies.cohorts import AFFINE, save, write_cohort
+from tests.studies.cohorts import save, write_cohort
 
 
 def test_every_labelled_case_is_scored_in_millimetres(tmp_path: Path) -> None:
