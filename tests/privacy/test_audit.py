@@ -312,6 +312,8 @@ def test_a_patient_in_a_dicom_file_is_found_without_a_list() -> None:
 def test_a_position_and_a_mail_address_in_a_photograph_are_found_without_a_list() -> None:
     tags = Image.Exif()
     tags[0x013B] = "house@stmarys.org"
+    # Pillow writes the position into a JPEG from the one, into a TIFF from the other.
+    tags.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
     tags[0x8825] = {2: (52.0, 31.0, 12.0)}
     for suffix in ("JPEG", "TIFF"):
         out = io.BytesIO()

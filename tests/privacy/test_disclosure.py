@@ -52,7 +52,7 @@ def _attack(table: ProtectedTable) -> dict[tuple[int, int], tuple[float, float]]
     return ranges
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.integers(1, 4).flatmap(
         lambda width: st.lists(st.lists(st.integers(0, 60), min_size=width, max_size=width), min_size=1, max_size=4)
