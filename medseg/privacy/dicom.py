@@ -7,16 +7,16 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_partial
-from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medseg.errors import MissingExtraError, ReadError
 from medseg.privacy.dicom_rules import rules_for
+from medseg.privacy.encode import encode_file, put
 from medseg.privacy.frames import CleanPixels, clean_pixel_data
 from medseg.privacy.guards import QuarantineError, check_class, may_hold_text, shows_face
 from medseg.privacy.pixels import preview
@@ -181,17 +181,13 @@ def _add_pixels(
     if pixels.photometric:
         _text(clean, 0x00280004, "CS", pixels.photometric)
         if 0x00280006 in clean:
-            base = BaseTag(0x00280006)
-            clean._dict[base] = RawDataElement(base, "US", 2, b"\0\0", 0, False, True, True)
+            put(clean, 0x00280006, "US", b"\0\0")
     allocated = raw_bytes(source, 0x00280100)
     if tag == 0x7FE00010:
         vr = "OB" if encapsulated or allocated[:1] in (b"\x01", b"\x08") else "OW"
     else:
         vr = "OF" if tag == 0x7FE00008 else "OD"
-    data = pixels.data + b"\0" * (len(pixels.data) % 2)
-    base = BaseTag(tag)
-    length = 0xFFFFFFFF if encapsulated else len(data)
-    clean._dict[base] = RawDataElement(base, vr, length, data, 0, False, True, True)
+    put(clean, tag, vr, pixels.data, encapsulated=encapsulated)
     return pixels.transfer_syntax, unsure
 
 
@@ -207,7 +203,6 @@ def _add_marks(clean: Dataset, person: Person, profile: Profile, *, cleaned: boo
     items = []
     for code, meaning in profile.method_codes(pixels_cleaned=cleaned):
         item = Dataset()
-        item.set_original_encoding(False, True, None)
         _text(item, 0x00080100, "SH", code)
         _text(item, 0x00080102, "SH", "DCM")
         _text(item, 0x00080104, "LO", meaning[:64])
@@ -216,21 +211,15 @@ def _add_marks(clean: Dataset, person: Person, profile: Profile, *, cleaned: boo
 
 
 def _text(dataset: Dataset, tag: int, vr: str, text: str) -> None:
-    value = text.encode("ascii", "replace")
-    value += b" " * (len(value) % 2)
-    base = BaseTag(tag)
-    dataset._dict[base] = RawDataElement(base, vr, len(value), value, 0, False, True, True)
+    put(dataset, tag, vr, text.encode("ascii", "replace"))
 
 
 def _write(clean: Dataset, sop_class: str, transfer_syntax: str, instance_uid: str) -> bytes:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(sop_class)
-    meta.MediaStorageSOPInstanceUID = UID(instance_uid)
-    meta.TransferSyntaxUID = UID(transfer_syntax)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
-    meta.ImplementationVersionName = "MEDSEG"
-    stream = io.BytesIO()
-    file = FileDataset(stream, clean, preamble=b"\0" * 128, file_meta=meta, is_implicit_VR=False, is_little_endian=True)
-    file.set_original_encoding(False, True, None)
-    dcmwrite(stream, file, enforce_file_format=True)
-    return stream.getvalue()
+    meta = {
+        0x00020002: ("UI", sop_class.encode("ascii")),
+        0x00020003: ("UI", instance_uid.encode("ascii")),
+        0x00020010: ("UI", transfer_syntax.encode("ascii")),
+        0x00020012: ("UI", IMPLEMENTATION_UID.encode("ascii")),
+        0x00020013: ("SH", b"MEDSEG"),
+    }
+    return encode_file(clean, meta)

@@ -19,6 +19,7 @@ from pydicom.tag import BaseTag
 
 from medseg.privacy.dates import clean_time, shift_date, shift_datetime, utc_offset_minutes
 from medseg.privacy.dicom_rules import Kind, Rule
+from medseg.privacy.encode import put
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.vocabulary import is_known_text
 
@@ -132,7 +133,6 @@ def rebuild_dataset(
     own_sign = bool(any(pixel_representation)) if pixel_representation else bool(signed)
     place = _Place(source, own_sign, person, pseudonyms)
     result = Dataset()
-    result.set_original_encoding(False, True, None)
     code = _code_item(source) if any(tag in rules and tag in source for tag in _CODE_TAGS) else None
     for place_tag in sorted(source.keys()):
         tag = BaseTag(place_tag)
@@ -146,20 +146,13 @@ def rebuild_dataset(
         if value is None:
             vr, value = vr, _fallback(rule, place)
         if value is not None:
-            _put(result, tag, vr, value)
+            put(result, tag, vr, value)
     if code is not None:
         _put_code(result, *code)
     elif any(tag in rules and tag in source for tag in _CODE_TAGS):
         for code_tag in (*_CODE_TAGS, _SCHEME, _MEANING, 0x00080103):
             result.pop(code_tag, None)
     return result
-
-
-def _put(result: Dataset, tag: int, vr: str, value: bytes) -> None:
-    if len(value) % 2:
-        value += b"\0" if vr == "UI" or vr.startswith("O") else b" "
-    base = BaseTag(tag)
-    result._dict[base] = RawDataElement(base, vr, len(value), value, 0, False, True, True)
 
 
 def _value(tag: BaseTag, rule: Rule, place: _Place) -> tuple[str, bytes | None]:
@@ -337,7 +330,6 @@ def _add_items(result: Dataset, tag: BaseTag, rule: Rule, place: _Place) -> None
             items.append(rebuilt)
     if not items and rule.required == 1 and rule.keyword.endswith("CodeSequence"):
         unknown = Dataset()
-        unknown.set_original_encoding(False, True, None)
         _put_code(unknown, "261665006", "SCT", "Unknown")
         items.append(unknown)
     if items or rule.required == 2:
@@ -389,9 +381,9 @@ def _known_codes() -> dict[tuple[str, str], str]:
 def _put_code(result: Dataset, code: str, scheme: str, meaning: str) -> None:
     for tag in (*_CODE_TAGS, 0x00080103):
         result.pop(tag, None)
-    _put(result, 0x00080100 if len(code) <= 16 else 0x00080119, "SH" if len(code) <= 16 else "UC", code.encode())
-    _put(result, _SCHEME, "SH", scheme.encode())
-    _put(result, _MEANING, "LO", meaning.encode("ascii", "ignore")[:64])
+    put(result, 0x00080100 if len(code) <= 16 else 0x00080119, "SH" if len(code) <= 16 else "UC", code.encode())
+    put(result, _SCHEME, "SH", scheme.encode())
+    put(result, _MEANING, "LO", meaning.encode("ascii", "ignore")[:64])
 
 
 def _decode(raw: bytes, dataset: Dataset) -> str:
