@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
-from medseg.errors import RequestError
+from medseg.errors import DataError, RequestError
 from medseg.privacy.dicom import is_dicom
 from medseg.privacy.identities import IdentityIndex
 from medseg.privacy.ledger import Ledger
@@ -23,17 +23,21 @@ from medseg.privacy.outcomes import (
     entry_of,
     open_output,
     write_refused,
+    write_whole,
 )
 from medseg.privacy.places import Places, split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
+from medseg.privacy.tables import clean_table
 from medseg.privacy.worker import KINDS, Done, Task, Work, clean_chunk, start
 
 __all__ = ["DeidentifyReport", "Outcome", "deidentify_tree", "input_files"]
 
 _CHUNK = 32
 _MOST_BYTES = 8 << 30
-_UNKNOWN = "expected DICOM, an image (JPEG, PNG, TIFF, BMP, WebP) or a volume (NIfTI, NRRD, MHA), found another file"
+_UNKNOWN = (
+    "expected DICOM, an image (JPEG, PNG, TIFF, BMP, WebP), a volume (NIfTI, NRRD, MHA) or CSV, found another file"
+)
 
 
 def input_files(source: Path) -> list[str]:
@@ -143,6 +147,7 @@ class _Run:
         self._work = work
         self._files = files
         self._progress = progress
+        self._pseudonyms = pseudonyms
         self._account = Account(work.out, pseudonyms)
         self._places = Places(pseudonyms)
         self._outcomes: dict[int, Outcome] = {}
@@ -160,6 +165,7 @@ class _Run:
                     self._places.add_dicom(self._files[number - 1], self._outcomes[number].place)
             others = [number for number, kind in kinds.items() if kind in ("photograph", "volume")]
             self._stage(others, self._places_for(others), kinds, submit)
+        self._tables([number for number, kind in kinds.items() if kind == "table"])
         for number, kind in kinds.items():
             if number not in self._outcomes:
                 self._settle(number, Done("refused", "", kind, frozenset()), "unknown")
@@ -195,6 +201,25 @@ class _Run:
         if is_dicom(head):
             return "dicom"
         return KINDS.get(split_name(path.name)[2], _UNKNOWN)
+
+    def _tables(self, numbers: Sequence[int]) -> None:
+        """Clean the tables last: the pseudonyms of the images that they speak of are known by then."""
+        names = {}
+        for number, outcome in self._outcomes.items():
+            if outcome.kind in ("photograph", "volume") and outcome.place:
+                source, copy = self._files[number - 1].rsplit("/", 1)[-1], outcome.place.rsplit("/", 1)[-1]
+                names[source] = names[_stem(source)] = _stem(copy)
+        for number in numbers:
+            place = f"{self._places.table(self._files[number - 1])}.csv"
+            try:
+                data = (self._work.source / self._files[number - 1]).read_bytes()
+                clean, left_out = clean_table(data, names=names, pseudonyms=self._pseudonyms)
+                write_whole(self._work.out / place, clean)
+                done = Done("written", place, f"{left_out} columns were left out" if left_out else "", frozenset())
+            except (DataError, OSError) as error:
+                reason = str(error) if isinstance(error, DataError) else "the file cannot be read"
+                done = Done("refused", "", reason, frozenset())
+            self._account.add([self._settle(number, done, "table")])
 
     def _places_for(self, numbers: Sequence[int]) -> dict[int, str]:
         """Output paths of files that aren't DICOM; where two meet, the later one gets a name of its own."""
@@ -253,6 +278,11 @@ def _status(text: str) -> Status:
     if text == "written":
         return "written"
     return "quarantined" if text == "quarantined" else "refused"
+
+
+def _stem(name: str) -> str:
+    suffix = split_name(name)[2]
+    return name[: len(name) - len(suffix)] if suffix else name
 
 
 def _name_identities(files: Sequence[str]) -> set[str]:

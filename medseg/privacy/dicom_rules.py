@@ -138,6 +138,17 @@ _DESCRIPTORS = words_in(
     DerivationDescription ContentLabel ContentDescription SegmentLabel UserContentLabel
     """
 )
+_GEOMETRY = words_in(
+    """
+    NumberOfFrames PlanarConfiguration PixelAspectRatio PixelPaddingValue PixelPaddingRangeLimit SmallestImagePixelValue
+    LargestImagePixelValue PixelSpacing ImagerPixelSpacing SpacingBetweenSlices SliceThickness SliceLocation
+    ImagePositionPatient ImageOrientationPatient FrameOfReferenceUID PatientPosition GantryDetectorTilt
+    RescaleIntercept RescaleSlope WindowCenter WindowWidth InstanceNumber AcquisitionNumber TemporalPositionIdentifier
+    NumberOfTemporalPositions TriggerTime EchoTime EchoNumbers RepetitionTime InversionTime FlipAngle DiffusionBValue
+    KVP BodyPartExamined
+    """
+)
+"""Attributes without which pixels can't be read or placed; they stay in every image, also where the IOD lacks them."""
 _DEVICE = {
     "DeviceSerialNumber", "StationName", "DeviceUID", "GantryID", "DetectorID", "PlateID", "CassetteID", "GeneratorID",
 }  # fmt: skip
@@ -259,6 +270,9 @@ def _iod_attributes(sop_class: str) -> Mapping[str, _Attribute] | None:
             continue
         for entry in attributes[module["key"]]:
             _add(root, entry["path"], entry["keyword"], int(entry["type"][0]), optional=module["usage"] == "U")
+    if "PixelData" in root.children:
+        for keyword in _GEOMETRY:
+            root.children.setdefault(keyword, _Attribute(keyword, 3))
     return root.children
 
 

@@ -92,6 +92,13 @@ class Places:
         name = "_".join(filter(None, (self._pseudonyms.case(f"{patient}|{base}"), roles)))
         return f"{home}/{name}{suffix}"
 
+    def table(self, relative: str) -> str:
+        """Output path, without suffix, of a table: its own name if that is made of role words, else a pseudonym."""
+        base, roles, _ = split_name(PurePosixPath(relative).name)
+        if not base:
+            return roles
+        return "_".join(filter(None, (self._pseudonyms.folder("T", relative), roles)))
+
     def another(self, place: str, relative: str) -> str:
         """A second choice where two files of one name meet."""
         path = PurePosixPath(place)

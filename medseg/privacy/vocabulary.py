@@ -85,7 +85,7 @@ t2 t1w t2w t1c t1ce t1gd flair pd dwi adc swi suv scan series volume vol study f
 prediction predictions data anterior posterior left right pre post contrast axial coronal sagittal nifti dicom
 raw train test training validation imagestr labelstr imagests labelsts us skin
 """
-ROLE_WORDS = frozenset(_ROLES.split())
+ROLE_WORDS = frozenset(_ROLES.split()) | {"metadata", "cases", "manifest", "table"}
 """Words that say what a file is, never whose; a stem made of them alone may stay."""
 
 _WORDS = frozenset((_FORMAT + _ANATOMY + _MAKERS).split())

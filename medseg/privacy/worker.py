@@ -24,6 +24,7 @@ KINDS = {
     ".jpg": "photograph", ".jpeg": "photograph", ".png": "photograph", ".tif": "photograph", ".tiff": "photograph",
     ".bmp": "photograph", ".webp": "photograph", ".nii": "volume", ".nii.gz": "volume", ".nrrd": "volume",
     ".mha": "volume",
+    ".csv": "table",
 }  # fmt: skip
 """What a file is, by its suffix, where it isn't DICOM."""
 Task = list[tuple[int, str, str]]

@@ -1,0 +1,105 @@
+"""Text in pixels, with the real detector on small frames."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from medseg.privacy.deidentify import deidentify_tree
+from medseg.privacy.dicom import clean_dicom
+from medseg.privacy.ledger import Ledger
+from medseg.privacy.pixels import clean_text, find_text
+from medseg.privacy.profile import load_profile
+from medseg.privacy.pseudonym import Pseudonymiser
+from tests.privacy.corpus import SC, US, Who, image, save
+
+pytest.importorskip("rapidocr_onnxruntime")
+KEY = bytes(range(32))
+SIZE = 160
+
+
+def picture(text: str, *, place: tuple[int, int] = (8, 20), size: int = 18) -> np.ndarray:
+    """A dim blob with a text on it, uint8."""
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    blob = 90 * np.exp(-((rows - 100) ** 2 + (columns - 80) ** 2) / 1800)
+    made = Image.fromarray(blob.astype(np.uint8))
+    ImageDraw.Draw(made).text(place, text, font=ImageFont.load_default(size), fill=210)
+    return np.asarray(made)
+
+
+def ultrasound(frames: list[np.ndarray], *, sop_class: str = US) -> bytes:
+    ds = image(Who(random.Random(5)), sop_class, size=SIZE)
+    ds.BitsAllocated = ds.BitsStored = 8
+    ds.HighBit = 7
+    if len(frames) > 1:
+        ds.NumberOfFrames = len(frames)
+    ds.PixelData = np.stack(frames).tobytes()
+    ds["PixelData"].VR = "OB"
+    return save(ds)
+
+
+def test_text_on_one_frame_is_painted_over_on_all_and_the_rest_stays():
+    frames = [picture(""), picture("Novakova 1956")]
+    made = clean_dicom(ultrasound(frames), load_profile("basic"), pseudonyms=Pseudonymiser(KEY), clean_text=clean_text)
+    clean = pydicom.dcmread(io.BytesIO(made.data))
+    assert clean.BurnedInAnnotation == "NO"
+    assert [item.CodeValue for item in clean.DeidentificationMethodCodeSequence][1] == "113101"
+    after = clean.pixel_array
+    drawn = np.argwhere(frames[1] > 150)
+    (top, left), (bottom, right) = drawn.min(axis=0), drawn.max(axis=0) + 1
+    assert after[:, top:bottom, left:right].max() == 0
+    np.testing.assert_array_equal(after[:, 80:], np.stack(frames)[:, 80:])
+
+
+def test_frames_without_text_stay_bit_for_bit():
+    frames = [picture("")]
+    made = clean_dicom(ultrasound(frames), load_profile("basic"), pseudonyms=Pseudonymiser(KEY), clean_text=clean_text)
+    np.testing.assert_array_equal(pydicom.dcmread(io.BytesIO(made.data)).pixel_array, frames[0])
+
+
+@pytest.mark.parametrize("size", [10, 24, 38])
+def test_small_and_large_letters_are_found(size):
+    frame = picture("MRN 47", place=(6, 30), size=size)
+    boxes = find_text([np.repeat(frame[..., None], 3, axis=2)])
+    covered = np.zeros(frame.shape, bool)
+    for box in boxes:
+        covered[box.top : box.bottom, box.left : box.right] = True
+    assert covered[frame > 150].mean() > 0.95
+
+
+def photo(path: Path, text: str) -> None:
+    pixels = np.full((200, 320, 3), (200, 150, 130), np.uint8)
+    made = Image.fromarray(pixels)
+    ImageDraw.Draw(made).text((20, 60), text, font=ImageFont.load_default(32), fill=(20, 20, 20))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.save(path, quality=95)
+
+
+def test_a_photograph_with_a_name_waits_until_somebody_has_looked_at_it(tmp_path):
+    photo(tmp_path / "src" / "a" / "photo1.jpg", "Novakova Jana")
+    photo(tmp_path / "src" / "b" / "photo2.jpg", "")
+    profile, out, ledger = load_profile("basic"), tmp_path / "out", Ledger(tmp_path / "ledger.jsonl")
+    pictures = tmp_path / "key.quarantine"
+    first = deidentify_tree(tmp_path / "src", out, profile=profile, key=KEY, ledger=ledger, quarantine=pictures)
+    assert [o.status for o in first.outcomes] == ["quarantined", "written"]
+    assert [path.name for path in pictures.iterdir()] == ["000001.png"]
+    assert not list(out.rglob("000001*"))
+    second = deidentify_tree(tmp_path / "src", out, profile=profile, key=KEY, ledger=ledger, accepted=[1])
+    assert [o.status for o in second.outcomes] == ["written", "written"]
+    lines = [json.loads(line) for line in ledger.path.read_text().splitlines()]
+    assert [line["action"] for line in lines] == ["deidentified", "exception", "deidentified"]
+
+
+def test_a_screen_shot_is_quarantined_where_pixels_are_not_cleaned(tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a").write_bytes(ultrasound([picture("Novakova")], sop_class=SC))
+    profile = load_profile("basic").model_copy(update={"clean_pixels": False})
+    report = deidentify_tree(tmp_path / "src", tmp_path / "out", profile=profile, key=KEY)
+    assert [o.status for o in report.outcomes] == ["quarantined"]

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import gzip
+import random
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from medseg.errors import ReadError
+from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd
+from tests.privacy.corpus import Who, meta_image, nifti2, nrrd
+
+
+def who() -> Who:
+    return Who(random.Random(4))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int32, np.float32, np.float64, np.uint16])
+def test_a_nifti_of_each_type_keeps_voxels_affine_and_scale(kind):
+    affine = np.array([[0, -2, 0.5, 3], [1.5, 0, 0, -7], [0, 0.1, 4, 11], [0, 0, 0, 1]])
+    made = nib.Nifti1Image(np.arange(60).reshape(5, 4, 3).astype(kind), affine)
+    made.header.set_slope_inter(2.5, -3)
+    clean = nib.Nifti1Image.from_bytes(clean_nifti(made.to_bytes()))
+    np.testing.assert_allclose(clean.affine, affine, atol=1e-6)
+    np.testing.assert_array_equal(clean.get_fdata(), nib.Nifti1Image.from_bytes(made.to_bytes()).get_fdata())
+    assert clean.get_data_dtype() == made.get_data_dtype()
+
+
+def test_a_big_endian_and_a_nifti_2_file_are_read_too():
+    big = nib.Nifti1Image(np.arange(24, dtype=">i2").reshape(4, 3, 2), np.eye(4), nib.Nifti1Header(endianness=">"))
+    np.testing.assert_array_equal(nib.Nifti1Image.from_bytes(clean_nifti(big.to_bytes())).get_fdata(), big.get_fdata())
+    data = nifti2(who())
+    before, after = nib.Nifti2Image.from_bytes(data), nib.Nifti2Image.from_bytes(clean_nifti(data))
+    np.testing.assert_array_equal(after.get_fdata(), before.get_fdata())
+    assert not after.header.extensions
+
+
+def test_a_volume_of_a_heads_size_is_refused_unless_it_is_a_label_map():
+    head = np.random.default_rng(0).integers(0, 2000, (180, 200, 180)).astype(np.int16)
+    data = nib.Nifti1Image(head, np.eye(4)).to_bytes()
+    with pytest.raises(ReadError, match="face"):
+        clean_nifti(data)
+    assert clean_nifti(data, acknowledge_faces=True)
+    assert clean_nifti(nib.Nifti1Image((head > 1000).astype(np.uint8), np.eye(4)).to_bytes())
+
+
+@pytest.mark.parametrize("cut", [10, 100, 400])
+def test_a_cut_off_nifti_is_refused(cut):
+    data = nib.Nifti1Image(np.random.default_rng(0).random((9, 9, 9)), np.eye(4)).to_bytes()
+    with pytest.raises(ReadError):
+        clean_nifti(data[:cut])
+    with pytest.raises(ReadError):
+        clean_nifti(gzip.compress(data)[:cut])
+
+
+@pytest.mark.parametrize(
+    ("make", "clean", "suffix"), [(nrrd, clean_nrrd, ".nrrd"), (meta_image, clean_meta_image, ".mha")]
+)
+def test_another_programs_reader_finds_the_same_volume(make, clean, suffix, tmp_path):
+    data = make(who())
+    (tmp_path / f"before{suffix}").write_bytes(data)
+    (tmp_path / f"after{suffix}").write_bytes(clean(data))
+    before, after = (sitk.ReadImage(str(tmp_path / f"{name}{suffix}")) for name in ("before", "after"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(after), np.arange(24).reshape(2, 3, 4))
+    assert after.GetSpacing() == before.GetSpacing()
+    assert after.GetDirection() == before.GetDirection()
+
+
+def test_a_header_that_points_to_another_file_is_refused():
+    with pytest.raises(ReadError, match="elsewhere"):
+        clean_meta_image(
+            b"ObjectType = Image\nNDims = 2\nDimSize = 2 2\nElementType = MET_UCHAR\nElementDataFile = a.raw\n"
+        )
+    with pytest.raises(ReadError, match="elsewhere"):
+        clean_nrrd(b"NRRD0004\ntype: uchar\ndimension: 1\nsizes: 3\nencoding: raw\ndata file: a.raw\n\n")
