@@ -11,12 +11,28 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "MedsegError": "medseg.errors",
-    "Volume": "medseg.data.volume",
     "Geometry": "medseg.data.volume",
-    "read_volume": "medseg.data.readers",
+    "MedsegError": "medseg.errors",
     "StudyConfig": "medseg.config",
+    "Volume": "medseg.data.volume",
+    "audit_paths": "medseg.privacy.audit",
+    "cross_validate": "medseg.studies.crossval",
+    "deidentify_tree": "medseg.privacy.deidentify",
+    "fit": "medseg.training.fit",
+    "import_tree": "medseg.data.importer",
+    "label_curve": "medseg.studies.curve",
+    "load_model": "medseg.export.load",
     "load_study": "medseg.config",
+    "make_folds": "medseg.data.split",
+    "make_plan": "medseg.planning",
+    "package_run": "medseg.export.from_run",
+    "pretrain": "medseg.studies.pretrain",
+    "read_label": "medseg.data.readers",
+    "read_manifest": "medseg.data.manifest",
+    "read_volume": "medseg.data.readers",
+    "score_case": "medseg.metrics",
+    "train_all": "medseg.studies.crossval",
+    "write_report": "medseg.report",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

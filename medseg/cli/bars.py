@@ -25,7 +25,7 @@ class StudyBars:
 
         self._progress = Progress(
             TextColumn("{task.description:<26}", table_column=Column(no_wrap=True, min_width=26)),
-            BarColumn(bar_width=12),
+            BarColumn(bar_width=12, table_column=Column(no_wrap=True, min_width=12)),
             TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
             TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
             TextColumn("left", table_column=Column(no_wrap=True, min_width=4)),

@@ -19,13 +19,13 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help="Data to try with: cards of public data sets, and a synthetic cohort.", no_args_is_help=True
     )
-    group.command("list")(list_cards)
-    group.command("make")(make)
+    group.command("list")(_list_cards)
+    group.command("make")(_make)
     app.add_typer(group, name="datasets")
 
 
 @command
-def list_cards(
+def _list_cards(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """List the public data sets that medseg has a card of: what they are, their licence, where to get them.
@@ -46,7 +46,7 @@ def list_cards(
 
 
 @command
-def make(
+def _make(
     out: Annotated[Path, typer.Argument(help="Folder; the files come under OUT/source, the list is OUT/planted.txt.")],
     patients: Annotated[int, typer.Option(help="Patients with CT.")] = 18,
     pictures: Annotated[int, typer.Option(help="Dermoscopy photographs.")] = 40,

@@ -29,7 +29,7 @@ Example: medseg deidentify pacs/ clean/ --profile research --new-key project.key
 """
 
 
-def deidentify(
+def _deidentify(
     src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of files to clean.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the clean copies.")],
     profile: Annotated[str, typer.Option(metavar="NAME|FILE", help="basic, research, minimal-risk, or a YAML file.")],
@@ -48,11 +48,13 @@ def deidentify(
     """Make clean copies of the files in SRC."""
     from medseg.privacy.deidentify import deidentify_tree, input_files
     from medseg.privacy.ledger import Ledger
+    from medseg.privacy.outcomes import write_private_list
     from medseg.privacy.profile import load_profile
 
     chosen = load_profile(profile)
     key_path, key_bytes = _key(key, new_key, src, out)
-    count = len(input_files(src))
+    files = input_files(src)
+    count = len(files)
     with progress_bars() as bars:
         task = bars.add_task("De-identifying", total=count)
         report = deidentify_tree(
@@ -69,8 +71,10 @@ def deidentify(
             quarantine=key_path.with_name(key_path.name + ".quarantine"),
         )
     left_out = len(report.quarantined) + len(report.refused)
+    write_private_list(key_path.with_name(key_path.name + ".refused.csv"), files, report)
     if left_out:
-        note(f"{left_out} of {count} files have no copy; refused.csv in the output folder says why")
+        note(f"{left_out} of {count} files have no copy; refused.csv in the output folder says why, by number;")
+        note("KEY.refused.csv beside the key says which files they are (keep that list to yourself)")
     if report.quarantined:
         note(
             "look at the pictures beside the key, in KEY.quarantine; the numbers of those without text go into --accept"
@@ -89,7 +93,7 @@ def deidentify(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command(help=_HELP)(command(deidentify))
+    app.command("deidentify", help=_HELP)(command(_deidentify))
 
 
 def _numbers(path: Path | None) -> frozenset[int]:

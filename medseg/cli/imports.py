@@ -26,11 +26,11 @@ _MODALITIES = {
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("import")(import_)
+    app.command("import")(_import)
 
 
 @command
-def import_(
+def _import(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of images, of any of the layouts below.")],
     out: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder to write manifest.csv, manifest.yaml and copies to.")

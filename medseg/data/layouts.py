@@ -29,7 +29,7 @@ from medseg.data.recognise import (
 from medseg.data.refusal import Refusal
 from medseg.errors import RequestError
 
-__all__ = ["recognise"]
+__all__ = ["recognise", "take_described", "take_flat", "take_pairs", "take_patients"]
 
 _IMAGE_FOLDERS: Final = ("images", "imagestr", "image", "img", "imgs")
 _LABEL_FOLDERS: Final = (

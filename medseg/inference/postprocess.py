@@ -27,19 +27,19 @@ def clean_labels(
     """
     if not largest_component and smallest_mm3 <= 0:
         return label_map
-    import cc3d
+    from medseg.metrics import components
 
     voxel = math.prod(spacing)
     cleaned = label_map.copy()
     for value in np.unique(label_map):
         if value == 0:
             continue
-        components = cc3d.connected_components(label_map == value, connectivity=8 if label_map.ndim == 2 else 26)
-        counts = np.bincount(components.ravel())
+        numbered, _ = components(label_map == value)
+        counts = np.bincount(numbered.ravel())
         counts[0] = 0
         keep = counts * voxel >= smallest_mm3
         if largest_component:
             keep &= np.arange(len(counts)) == int(counts.argmax())
         keep[0] = True
-        cleaned[~keep[components]] = 0
+        cleaned[~keep[numbered]] = 0
     return cleaned

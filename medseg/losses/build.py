@@ -20,7 +20,7 @@ from medseg.losses.overlap import DiceTerm, GeneralisedDiceTerm, TverskyTerm
 from medseg.losses.targets import flatten_scores
 from medseg.losses.voxelwise import CrossEntropyTerm, FocalTerm
 
-__all__ = ["DeepSupervisionLoss", "WeightedLoss", "build_loss"]
+__all__ = ["DeepSupervisionLoss", "WeightedLoss", "build_loss", "reduce_target"]
 
 
 class WeightedLoss(nn.Module):

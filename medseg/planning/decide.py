@@ -34,6 +34,13 @@ _IMAGENET = tuple(
 _DEFAULT_ITERATIONS: Mapping[str, int] = {"cpu": 2000, "cuda": 25000}
 _STEP_SECONDS: Mapping[str, float] = {"cpu": 0.6, "cuda": 0.35}
 """Work that one step should hold: long enough to use the device, short enough for many steps."""
+_PICTURE_STEP_SECONDS: Mapping[str, float] = {"cpu": 1.5, "cuda": 0.35}
+"""The same for the pretrained encoder, whose batch statistics want a batch of 16 photographs."""
+_WANTED_STEPS = 300
+"""A short budget gets smaller steps, so that it still holds about this many."""
+_SHORTEST_STEP_SECONDS = 0.08
+_EFFICIENT_SHARE = 2.4
+"""Work of a pixel in the EfficientNet-Lite0 U-Net over that in a 2D U-Net of 16 features, measured on a CPU."""
 
 
 @dataclass
@@ -66,7 +73,9 @@ def make_plan(study: StudyConfig, fingerprint: Fingerprint, device: DeviceFacts)
     precision = _precision(study, device, reasons)
     extent = _median_extent(fingerprint, spacing, fit)
     base = _base_features(study, device, reasons)
-    patch = _patch_size(study, extent, spacing, base, device, fit, reasons)
+    seconds = _step_seconds(study, device)
+    work = _voxel_budget(study, base, device, dims, seconds)
+    patch = _patch_size(study, extent, spacing, work, seconds, device, fit, reasons)
     strides, kernels = _topology(study, patch, spacing, fit, reasons)
     patch = _to_multiple(patch, strides)
     if study.plan.patch_size is not None and patch != tuple(study.plan.patch_size):
@@ -77,8 +86,8 @@ def make_plan(study: StudyConfig, fingerprint: Fingerprint, device: DeviceFacts)
         )
     maximum = study.model.max_features if isinstance(study.model, UNetConfig) else 320
     features = tuple(min(base * 2**level, maximum) for level in range(len(strides)))
-    batch, step_seconds = _batch_size(study, patch, base, device, precision, reasons)
-    iterations = _iterations(study, device, step_seconds, reasons)
+    batch = _batch_size(study, patch, base, work, seconds, device, precision, reasons)
+    iterations = _iterations(study, device, seconds * batch * math.prod(patch) / work, reasons)
     _crop_reason(fingerprint, reasons)
     return Plan(
         spatial_dims=dims,
@@ -203,15 +212,31 @@ def _base_features(study: StudyConfig, device: DeviceFacts, reasons: _Reasons) -
     return 32
 
 
-def _voxel_budget(base: int, device: DeviceFacts, dims: int) -> float:
+def _step_seconds(study: StudyConfig, device: DeviceFacts) -> float:
+    """Seconds that one step should take; shorter in a short budget."""
+    table = _STEP_SECONDS if isinstance(study.model, UNetConfig) else _PICTURE_STEP_SECONDS
+    if study.train.budget_minutes is None:
+        return table[device.kind]
+    return max(_SHORTEST_STEP_SECONDS, min(table[device.kind], study.train.budget_minutes * 60.0 / _WANTED_STEPS))
+
+
+def _voxel_budget(study: StudyConfig, base: int, device: DeviceFacts, dims: int, seconds: float) -> float:
     """Voxels that one step should hold; a residual U-Net costs about 3 x 54 x base^2 x 2.4 operations a voxel in 3D."""
     kernel = 27 if dims == 3 else 9
     operations = 3 * 2 * 2 * kernel * base**2 * (2.4 if dims == 3 else 3.5)
-    return device.tflops * 1e12 * _STEP_SECONDS[device.kind] / operations
+    share = 1.0 if isinstance(study.model, UNetConfig) else _EFFICIENT_SHARE
+    return device.tflops * 1e12 * seconds / (operations * share)
 
 
 def _patch_size(
-    study: StudyConfig, extent: Shape, spacing: Spacing, base: int, device: DeviceFacts, fit: str, reasons: _Reasons
+    study: StudyConfig,
+    extent: Shape,
+    spacing: Spacing,
+    work: float,
+    seconds: float,
+    device: DeviceFacts,
+    fit: str,
+    reasons: _Reasons,
 ) -> Shape:
     dims = len(extent)
     if study.plan.patch_size is not None:
@@ -220,14 +245,14 @@ def _patch_size(
         reasons.give("patch_size", "Fixed by the study.")
         return study.plan.patch_size
     if fit == "image":
-        longest = 256 if device.kind == "cpu" else 512
+        longest = 512 if device.kind == "cuda" else 256 if seconds >= _STEP_SECONDS["cpu"] else 128
         scale = longest / max(extent)
         patch = tuple(max(64, 32 * round(n * scale / 32)) for n in extent)
         reasons.give(
             "patch_size", f"The whole photograph, {longest} pixels on its longer side, in the median aspect ratio."
         )
         return patch
-    limit = _voxel_budget(base, device, dims) / 2
+    limit = work / 2
     patch_mm = [min(n * s, 1e9) for n, s in zip(extent, spacing, strict=True)]
     edges = [float(n) for n in extent]
     while math.prod(max(8.0, e) for e in edges) > limit and max(edges) > 16:
@@ -282,28 +307,32 @@ def _to_multiple(patch: Shape, strides: tuple[tuple[int, ...], ...]) -> Shape:
 
 
 def _batch_size(
-    study: StudyConfig, patch: Shape, base: int, device: DeviceFacts, precision: str, reasons: _Reasons
-) -> tuple[int, float]:
-    """Patches in one step, and the seconds that such a step is expected to take."""
+    study: StudyConfig,
+    patch: Shape,
+    base: int,
+    work: float,
+    seconds: float,
+    device: DeviceFacts,
+    precision: str,
+    reasons: _Reasons,
+) -> int:
+    """Patches in one step."""
     voxels = math.prod(patch)
-    efficient = not isinstance(study.model, UNetConfig)
-    # The Lite0 encoder works at half resolution and below: measured at about an eighth of a U-Net's work for a pixel.
-    budget = _voxel_budget(base, device, len(patch)) * (2.0 if efficient else 1.0)
     bytes_per_voxel = 14 * base * (4 if precision == "32" else 2) * 1.4
     fits = int(device.memory_gb * 2**30 / (bytes_per_voxel * voxels))
     if study.plan.batch_size is not None:
         batch = study.plan.batch_size
         reasons.give("batch_size", "Fixed by the study.")
     else:
-        batch = min(max(2, round(budget / voxels)), 16 if device.kind == "cpu" else 64, max(fits, 0))
-        reasons.give("batch_size", f"Work for about {_STEP_SECONDS[device.kind]:g} s a step on this device.")
+        batch = min(max(2, round(work / voxels)), 16 if device.kind == "cpu" else 64, max(fits, 0))
+        reasons.give("batch_size", f"Work for about {seconds:.2g} s a step on this device.")
     if fits < batch or batch < 1:
         raise PlanError(
             f"a batch of {batch} patches of {list(patch)} voxels needs about "
             f"{bytes_per_voxel * voxels * batch / 2**30:.1f} GB, the device gives {device.memory_gb:.1f} GB; "
             "make plan.patch_size or plan.batch_size smaller"
         )
-    return batch, _STEP_SECONDS[device.kind] * batch * voxels / budget
+    return batch
 
 
 def _iterations(study: StudyConfig, device: DeviceFacts, step_seconds: float, reasons: _Reasons) -> int:
