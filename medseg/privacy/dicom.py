@@ -17,9 +17,10 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from medseg.errors import MissingExtraError, ReadError
 from medseg.privacy.dicom_rules import rules_for
 from medseg.privacy.encode import encode_file, put
-from medseg.privacy.frames import CleanPixels, clean_pixel_data
+from medseg.privacy.frames import CleanPixels, clean_pixel_data, looks_drawn
 from medseg.privacy.guards import QuarantineError, check_class, may_hold_text, shows_face
 from medseg.privacy.pixels import preview
+from medseg.privacy.private import add_safe_private
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.rebuild import Person, person_of, raw_bytes, rebuild_dataset
@@ -29,6 +30,8 @@ __all__ = ["CleanDicom", "clean_dicom", "is_dicom", "preview_dicom"]
 IMPLEMENTATION_UID = "2.25.241790862094917043087204377361430293817"
 """Implementation Class UID of medseg's writer."""
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_LABEL_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""Segmentations: their pixels are labels."""
 _REQUIRED = ((0x0020000D, "study"), (0x0020000E, "series"), (0x00080018, "instance"))
 
 
@@ -106,9 +109,10 @@ def clean_dicom(
         )
     person = person_of(source, pseudonyms)
     clean = rebuild_dataset(source, rules, person=person, pseudonyms=pseudonyms)
-    unsure = may_hold_text(sop_class, source) and not looked_at
+    unsure = not looked_at and _is_unsure(source, sop_class, transfer_syntax)
     transfer_syntax, cleaned = _add_pixels(clean, source, transfer_syntax, clean_text, unsure=unsure)
-    _add_marks(clean, person, profile, cleaned=cleaned)
+    private = profile.safe_private and add_safe_private(clean, source)
+    _add_marks(clean, person, profile, cleaned=cleaned, private=private)
     return CleanDicom(
         data=_write(clean, sop_class, transfer_syntax, pseudonyms.uid(uids["instance"])),
         patient=person.pseudonym,
@@ -153,6 +157,15 @@ def _guess_syntax(source: FileDataset) -> str:
     return str(ImplicitVRLittleEndian if source.original_encoding[0] else ExplicitVRLittleEndian)
 
 
+def _is_unsure(source: Dataset, sop_class: str, transfer_syntax: str) -> bool:
+    """Whether the pixels may hold text: by class and header, or because they look drawn upon."""
+    if may_hold_text(sop_class, source):
+        return True
+    if sop_class in _LABEL_CLASSES or 0x7FE00010 not in source:
+        return False
+    return looks_drawn(source, 0x7FE00010, transfer_syntax)
+
+
 def _add_pixels(
     clean: Dataset,
     source: Dataset,
@@ -191,7 +204,7 @@ def _add_pixels(
     return pixels.transfer_syntax, unsure
 
 
-def _add_marks(clean: Dataset, person: Person, profile: Profile, *, cleaned: bool) -> None:
+def _add_marks(clean: Dataset, person: Person, profile: Profile, *, cleaned: bool, private: bool) -> None:
     """Write who the patient is now and what was done (PS3.15 E.1.1, CID 7050)."""
     _text(clean, 0x00100010, "PN", person.pseudonym)
     _text(clean, 0x00100020, "LO", person.pseudonym)
@@ -201,7 +214,7 @@ def _add_marks(clean: Dataset, person: Person, profile: Profile, *, cleaned: boo
     if cleaned:
         _text(clean, 0x00280301, "CS", "NO")
     items = []
-    for code, meaning in profile.method_codes(pixels_cleaned=cleaned):
+    for code, meaning in profile.method_codes(pixels_cleaned=cleaned, private_kept=private):
         item = Dataset()
         _text(item, 0x00080100, "SH", code)
         _text(item, 0x00080102, "SH", "DCM")

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,16 @@ from typing import Literal
 from medseg.errors import RequestError
 from medseg.privacy.pseudonym import Pseudonymiser
 
-__all__ = ["Account", "DeidentifyReport", "Outcome", "entry_of", "open_output", "write_refused", "write_whole"]
+__all__ = [
+    "Account",
+    "DeidentifyReport",
+    "Outcome",
+    "entry_of",
+    "open_output",
+    "write_private_list",
+    "write_refused",
+    "write_whole",
+]
 
 Status = Literal["written", "quarantined", "refused"]
 
@@ -152,6 +161,26 @@ def write_refused(out: Path, report: DeidentifyReport) -> None:
         if outcome.status != "written":
             writer.writerow((outcome.number, outcome.status, outcome.reason))
     write_whole(out / "refused.csv", stream.getvalue().encode("ascii", "replace"))
+
+
+def write_private_list(path: Path, files: Sequence[str], report: DeidentifyReport) -> None:
+    """Write which source files have no copy, for the owner of the key only: running number, status, reason and path.
+
+    The list holds identities; it belongs beside the key and never into the output.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("number", "status", "reason", "file"))
+    for outcome in report.outcomes:
+        if outcome.status != "written":
+            name = files[outcome.number - 1]
+            writer.writerow(
+                (outcome.number, outcome.status, outcome.reason, f"'{name}" if name[:1] in "=+-@" else name)
+            )
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        file.write(stream.getvalue())
 
 
 def open_output(out: Path, marker: dict[str, object], *, key_check: str) -> None:

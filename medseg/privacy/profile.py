@@ -48,11 +48,12 @@ class Profile(Section):
     faces: Faces
     """Heads in thin slices: `refuse` unless --acknowledge-faces is given, or `always-refuse`."""
 
-    def method_codes(self, *, pixels_cleaned: bool) -> tuple[tuple[str, str], ...]:
+    def method_codes(self, *, pixels_cleaned: bool, private_kept: bool) -> tuple[tuple[str, str], ...]:
         """Codes and meanings (DICOM CID 7050, scheme DCM) of what this profile really does.
 
         Args:
             pixels_cleaned: Whether text was looked for in this file's pixels.
+            private_kept: Whether safe private attributes of this file stayed.
         """
         codes = [("113100", "Basic Application Confidentiality Profile")]
         if pixels_cleaned:
@@ -65,7 +66,7 @@ class Profile(Section):
             codes.append(("113108", "Retain Patient Characteristics Option"))
         if self.device_identity:
             codes.append(("113109", "Retain Device Identity Option"))
-        if self.safe_private:
+        if private_kept:
             codes.append(("113111", "Retain Safe Private Option"))
         return tuple(codes)
 

@@ -26,7 +26,7 @@ from medseg.privacy.identities import IdentityIndex
 from medseg.privacy.ledger import Ledger, verify
 from medseg.privacy.profile import Profile, load_profile
 from medseg.privacy.pseudonym import Pseudonymiser
-from tests.privacy.corpus import CT, PT, Planted, Who, image, make_corpus, nifti, save
+from tests.privacy.corpus import CT, PT, Planted, Who, before_pixels, image, make_corpus, nifti, raw_element, save
 
 KEY = bytes(range(32))
 
@@ -128,7 +128,7 @@ def test_a_clean_file_says_what_was_done_and_keeps_pixels_and_geometry(tmp_path)
     assert clean.PatientIdentityRemoved == "YES"
     assert clean.LongitudinalTemporalInformationModified == "MODIFIED"
     codes = [item.CodeValue for item in clean.DeidentificationMethodCodeSequence]
-    assert codes == ["113100", "113105", "113107", "113108", "113111"]
+    assert codes == ["113100", "113105", "113107", "113108"]
     assert clean.PatientName == clean.PatientID == Pseudonymiser(KEY).patient(source.PatientID)
     assert clean.PatientAge == "090Y"
     assert clean.file_meta.MediaStorageSOPInstanceUID == clean.SOPInstanceUID
@@ -138,6 +138,18 @@ def test_a_clean_file_says_what_was_done_and_keeps_pixels_and_geometry(tmp_path)
         assert clean[keyword].value == source[keyword].value
     assert (clean.PatientBirthDate, clean.ReferringPhysicianName) == ("", "")
     assert "StudyDescription" not in clean
+
+
+def test_only_known_private_numbers_stay_and_the_code_says_so(tmp_path):
+    source = image(who(), PT)
+    source.add_new(0x70530010, "LO", "Philips PET Private Group")
+    source.add_new(0x70531000, "DS", "0.000412")
+    source.add_new(0x70531003, "LO", "Novakova")
+    data = before_pixels(save(source), raw_element(0x70531009, "DS", b"Novakova"))
+    clean = pydicom.dcmread(one(tmp_path, data))
+    assert clean[0x70531000].value == 0.000412
+    assert [tag for tag in clean.keys() if tag.is_private] == [0x70530010, 0x70531000]  # noqa: SIM118
+    assert "113111" in [item.CodeValue for item in clean.DeidentificationMethodCodeSequence]
 
 
 def test_intervals_stay_exact_and_the_same_shift_is_in_every_series(tmp_path):

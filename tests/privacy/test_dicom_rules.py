@@ -53,7 +53,7 @@ def test_private_and_unknown_attributes_have_no_rule():
 def test_codes_and_meanings_of_the_options_are_those_of_cid_7050():
     known = {getattr(codes.cid7050, name).value for name in cid_concepts[7050]["DCM"]}
     for name in PROFILES:
-        methods = load_profile(name).method_codes(pixels_cleaned=True)
+        methods = load_profile(name).method_codes(pixels_cleaned=True, private_kept=True)
         assert methods[0][0] == "113100"
         assert {code for code, _ in methods} <= known
 

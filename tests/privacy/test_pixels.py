@@ -97,6 +97,21 @@ def test_a_photograph_with_a_name_waits_until_somebody_has_looked_at_it(tmp_path
     assert [line["action"] for line in lines] == ["deidentified", "exception", "deidentified"]
 
 
+def test_text_written_into_an_ordinary_slice_is_painted_over_too():
+    slices = []
+    for text in ("", "NOVAKOVA 4711"):
+        ds = image(Who(random.Random(5)), size=SIZE, stored=12)
+        pixels = picture("").astype(np.uint16) * 8 + np.random.default_rng(0).integers(0, 200, (SIZE, SIZE))
+        pixels[picture(text) > 150] = 4000
+        ds.PixelData = pixels.astype(np.uint16).tobytes()
+        made = clean_dicom(save(ds), load_profile("basic"), pseudonyms=Pseudonymiser(KEY), clean_text=clean_text)
+        slices.append((pixels, pydicom.dcmread(io.BytesIO(made.data))))
+    np.testing.assert_array_equal(slices[0][1].pixel_array, slices[0][0])
+    assert "BurnedInAnnotation" not in slices[0][1]
+    assert slices[1][1].BurnedInAnnotation == "NO"
+    assert np.count_nonzero(slices[1][1].pixel_array == 4000) < 5
+
+
 def test_a_screen_shot_is_quarantined_where_pixels_are_not_cleaned(tmp_path):
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "a").write_bytes(ultrasound([picture("Novakova")], sop_class=SC))

@@ -1,0 +1,63 @@
+"""Safe private attributes: the few numbers without which some makers' images can't be read, by creator and place.
+
+Each is a number; a private text never stays. (PS3.15 E.3.10 lets a profile keep private attributes known to be safe.)
+"""
+
+from __future__ import annotations
+
+import re
+
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+
+from medseg.privacy.encode import put
+from medseg.privacy.rebuild import raw_bytes
+
+__all__ = ["add_safe_private"]
+
+_SAFE = {
+    ("Philips PET Private Group", 0x7053): {0x00: "DS", 0x09: "DS"},
+    ("Philips MR Imaging DD 001", 0x2005): {0x0D: "FL", 0x0E: "FL"},
+    ("Philips Imaging DD 001", 0x2001): {0x03: "FL"},
+    ("SIEMENS MR HEADER", 0x0019): {0x0C: "IS", 0x0E: "FD"},
+    ("GEMS_PARM_01", 0x0043): {0x39: "IS"},
+}
+"""Element numbers and value representations, by private creator and group: factors of SUV and activity, slope and
+intercept of Philips' stored values, b-values and gradient directions."""
+_WIDTH = {"FL": 4, "FD": 8}
+_NUMBERS = re.compile(rb"[ \0\\0-9.eE+-]{1,64}\Z")
+
+
+def add_safe_private(clean: Dataset, source: Dataset) -> bool:
+    """Copy the safe private numbers of a data set.
+
+    Args:
+        clean: Gets them, with their block's creator.
+        source: The data set as read.
+
+    Returns:
+        Whether there were any.
+    """
+    added = False
+    for (creator, group), elements in _SAFE.items():
+        for block in range(0x10, 0x100):
+            if raw_bytes(source, (group << 16) | block).strip(b" \0") != creator.encode():
+                continue
+            for number, vr in elements.items():
+                tag = (group << 16) | (block << 8) | number
+                value = _number(source.get_item(tag), vr)
+                if value is not None:
+                    put(clean, (group << 16) | block, "LO", creator.encode())
+                    put(clean, tag, vr, value)
+                    added = True
+            break
+    return added
+
+
+def _number(element: object, vr: str) -> bytes | None:
+    if not isinstance(element, RawDataElement) or not element.value or not element.is_little_endian:
+        return None
+    if vr in _WIDTH:
+        return element.value if len(element.value) in (_WIDTH[vr], 3 * _WIDTH[vr]) else None
+    digits = sum(48 <= byte < 58 for byte in element.value)
+    return element.value if _NUMBERS.match(element.value) and digits <= 40 else None
