@@ -223,9 +223,10 @@ def run_loop(
                 f"the loss became not finite at step {control.batches}; lower train.optimizer.lr, or set "
                 "train.precision: 32. The last checkpoint is from before"
             ) from None
-    if trainer.interrupted:
-        control.save(module)
-        raise KeyboardInterrupt
+        except SystemExit:
+            # Lightning turns Ctrl-C and SIGTERM into an exit of the process; our callers want to end in their own way.
+            control.save(module)
+            raise KeyboardInterrupt from None
     control.save(module)
 
 
