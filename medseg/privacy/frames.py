@@ -154,28 +154,27 @@ def clean_pixel_data(source: Dataset, tag: int, transfer_syntax: str) -> CleanPi
 def looks_drawn(source: Dataset, tag: int, transfer_syntax: str) -> bool:
     """Whether an uncompressed grey image holds thin strokes of its one highest value, as text that was written into it.
 
-    Metal and clipped tissue reach the highest value in patches; a pen of 1 to 3 pixels doesn't. A cheap test (a fraction
-    of a millisecond a slice) that says which slices the text detector should see.
+    Metal and clipped tissue reach the highest value in patches; a pen of 1 to 3 pixels doesn't. A cheap test (a
+    fraction of a millisecond a slice) that says which slices the text detector should see.
     """
     facts = pixel_facts(source)
     if transfer_syntax not in _NATIVE or facts.allocated not in (8, 16) or facts.samples != 1 or tag != 0x7FE00010:
         return False
-    kind = (
-        f"{'>' if transfer_syntax == ExplicitVRBigEndian else '<'}{'i' if facts.signed else 'u'}{facts.allocated // 8}"
-    )
+    order, sign = ">" if transfer_syntax == ExplicitVRBigEndian else "<", "i" if facts.signed else "u"
+    kind = f"{order}{sign}{facts.allocated // 8}"
     raw = raw_bytes(source, tag)
     count = facts.rows * facts.columns * facts.frames
     if len(raw) * 8 < count * facts.allocated:
         return False
     frames = np.frombuffer(raw, kind, count).reshape(facts.frames, facts.rows, facts.columns)
-    return any(_has_thin_strokes(frame == frame.max()) for frame in frames)
+    return any(_has_thin_strokes(frame) for frame in frames)
 
 
-def _has_thin_strokes(top: Array) -> bool:
-    count = int(np.count_nonzero(top))
-    if not _FEWEST_STROKE_PIXELS <= count <= top.size // 8:
+def _has_thin_strokes(frame: Array) -> bool:
+    top = frame == frame.max()
+    if not _FEWEST_STROKE_PIXELS <= int(np.count_nonzero(top)) <= top.size // 8:
         return False
-    rows, columns = np.nonzero(top)
+    rows, columns = np.divmod(np.flatnonzero(top), top.shape[1])
     beside = top[rows, np.minimum(columns + 1, top.shape[1] - 1)] | top[np.minimum(rows + 1, top.shape[0] - 1), columns]
     wide = top[rows, np.minimum(columns + 4, top.shape[1] - 1)] & top[rows, np.maximum(columns - 4, 0)]
     tall = top[np.minimum(rows + 4, top.shape[0] - 1), columns] & top[np.maximum(rows - 4, 0), columns]

@@ -24,6 +24,7 @@ _SAFE = {
 }
 """Element numbers and value representations, by private creator and group: factors of SUV and activity, slope and
 intercept of Philips' stored values, b-values and gradient directions."""
+_GROUPS = frozenset(group for _, group in _SAFE)
 _WIDTH = {"FL": 4, "FD": 8}
 _NUMBERS = re.compile(rb"[ \0\\0-9.eE+-]{1,64}\Z")
 
@@ -39,18 +40,15 @@ def add_safe_private(clean: Dataset, source: Dataset) -> bool:
         Whether there were any.
     """
     added = False
-    for (creator, group), elements in _SAFE.items():
-        for block in range(0x10, 0x100):
-            if raw_bytes(source, (group << 16) | block).strip(b" \0") != creator.encode():
-                continue
-            for number, vr in elements.items():
-                tag = (group << 16) | (block << 8) | number
-                value = _number(source.get_item(tag), vr)
-                if value is not None:
-                    put(clean, (group << 16) | block, "LO", creator.encode())
-                    put(clean, tag, vr, value)
-                    added = True
-            break
+    for creator_tag in [tag for tag in source._dict if (tag >> 16) in _GROUPS and 0x10 <= (tag & 0xFFFF) <= 0xFF]:
+        creator, group = raw_bytes(source, creator_tag).strip(b" \0"), creator_tag >> 16
+        for number, vr in _SAFE.get((creator.decode("latin-1"), group), {}).items():
+            tag = (group << 16) | ((creator_tag & 0xFF) << 8) | number
+            value = _number(source.get_item(tag), vr)
+            if value is not None:
+                put(clean, creator_tag, "LO", creator)
+                put(clean, tag, vr, value)
+                added = True
     return added
 
 
