@@ -10,25 +10,21 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import medseg
-from medseg.config import StudyConfig, parse_study
 from medseg.data.files import atomic_write
-from medseg.data.manifest import Case, Manifest, read_manifest
+from medseg.data.manifest import Manifest, read_manifest
+from medseg.demo.exports import export_best
+from medseg.demo.studies import CT, JOBS, SKIN, counted, draw_folds, run_study
 from medseg.errors import RequestError
 from medseg.studies.reporting import SilentProgress, StudyProgress
 
 if TYPE_CHECKING:
-    from medseg.data.volume import Volume
     from medseg.privacy.audit import AuditReport
     from medseg.privacy.identities import IdentityIndex
-    from medseg.studies.crossval import StudyOutcome
-    from medseg.types import Affine, LabelMap
 
 __all__ = ["DemoResult", "DemoSize", "StudyFigure", "run_demo"]
 
@@ -41,9 +37,7 @@ runs/           the two studies: predictions, scores, report/internal.html, repo
 export/         one prediction as DICOM SEG on its source series, as NIfTI and as PNG
 lesions_ct.medseg   the model package
 """
-_CT, _SKIN = "lesions_ct", "lesions_skin"
 _LABELS = {1: "lesion"}
-_JOBS = 2
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ class DemoSize:
     patients: int = 18
     pictures: int = 40
     folds: int = 3
-    minutes_3d: float = 0.6
+    minutes_3d: float = 0.8
     minutes_2d: float = 0.5
 
 
@@ -129,16 +123,16 @@ def run_demo(out: Path, *, size: DemoSize | None = None, progress: StudyProgress
     _claim(out)
     refused: Counter[str] = Counter()
     index, planted = _make_and_clean(out, size, refused, progress)
-    manifests = {name: _import(out, name, refused, progress) for name in (_CT, _SKIN)}
+    manifests = {name: _import(out, name, refused, progress) for name in (CT, SKIN)}
     for manifest in manifests.values():
-        _draw_folds(manifest, size.folds, progress)
+        draw_folds(manifest, size.folds, progress)
     outcomes = {
-        name: _study(out, name, manifests[name], minutes, index, progress)
-        for name, minutes in ((_CT, size.minutes_3d), (_SKIN, size.minutes_2d))
+        name: run_study(out, name, manifests[name], minutes, index, progress)
+        for name, minutes in ((CT, size.minutes_3d), (SKIN, size.minutes_2d))
     }
     for outcome in outcomes.values():
         refused.update(refusal.reason for refusal in outcome.refusals)
-    seg_is_true = _export(out, outcomes, manifests, progress)
+    seg_is_true = export_best(out, outcomes, manifests, progress)
     audit = _audit(out, index, progress)
     figures = tuple(_figure(name, outcome.summary) for name, outcome in outcomes.items())
     doubts = {
@@ -154,8 +148,8 @@ def run_demo(out: Path, *, size: DemoSize | None = None, progress: StudyProgress
         refused=dict(refused),
         planted=planted,
         audit=audit,
-        report=outcomes[_CT].run / "report" / "shareable.html",
-        mlflow=_mlflow_command(outcomes[_CT].run),
+        report=outcomes[CT].run / "report" / "shareable.html",
+        mlflow=_mlflow_command(outcomes[CT].run),
         minutes=(time.monotonic() - begun) / 60,
         problems=tuple(doubt for doubt, holds in doubts.items() if holds),
     )
@@ -170,21 +164,6 @@ def _claim(out: Path) -> None:
         stream.write(_CONTENTS)
 
 
-@contextmanager
-def _stage(progress: StudyProgress, name: str, total: int) -> Iterator[Callable[[], None]]:
-    """A stage whose steps are counted one by one."""
-    done = 0
-
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        progress.update(done)
-
-    progress.begin(name, total)
-    yield advance
-    progress.end()
-
-
 def _make_and_clean(
     out: Path, size: DemoSize, refused: Counter[str], progress: StudyProgress
 ) -> tuple[IdentityIndex, int]:
@@ -196,14 +175,14 @@ def _make_and_clean(
     from medseg.privacy.profile import load_profile
     from medseg.privacy.pseudonym import load_key, new_key
 
-    with _stage(progress, "make the cohort", size.patients + size.pictures) as advance:
+    with counted(progress, "make the cohort", size.patients + size.pictures) as advance:
         cohort = make_cohort(out, patients=size.patients, pictures=size.pictures, progress=advance)
     key_path = out / "steward" / "project.key"
     key_path.parent.mkdir(exist_ok=True)
     key = load_key(key_path) if key_path.exists() else new_key(key_path)
-    for name, source in ((_CT, cohort.ct), (_SKIN, cohort.skin)):
+    for name, source in ((CT, cohort.ct), (SKIN, cohort.skin)):
         clean = out / "clean" / name
-        with _stage(progress, f"de-identify {name}", len(input_files(source))) as advance:
+        with counted(progress, f"de-identify {name}", len(input_files(source))) as advance:
             report = deidentify_tree(
                 source,
                 clean,
@@ -211,7 +190,7 @@ def _make_and_clean(
                 key=key,
                 ledger=Ledger(clean / "ledger.jsonl"),
                 progress=advance,
-                jobs=_JOBS,
+                jobs=JOBS,
                 identities=key_path.with_name(f"{key_path.name}.identities"),
             )
         refused.update(outcome.reason for outcome in (*report.quarantined, *report.refused))
@@ -224,7 +203,7 @@ def _make_and_clean(
 def _import(out: Path, name: str, refused: Counter[str], progress: StudyProgress) -> Manifest:
     from medseg.data.importer import ImportOptions, import_tree
 
-    options = ImportOptions(labels=_LABELS, title=f"Synthetic cohort, {name}", licence="CC0-1.0", jobs=_JOBS)
+    options = ImportOptions(labels=_LABELS, title=f"Synthetic cohort, {name}", licence="CC0-1.0", jobs=JOBS)
     progress.begin(f"import {name}", 1)
     report = import_tree(
         out / "clean" / name,
@@ -237,135 +216,6 @@ def _import(out: Path, name: str, refused: Counter[str], progress: StudyProgress
     return read_manifest(out / "data" / name / "manifest.csv")
 
 
-def _draw_folds(manifest: Manifest, folds: int, progress: StudyProgress) -> None:
-    """Patient-grouped folds, stratified by lesion burden, none with the same picture on both sides."""
-    from medseg.data.leakage import find_duplicates, find_leaks, refuse_leaks
-    from medseg.data.split import lesion_burdens, make_folds, write_folds
-
-    with _stage(progress, "draw folds", 2 * len(manifest.cases)) as advance:
-        burdens = lesion_burdens(manifest, jobs=_JOBS, progress=advance)
-        duplicates = find_duplicates(manifest, jobs=_JOBS, progress=advance)
-        drawn = make_folds(manifest, folds=folds, burdens=burdens)
-        refuse_leaks(find_leaks(drawn, manifest, duplicates))
-        write_folds(drawn, manifest.folds_path)
-
-
-def _study(
-    out: Path, name: str, manifest: Manifest, minutes: float, index: IdentityIndex, progress: StudyProgress
-) -> StudyOutcome:
-    """Cross-validate; then both reports and, of the CT study, the model package, which the tracker takes up."""
-    from medseg.export.from_run import package_run
-    from medseg.report import write_report
-    from medseg.studies.crossval import Deliverables, cross_validate
-
-    def deliver(run: Path) -> Deliverables:
-        package = out / f"{name}.medseg" if name == _CT else None
-        with _stage(progress, f"report and package {name}", 3) as advance:
-            internal = write_report(run, tier="internal", identities=index)
-            advance()
-            shareable = write_report(run, tier="shareable", identities=index)
-            advance()
-            if package is not None:
-                package_run(run, package, identities=index)
-            advance()
-        return Deliverables((internal, shareable), package)
-
-    config = _config(name, manifest, minutes)
-    return cross_validate(config, out=out / "runs" / name, progress=progress, deliver=deliver)
-
-
-def _config(name: str, manifest: Manifest, minutes: float) -> StudyConfig:
-    content: dict[str, Any] = {
-        "name": name,
-        "data": {"manifest": str(manifest.path)},
-        "train": {"budget_minutes": minutes},
-        "inference": {"mirror": False},
-    }
-    if name == _SKIN:
-        content["model"] = {"name": "efficient_unet"}
-        content["train"]["optimizer"] = {"name": "adamw", "lr": 0.002, "encoder_lr_factor": 0.5}
-        content["augment"] = {"rotate": 0.5, "rotate_degrees": 180, "hue": 0.2, "saturation": 0.3}
-        content["metrics"] = {"nsd_tolerance_mm": [2.0, 5.0]}
-    return parse_study(content)
-
-
-def _export(
-    out: Path, outcomes: Mapping[str, StudyOutcome], manifests: Mapping[str, Manifest], progress: StudyProgress
-) -> bool:
-    """The best prediction of each study as files for other programs; return whether the SEG, read back, is true."""
-    from medseg.data.cases import read_case_image
-    from medseg.data.readers import read_label
-    from medseg.export import Algorithm, read_package, write_dicom_seg, write_nifti, write_overlay_png, write_png
-
-    export = out / "export"
-    with _stage(progress, "export", 4) as advance:
-        case, prediction = _best(outcomes[_CT], manifests[_CT])
-        label_map, geometry = read_label(prediction)
-        write_nifti(label_map, geometry.affine, export / f"{case.case}.nii.gz")
-        advance()
-        volume = read_case_image(case, channels=manifests[_CT].card.channels)
-        write_overlay_png(volume, label_map, export / f"{case.case}.png")
-        advance()
-        seg = export / f"{case.case}.dcm"
-        write_dicom_seg(
-            label_map,
-            geometry.affine,
-            _series_of(volume, out / "clean" / _CT),
-            seg,
-            labels=manifests[_CT].card.labels,
-            algorithm=Algorithm(_CT, medseg.__version__, read_package(out / f"{_CT}.medseg").digest),
-        )
-        advance()
-        picture, mask = _best(outcomes[_SKIN], manifests[_SKIN])
-        write_png(read_label(mask)[0], export / f"{picture.case}.png")
-        advance()
-    return _same_voxels(seg, label_map, geometry.affine)
-
-
-def _best(outcome: StudyOutcome, manifest: Manifest) -> tuple[Case, Path]:
-    """The case with the highest Dice, and its out-of-fold prediction."""
-    from medseg.studies import read_cases
-    from medseg.studies.scoring import find_prediction
-
-    scored = [row for row in read_cases(outcome.run) if not math.isnan(row["dice"])]
-    if not scored:
-        raise RequestError("no case of the demo has a Dice; delete the folder and run the demo again")
-    row = max(scored, key=lambda row: (row["dice"], row["case"]))
-    folders = sorted(outcome.run.glob("fold_*/predictions"))
-    found = [path for folder in folders if (path := find_prediction(folder, row["case"])) is not None]
-    return manifest.select([row["case"]])[0], found[0]
-
-
-def _series_of(wanted: Volume, clean: Path) -> Sequence[Path]:
-    """The files of the de-identified series that a volume was imported from: the one with its very voxels."""
-    import numpy as np
-
-    from medseg.data.dicom import find_series, read_series
-    from medseg.errors import DataError
-
-    for series in find_series(clean)[0]:
-        try:
-            volume = read_series(series.files)
-        except DataError:
-            continue
-        if volume.geometry.corner_distance(wanted.geometry) < 1e-2 and np.array_equal(volume.array, wanted.array):
-            return series.files
-    raise RequestError("the source series of a case is gone; delete the folder and run the demo again")
-
-
-def _same_voxels(seg: Path, label_map: LabelMap, affine: Affine) -> bool:
-    """Whether the SEG, as highdicom reads it, marks the same places of the patient as the label map."""
-    import highdicom as hd
-    import numpy as np
-
-    volume = hd.seg.segread(seg).get_volume(combine_segments=True)
-    marked = np.argwhere(volume.array > 0)
-    lps = volume.affine @ np.c_[marked, np.ones(len(marked))].T
-    index = np.linalg.inv(affine) @ (lps * [[-1], [-1], [1], [1]])
-    found = {tuple(v) for v in np.rint(index[:3]).astype(int).T.tolist()}
-    return found == {tuple(v) for v in np.argwhere(label_map > 0).tolist()}
-
-
 def _audit(out: Path, index: IdentityIndex, progress: StudyProgress) -> AuditReport:
     """Search everything below the folder but the source itself and the list of what was planted."""
     from medseg.privacy.audit import audit_paths
@@ -375,7 +225,7 @@ def _audit(out: Path, index: IdentityIndex, progress: StudyProgress) -> AuditRep
     report = audit_paths(
         paths,
         identities=index,
-        jobs=_JOBS,
+        jobs=JOBS,
         progress=lambda done, of: progress.update(done / max(of, 1), f"{done} of {of} files"),
     )
     progress.end()
