@@ -31,9 +31,7 @@ def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> StudyConfi
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(
-            f"study file {Path(path).name!r} does not exist; `medseg init DIR` writes examples"
-        ) from None
+        raise ConfigError(f"study file {Path(path).name!r} does not exist; `medseg init DIR` writes examples") from None
     except (OSError, UnicodeDecodeError):
         raise ConfigError(f"study file {Path(path).name!r} cannot be read as UTF-8 text") from None
     try:

@@ -8,8 +8,7 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from medseg.config.base import Section
 from medseg.config.data import AugmentConfig, DataConfig, PlanConfig
-from medseg.config.model import LossConfig, ModelConfig, UNetConfig
-from medseg.config.model import DiceLossConfig
+from medseg.config.model import DiceLossConfig, LossConfig, ModelConfig, UNetConfig
 from medseg.config.train import PretrainConfig, TrainConfig
 
 __all__ = ["InferenceConfig", "MetricsConfig", "StudyConfig", "TrackConfig"]

@@ -38,7 +38,7 @@ def read_nifti(path: Path) -> tuple[Array, Affine, tuple[str, ...]]:
         GeometryError: It has fewer than 2 or more than 4 axes, or no usable affine.
     """
     image = _open(path)
-    shape, affine, notes = _describe(image, path)
+    shape, affine, notes = _guarded(lambda: _describe(image, path))
     array = _guarded(lambda: _values(image, path))
     array = array.reshape((*shape, array.size // max(1, int(np.prod(shape)))), order="F")
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
@@ -56,7 +56,8 @@ def read_nifti_geometry(path: Path) -> Geometry:
         ReadError: As `read_nifti`.
         GeometryError: As `read_nifti`.
     """
-    shape, affine, _ = _describe(_open(path), path)
+    image = _open(path)
+    shape, affine, _ = _guarded(lambda: _describe(image, path))
     return Geometry(shape=shape, affine=affine)
 
 

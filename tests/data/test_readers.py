@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -89,6 +89,7 @@ def test_a_nifti_cut_anywhere_is_refused(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 351), value=st.integers(0, 255))
+@example(place=123, value=4)
 def test_a_nifti_with_a_changed_header_is_read_or_refused(tmp_path: Path, place: int, value: int) -> None:
     path = tmp_path / "a.nii"
     if not path.exists():
