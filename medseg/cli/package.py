@@ -24,9 +24,9 @@ def _package(
     intended_use: Annotated[
         str | None, typer.Option("--intended-use", metavar="TEXT", help="What the model is for, in a sentence.")
     ] = None,
-    identities: Annotated[
+    key: Annotated[
         Path | None,
-        typer.Option("--identities", metavar="FILE", help="Identities that deidentify kept, to search for."),
+        typer.Option("--key", metavar="FILE", help="Project key; what deidentify keeps beside it is searched for."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
@@ -40,7 +40,7 @@ def _package(
     from medseg.privacy.identities import IdentityIndex
 
     target = out if out.suffix == ".medseg" else out.with_name(out.name + ".medseg")
-    known = IdentityIndex.load(identities) if identities is not None else None
+    known = IdentityIndex.load(key.with_name(f"{key.name}.identities")) if key is not None else None
     digest = package_run(run, target, intended_use=intended_use, identities=known)
     size = target.stat().st_size
     emit(

@@ -17,6 +17,7 @@ from medseg.errors import ConfigError, ManifestError, RunError
 from medseg.export.package import digest_of, package_bytes
 from medseg.planning import Plan
 from medseg.privacy.audit import gate
+from medseg.privacy.disclosure import Limits, protect_count
 
 if TYPE_CHECKING:
     from medseg.privacy.identities import IdentityIndex
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["describe_run", "package_run"]
 
 _THRESHOLD = 10
-_KEPT_FACTS = ("mean", "sd", "low", "high", "n", "undefined", "patients")
-_COUNTS = ("n", "undefined", "patients")
+_FIGURES = ("mean", "sd", "low", "high")
+_COUNTS = ("n", "patients")
 _RESEARCH_ONLY = "Research use only; not a medical device. A clinician must look at every result before it is used."
 
 
@@ -136,10 +137,10 @@ def _without_paths(study: StudyConfig) -> dict[str, Any]:
 
 
 def _metrics(run: Path, *, threshold: int) -> dict[str, Any]:
+    if not (run / "summary.json").exists():
+        return {"evaluated": False, "reason": "trained on all cases; cross-validate the same study for its figures"}
     try:
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {"evaluated": False, "reason": "trained on all cases; cross-validate the same study for its figures"}
     except (OSError, ValueError):
         raise RunError("summary.json of the run is unreadable; give the crossval command again") from None
     return {
@@ -162,11 +163,8 @@ def _facts(metrics: Mapping[str, Mapping[str, Any]], *, threshold: int) -> dict[
         if int(facts.get("patients") or 0) < threshold:
             result[name] = {"withheld": f"fewer than {threshold} patients"}
             continue
-        result[name] = {
-            key: _count(facts[key], threshold) if key in _COUNTS else _number(facts[key])
-            for key in _KEPT_FACTS
-            if key in facts
-        }
+        counts = {key: _count(facts[key], threshold) for key in _COUNTS}
+        result[name] = {**{key: _number(facts[key]) for key in _FIGURES}, **counts}
     return result
 
 
@@ -196,8 +194,9 @@ def _licences(study: StudyConfig, card: Card | None) -> dict[str, str]:
 
 
 def _count(value: Any, threshold: int) -> int | str:
-    """A count as it may be told: 0, or from the threshold up; what is withheld is marked."""
-    return int(value) if int(value) == 0 or int(value) >= threshold else f"<{threshold}"
+    """A count as it may be told: rounded, or the words that withhold it."""
+    cell = protect_count(int(value), limits=Limits(threshold=threshold))
+    return cell.text() if cell.withheld else int(cell.value)
 
 
 def _number(value: Any) -> float | None:

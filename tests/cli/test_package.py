@@ -85,7 +85,7 @@ def test_package_gathers_weights_codes_and_figures_of_a_run(run, tmp_path):
     model = package.model
     assert model["labels"]["1"]["code"]["value"] == "108369006"
     assert model["metrics"]["labels"]["1"]["metrics"]["dice"]["mean"] == 0.8765
-    assert model["training_data"]["patients"] == 12
+    assert model["training_data"]["patients"] == 10
     assert model["licences"]["training data"] == "CC0-1.0"
     assert "Research use only" in model["intended_use"]
     assert Plan.from_dict(model["plan"]) == _plan()
@@ -95,9 +95,9 @@ def test_package_gathers_weights_codes_and_figures_of_a_run(run, tmp_path):
 def test_small_counts_and_what_rests_on_few_patients_are_withheld_and_marked(run, tmp_path):
     _run("package", run, tmp_path / "m.medseg")
     metrics = read_package(tmp_path / "m.medseg").model["metrics"]["labels"]["1"]["metrics"]
-    assert metrics["dice"]["undefined"] == "<10"
+    assert metrics["dice"]["n"] == 10
     assert metrics["hd95_mm"] == {"withheld": "fewer than 10 patients"}
-    assert "median" not in metrics["dice"]
+    assert not {"median", "undefined"} & set(metrics["dice"])
 
 
 def test_a_package_names_no_folder_of_the_machine_it_was_made_on(run, tmp_path):
@@ -105,6 +105,18 @@ def test_a_package_names_no_folder_of_the_machine_it_was_made_on(run, tmp_path):
     package = read_package(tmp_path / "m.medseg")
     assert str(tmp_path) not in json.dumps(package.model)
     assert package.model["study"]["data"]["manifest"] == "removed"
+
+
+def test_the_identities_beside_the_key_are_searched_for(run, tmp_path):
+    from medseg.privacy.identities import IdentityIndex
+
+    index = IdentityIndex()
+    index.add(["Zdendova^Mira"])
+    index.save(tmp_path / "project.key.identities")
+    arguments = ("package", run, tmp_path / "m.medseg", "--key", tmp_path / "project.key", "--intended-use")
+    assert _run(*arguments, "For the cohort of Mira Zdendova.").exit_code == 4
+    assert not (tmp_path / "m.medseg").exists()
+    assert _run(*arguments, "For the cohort of 2026.").exit_code == 0
 
 
 def test_the_gate_keeps_a_package_with_an_identity_in_it(run, tmp_path):
