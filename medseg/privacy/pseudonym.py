@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import os
 import secrets
@@ -53,7 +52,7 @@ class Pseudonymiser:
     def digest(self, domain: str, text: str) -> bytes:
         """32 bytes that only the holder of the key can compute; `domain` keeps different kinds of text apart."""
         message = domain.encode("utf-8") + b"\0" + text.strip().encode("utf-8", "surrogatepass")
-        return hmac.new(self._key, message, hashlib.sha256).digest()
+        return hmac.digest(self._key, message, "sha256")
 
     def name(self, domain: str, text: str, prefix: str, letters: int = 10) -> str:
         """`prefix` and signs made from the digest: safe in file names and DICOM values, never a word by chance."""

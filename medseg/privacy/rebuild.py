@@ -75,7 +75,7 @@ class _Place:
 
 def raw_bytes(dataset: Dataset, tag: int) -> bytes:
     """The undecoded value of an attribute; empty when it isn't there or is a sequence."""
-    element: Any = dataset.get_item(tag)
+    element: Any = dataset._dict.get(tag)  # type: ignore[call-overload]
     if isinstance(element, RawDataElement):
         return element.value or b""
     if element is None or isinstance(element.value, Sequence | type(None)):
@@ -134,11 +134,8 @@ def rebuild_dataset(
     place = _Place(source, own_sign, person, pseudonyms)
     result = Dataset()
     code = _code_item(source) if any(tag in rules and tag in source for tag in _CODE_TAGS) else None
-    for place_tag in sorted(source.keys()):
-        tag = BaseTag(place_tag)
-        rule = rules.get(tag)
-        if rule is None:
-            continue
+    for tag in [tag for tag in source._dict if tag in rules]:
+        rule = rules[tag]
         if rule.kind is Kind.ITEMS:
             _add_items(result, tag, rule, place)
             continue
@@ -160,7 +157,7 @@ def _value(tag: BaseTag, rule: Rule, place: _Place) -> tuple[str, bytes | None]:
     vr = rule.vr
     if vr == "US|SS":
         vr = "SS" if place.signed else "US"
-    element: Any = place.source.get_item(tag)
+    element: Any = place.source._dict.get(tag)
     if rule.kind is Kind.DUMMY:
         return vr, None
     if not isinstance(element, RawDataElement):
@@ -424,10 +421,7 @@ def _collect(dataset: Dataset, root: Dataset, identities: set[str], words: set[s
 
 
 def _elements(dataset: Dataset) -> Iterator[RawDataElement | DataElement]:
-    for tag in dataset.keys():  # noqa: SIM118 - iterating a data set decodes its values
-        element = dataset.get_item(tag)
-        if element is not None:
-            yield element
+    yield from dataset._dict.values()
 
 
 @lru_cache(maxsize=8192)
