@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -248,5 +250,8 @@ def _figure(name: str, summary: Mapping[str, Any]) -> StudyFigure:
 def _mlflow_command(run: Path) -> str:
     if os.environ.get("MLFLOW_TRACKING_URI"):
         return "the runs are on the server that MLFLOW_TRACKING_URI names"
-    store = os.path.relpath(run / "mlflow")
-    return f"cd {store} && mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination artifacts"
+    store = run / "mlflow"
+    beside = Path(sys.executable).with_name("mlflow")
+    program = "mlflow" if shutil.which("mlflow") else os.path.relpath(beside, store)
+    options = "--backend-store-uri sqlite:///mlflow.db --artifacts-destination artifacts"
+    return f"cd {os.path.relpath(store)} && {program} ui {options}"
