@@ -19,11 +19,12 @@ from medseg.privacy.dicom_rules import rules_for
 from medseg.privacy.encode import encode_file, put
 from medseg.privacy.frames import CleanPixels, clean_pixel_data, looks_drawn
 from medseg.privacy.guards import QuarantineError, check_class, may_hold_text, shows_face
+from medseg.privacy.person import Person, person_of, raw_bytes
 from medseg.privacy.pixels import preview
 from medseg.privacy.private import add_safe_private
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
-from medseg.privacy.rebuild import Person, person_of, raw_bytes, rebuild_dataset
+from medseg.privacy.rebuild import rebuild_dataset
 
 __all__ = ["CleanDicom", "clean_dicom", "is_dicom", "preview_dicom"]
 

@@ -28,7 +28,7 @@ from pydicom.uid import (
 
 from medseg.errors import ReadError
 from medseg.privacy.jpeg import strip_jpeg, strip_jpeg2000
-from medseg.privacy.rebuild import raw_bytes
+from medseg.privacy.person import raw_bytes
 from medseg.types import Array
 
 __all__ = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 
 from medseg.errors import DataError, ReadError
-from medseg.privacy.rebuild import raw_bytes
+from medseg.privacy.person import raw_bytes
 
 __all__ = ["QuarantineError", "check_class", "may_hold_text", "shows_face"]
 

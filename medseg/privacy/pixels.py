@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 from medseg.errors import MissingExtraError, ReadError
 from medseg.privacy.frames import CleanPixels, clean_pixel_data, decode_frames, native_bytes, pixel_facts
 from medseg.privacy.guards import QuarantineError
-from medseg.privacy.rebuild import raw_bytes
+from medseg.privacy.person import raw_bytes
 from medseg.types import Array
 
 __all__ = [

@@ -11,7 +11,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from medseg.privacy.encode import put
-from medseg.privacy.rebuild import raw_bytes
+from medseg.privacy.person import raw_bytes
 
 __all__ = ["add_safe_private"]
 

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VM
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
-from medseg.privacy.dates import clean_time, shift_date, shift_datetime, utc_offset_minutes
+from medseg.privacy.dates import clean_time, shift_date, shift_datetime
 from medseg.privacy.dicom_rules import Kind, Rule
 from medseg.privacy.encode import put
+from medseg.privacy.person import Person, decode_text, raw_bytes
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.vocabulary import is_known_text
 
-__all__ = ["Person", "patient_key", "person_of", "raw_bytes", "rebuild_dataset", "text_of"]
+__all__ = ["rebuild_dataset"]
 
 _PIXEL_REPRESENTATION = 0x00280103
 _CODE_TAGS = (0x00080100, 0x00080119, 0x00080120)
 _SCHEME, _MEANING = 0x00080102, 0x00080104
 _FUNCTIONAL_GROUPS = frozenset(("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"))
-_TEXT_VRS = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "AE", "PN"))
 _WIDTH = {"US": 2, "SS": 2, "AT": 4, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "SV": 8, "UV": 8}
 _NUMBER = re.compile(rb"[ \0]*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?[ \0]*\Z")
 _AGE = re.compile(rb"(\d{3})([DWMY])[ \0]*\Z")
@@ -42,27 +40,6 @@ _NUMBERED = {"SegmentLabel": (0x00620004, "Segment"), "ROIName": (0x30060022, "R
 """Labels that a reader must be able to tell apart, with the attribute that numbers them."""
 
 
-@dataclass(slots=True)
-class Person:
-    """Whose file it is, and what must not be found in the output.
-
-    Attributes:
-        key: What the pseudonym is made from; an identity.
-        pseudonym: The patient's pseudonym.
-        shift_days: Whole days by which the patient's dates move.
-        zone_minutes: UTC offset of the file's local time, where it says so.
-        words: Words, upper case, of the file's own names and numbers.
-        identities: Texts that were dropped or replaced.
-    """
-
-    key: str
-    pseudonym: str
-    shift_days: int
-    zone_minutes: int | None
-    words: frozenset[str]
-    identities: set[str] = field(default_factory=set)
-
-
 @dataclass(frozen=True, slots=True)
 class _Place:
     """The item at hand: input, whether its `US or SS` are signed, and who it belongs to."""
@@ -71,50 +48,6 @@ class _Place:
     signed: bool
     person: Person
     pseudonyms: Pseudonymiser
-
-
-def raw_bytes(dataset: Dataset, tag: int) -> bytes:
-    """The undecoded value of an attribute; empty when it isn't there or is a sequence."""
-    element: Any = dataset._dict.get(tag)  # type: ignore[call-overload]
-    if isinstance(element, RawDataElement):
-        return element.value or b""
-    if element is None or isinstance(element.value, Sequence | type(None)):
-        return b""
-    value = element.value
-    text = value if isinstance(value, str) else "\\".join(str(part) for part in value)
-    return text.encode("utf-8", "replace")
-
-
-def text_of(dataset: Dataset, tag: int) -> str:
-    """An attribute's text in the file's own character set, without padding; in Latin-1 where that fails."""
-    return _decode(raw_bytes(dataset, tag), dataset)
-
-
-def patient_key(dataset: Dataset) -> str:
-    """The text that tells this patient from others: patient ID, else name and birth date, else the study's UID."""
-    patient_id = text_of(dataset, 0x00100020)
-    if patient_id:
-        return patient_id
-    name = text_of(dataset, 0x00100010).strip("^ ")
-    if name:
-        return f"{name}|{text_of(dataset, 0x00100030)}"
-    return f"study|{text_of(dataset, 0x0020000D)}"
-
-
-def person_of(dataset: Dataset, pseudonyms: Pseudonymiser) -> Person:
-    """Read who a data set belongs to."""
-    key = patient_key(dataset)
-    identities: set[str] = set()
-    words: set[str] = set()
-    _collect(dataset, dataset, identities, words)
-    return Person(
-        key=key,
-        pseudonym=pseudonyms.patient(key),
-        shift_days=pseudonyms.shift_days(key),
-        zone_minutes=utc_offset_minutes(raw_bytes(dataset, 0x00080201).decode("ascii", "replace")),
-        words=frozenset(words | _words_of(text_of(dataset, 0x00100020))),
-        identities=identities,
-    )
 
 
 def rebuild_dataset(
@@ -244,11 +177,11 @@ def _patient(_raw: bytes, _rule: Rule, place: _Place) -> bytes | None:
 
 
 def _accession(raw: bytes, _rule: Rule, place: _Place) -> bytes | None:
-    return place.pseudonyms.accession(_decode(raw, place.source)).encode("ascii")
+    return place.pseudonyms.accession(decode_text(raw, place.source)).encode("ascii")
 
 
 def _study_id(raw: bytes, _rule: Rule, place: _Place) -> bytes | None:
-    return place.pseudonyms.study_id(f"{place.person.key}|{_decode(raw, place.source)}").encode("ascii")
+    return place.pseudonyms.study_id(f"{place.person.key}|{decode_text(raw, place.source)}").encode("ascii")
 
 
 _MAKERS: dict[Kind, Callable[[bytes, Rule, _Place], bytes | None]] = {
@@ -381,54 +314,3 @@ def _put_code(result: Dataset, code: str, scheme: str, meaning: str) -> None:
     put(result, 0x00080100 if len(code) <= 16 else 0x00080119, "SH" if len(code) <= 16 else "UC", code.encode())
     put(result, _SCHEME, "SH", scheme.encode())
     put(result, _MEANING, "LO", meaning.encode("ascii", "ignore")[:64])
-
-
-def _decode(raw: bytes, dataset: Dataset) -> str:
-    raw = raw.rstrip(b" \0")
-    if raw.isascii() and b"\x1b" not in raw:
-        return raw.decode("ascii").strip()
-    charset = raw_bytes(dataset, 0x00080005).decode("ascii", "replace") or "ISO_IR 6"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            return decode_bytes(raw, convert_encodings(charset.split("\\")), {0x5C, 0x5E, 0x3D}).strip()
-    except Exception:
-        return raw.decode("latin-1").strip()
-
-
-def _words_of(text: str) -> set[str]:
-    return {word for word in re.split(r"[\W_]+", text.upper()) if len(word) > 1}
-
-
-def _collect(dataset: Dataset, root: Dataset, identities: set[str], words: set[str]) -> None:
-    """Gather what may identify in a data set and its items, private ones too: names, texts, UIDs, the birth date."""
-    for element in _elements(dataset):
-        if isinstance(element, DataElement):
-            if isinstance(element.value, Sequence):
-                for item in element.value:
-                    _collect(item, root, identities, words)
-            continue
-        vr = element.VR or _dictionary_vr(element.tag)
-        if vr == "PN" or (vr in _TEXT_VRS and element.value):
-            for text in _decode(element.value or b"", root).split("\\"):
-                if vr == "PN":
-                    words |= _words_of(text)
-                    identities.update(part for part in re.split(r"[\^=]+", text) if len(part) > 1)
-                if not is_known_text(text):
-                    identities.add(text.strip())
-        elif (vr == "UI" and element.value) or (element.tag == 0x00100030 and element.value):
-            identities.add(element.value.rstrip(b" \0").decode("latin-1"))
-
-
-def _elements(dataset: Dataset) -> Iterator[RawDataElement | DataElement]:
-    yield from dataset._dict.values()
-
-
-@lru_cache(maxsize=8192)
-def _dictionary_vr(tag: int) -> str:
-    from pydicom.datadict import dictionary_VR
-
-    try:
-        return str(dictionary_VR(tag))
-    except KeyError:
-        return "UN"

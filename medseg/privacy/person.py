@@ -1,0 +1,152 @@
+"""Person: whose data set it is, and which of its words must not be found in the output."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from medseg.privacy.dates import utc_offset_minutes
+from medseg.privacy.pseudonym import Pseudonymiser
+from medseg.privacy.vocabulary import is_known_text
+
+__all__ = [
+    "TEXT_VRS",
+    "Person",
+    "decode_text",
+    "dictionary_vr",
+    "elements_of",
+    "patient_key",
+    "person_of",
+    "raw_bytes",
+    "text_of",
+]
+
+TEXT_VRS = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "AE", "PN"))
+
+
+@dataclass(slots=True)
+class Person:
+    """Whose file it is, and what must not be found in the output.
+
+    Attributes:
+        key: What the pseudonym is made from; an identity.
+        pseudonym: The patient's pseudonym.
+        shift_days: Whole days by which the patient's dates move.
+        zone_minutes: UTC offset of the file's local time, where it says so.
+        words: Words, upper case, of the file's own names and numbers.
+        identities: Texts that were dropped or replaced.
+    """
+
+    key: str
+    pseudonym: str
+    shift_days: int
+    zone_minutes: int | None
+    words: frozenset[str]
+    identities: set[str] = field(default_factory=set)
+
+
+def raw_bytes(dataset: Dataset, tag: int) -> bytes:
+    """The undecoded value of an attribute; empty when it isn't there or is a sequence."""
+    element: Any = dataset._dict.get(tag)  # type: ignore[call-overload]
+    if isinstance(element, RawDataElement):
+        return element.value or b""
+    if element is None or isinstance(element.value, Sequence | type(None)):
+        return b""
+    value = element.value
+    text = value if isinstance(value, str) else "\\".join(str(part) for part in value)
+    return text.encode("utf-8", "replace")
+
+
+def text_of(dataset: Dataset, tag: int) -> str:
+    """An attribute's text in the file's own character set, without padding; in Latin-1 where that fails."""
+    return decode_text(raw_bytes(dataset, tag), dataset)
+
+
+def patient_key(dataset: Dataset) -> str:
+    """The text that tells this patient from others: patient ID, else name and birth date, else the study's UID."""
+    patient_id = text_of(dataset, 0x00100020)
+    if patient_id:
+        return patient_id
+    name = text_of(dataset, 0x00100010).strip("^ ")
+    if name:
+        return f"{name}|{text_of(dataset, 0x00100030)}"
+    return f"study|{text_of(dataset, 0x0020000D)}"
+
+
+def person_of(dataset: Dataset, pseudonyms: Pseudonymiser) -> Person:
+    """Read who a data set belongs to."""
+    key = patient_key(dataset)
+    identities: set[str] = set()
+    words: set[str] = set()
+    _collect(dataset, dataset, identities, words)
+    return Person(
+        key=key,
+        pseudonym=pseudonyms.patient(key),
+        shift_days=pseudonyms.shift_days(key),
+        zone_minutes=utc_offset_minutes(raw_bytes(dataset, 0x00080201).decode("ascii", "replace")),
+        words=frozenset(words | _words_of(text_of(dataset, 0x00100020))),
+        identities=identities,
+    )
+
+
+def decode_text(raw: bytes, dataset: Dataset) -> str:
+    """A value's text in the data set's own character set, without padding; in Latin-1 where that fails."""
+    raw = raw.rstrip(b" \0")
+    if raw.isascii() and b"\x1b" not in raw:
+        return raw.decode("ascii").strip()
+    charset = raw_bytes(dataset, 0x00080005).decode("ascii", "replace") or "ISO_IR 6"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return decode_bytes(raw, convert_encodings(charset.split("\\")), {0x5C, 0x5E, 0x3D}).strip()
+    except Exception:
+        return raw.decode("latin-1").strip()
+
+
+def _words_of(text: str) -> set[str]:
+    return {word for word in re.split(r"[\W_]+", text.upper()) if len(word) > 1}
+
+
+def _collect(dataset: Dataset, root: Dataset, identities: set[str], words: set[str]) -> None:
+    """Gather what may identify in a data set and its items, private ones too: names, texts, UIDs, the birth date."""
+    for element in elements_of(dataset):
+        if isinstance(element, DataElement):
+            if isinstance(element.value, Sequence):
+                for item in element.value:
+                    _collect(item, root, identities, words)
+            continue
+        vr = element.VR or dictionary_vr(element.tag)
+        if vr == "PN" or (vr in TEXT_VRS and element.value):
+            for text in decode_text(element.value or b"", root).split("\\"):
+                if vr == "PN":
+                    words |= _words_of(text)
+                    identities.update(part for part in re.split(r"[\^=]+", text) if len(part) > 1)
+                if not is_known_text(text):
+                    identities.add(text.strip())
+        elif (vr == "UI" and element.value) or (element.tag == 0x00100030 and element.value):
+            identities.add(element.value.rstrip(b" \0").decode("latin-1"))
+
+
+def elements_of(dataset: Dataset) -> Iterator[RawDataElement | DataElement]:
+    """The elements as they are stored: undecoded, where nothing has decoded them."""
+    yield from dataset._dict.values()
+
+
+@lru_cache(maxsize=8192)
+def dictionary_vr(tag: int) -> str:
+    """The dictionary's VR of a tag; ``UN`` where it has none."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        return str(dictionary_VR(tag))
+    except KeyError:
+        return "UN"
