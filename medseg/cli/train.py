@@ -78,7 +78,7 @@ def _crossval(study: Study, out: Out, overrides: Overrides = None, as_json: Json
     config = _load(study, overrides)
     with StudyBars() as bars:
         outcome = cross_validate(config, out=out, progress=bars, deliver=_deliver)
-    emit(dict(outcome.summary), as_json=as_json, text=_summary_table(outcome.summary) + _where(out))
+    emit(dict(outcome.summary), as_json=as_json, text=_summary_table(outcome.summary, outcome.plan) + _where(out))
     if outcome.problem is not None:
         note(outcome.problem)
     for refusal in outcome.refusals:
@@ -174,7 +174,7 @@ def _plan_table(plan: Plan) -> str:
     return _table(["choice", "value", "because"], rows)
 
 
-def _summary_table(summary: Any) -> str:
+def _summary_table(summary: Any, plan: Plan) -> str:
     rows = []
     entries = [(e["name"], e["metrics"]) for e in summary["labels"].values()]
     if len(entries) > 1:
@@ -191,7 +191,13 @@ def _summary_table(summary: Any) -> str:
             ]
         )
     percent = round(100 * summary["confidence"])
-    head = ["out of fold", f"Dice ({percent} %)", f"HD95 mm ({percent} %)", "lesion F1", "cases"]
+    head = [
+        "out of fold",
+        f"Dice ({percent} %)",
+        f"HD95 {'px' if plan.rgb else 'mm'} ({percent} %)",
+        "lesion F1",
+        "cases",
+    ]
     return _table(head, rows)
 
 
