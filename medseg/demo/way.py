@@ -57,7 +57,7 @@ class DemoSize:
     patients: int = 18
     pictures: int = 40
     folds: int = 3
-    minutes_3d: float = 0.8
+    minutes_3d: float = 0.7
     minutes_2d: float = 0.5
 
 
