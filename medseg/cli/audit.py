@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medseg.cli.common import command, emit, progress_bars
-from medseg.errors import PrivacyError, RequestError
+from medseg.cli.keys import KeyOption, identities_beside
+from medseg.errors import PrivacyError
 
 if TYPE_CHECKING:
     from medseg.privacy.audit import AuditReport
@@ -33,10 +34,7 @@ def _audit(
             "--identities", metavar="FILE", help="Text file, one identity a line: a name, an id, a date, a UID."
         ),
     ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option("--key", metavar="FILE", help="Project key; the index that deidentify keeps beside it is taken."),
-    ] = None,
+    key: KeyOption = None,
     ledger: Annotated[
         Path | None, typer.Option("--ledger", metavar="FILE", help="Ledger whose chain is verified as well.")
     ] = None,
@@ -70,15 +68,7 @@ def _audit(
 def _identities(clear: Path | None, key: Path | None) -> IdentityIndex | None:
     from medseg.privacy.identities import IdentityIndex, read_clear_list
 
-    index: IdentityIndex | None = None
-    if key is not None:
-        beside = key.with_name(f"{key.name}.identities")
-        if not beside.is_file():
-            raise RequestError(
-                "expected the identity index beside the key, found none; `medseg deidentify` writes it, "
-                "or give a list in clear with --identities FILE"
-            )
-        index = IdentityIndex.load(beside)
+    index = identities_beside(key)
     if clear is not None:
         index = index or IdentityIndex()
         index.add(read_clear_list(clear))

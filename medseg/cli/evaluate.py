@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
+from medseg.cli.keys import KeyOption, identities_beside
 from medseg.errors import RequestError
 
 if TYPE_CHECKING:
@@ -145,19 +146,16 @@ def _report(
         Literal["internal", "shareable"] | None,
         typer.Option(help="internal: with pseudonymous cases; shareable: aggregates only. Default: both."),
     ] = None,
-    identities: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Identities that must not be in it, as `deidentify` keeps them.")
-    ] = None,
+    key: KeyOption = None,
     as_json: _Json = False,
 ) -> int:
     """Write the report of a run as one page of HTML and a PDF, in both tiers.
 
     Example: medseg report runs/skin_lesion_2d --tier shareable
     """
-    from medseg.privacy.identities import IdentityIndex
     from medseg.report import write_report
 
-    index = None if identities is None else IdentityIndex.load(identities)
+    index = identities_beside(key)
     tiers: tuple[Literal["internal", "shareable"], ...] = (tier,) if tier else ("internal", "shareable")
     paths = [write_report(run, tier=wanted, identities=index) for wanted in tiers]
     written = [path.relative_to(run).as_posix() for page in paths for path in (page, page.with_suffix(".pdf"))]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medseg.cli.common import command, emit
+from medseg.cli.keys import KeyOption, identities_beside
 
 __all__ = ["register"]
 
@@ -24,10 +25,7 @@ def _package(
     intended_use: Annotated[
         str | None, typer.Option("--intended-use", metavar="TEXT", help="What the model is for, in a sentence.")
     ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option("--key", metavar="FILE", help="Project key; what deidentify keeps beside it is searched for."),
-    ] = None,
+    key: KeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Write a model package: the weights of all folds, what they are for, how good they were found to be.
@@ -37,11 +35,9 @@ def _package(
     Example: medseg package runs/hippocampus_3d hippocampus.medseg
     """
     from medseg.export.from_run import package_run
-    from medseg.privacy.identities import IdentityIndex
 
     target = out if out.suffix == ".medseg" else out.with_name(out.name + ".medseg")
-    known = IdentityIndex.load(key.with_name(f"{key.name}.identities")) if key is not None else None
-    digest = package_run(run, target, intended_use=intended_use, identities=known)
+    digest = package_run(run, target, intended_use=intended_use, identities=identities_beside(key))
     size = target.stat().st_size
     emit(
         {"package": str(target), "digest": digest, "bytes": size},

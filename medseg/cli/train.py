@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note
+from medseg.cli.keys import KeyOption, identities_beside
 
 if TYPE_CHECKING:
     from medseg.config import StudyConfig
     from medseg.planning import Plan
+    from medseg.privacy.identities import IdentityIndex
     from medseg.studies.crossval import Deliverables
 
 __all__ = ["register"]
@@ -46,7 +48,7 @@ def _plan(study: Study, overrides: Overrides = None, as_json: Json = False) -> i
     return 0
 
 
-def _train(study: Study, out: Out, overrides: Overrides = None, as_json: Json = False) -> int:
+def _train(study: Study, out: Out, overrides: Overrides = None, key: KeyOption = None, as_json: Json = False) -> int:
     """Train one model on all labelled cases.
 
     Example: medseg train configs/hippocampus_3d.yaml --set train.budget_minutes=10 --out runs/final
@@ -54,9 +56,9 @@ def _train(study: Study, out: Out, overrides: Overrides = None, as_json: Json = 
     from medseg.cli.bars import StudyBars
     from medseg.studies.crossval import train_all
 
-    config = _load(study, overrides)
+    config, index = _load(study, overrides), identities_beside(key)
     with StudyBars() as bars:
-        outcome = train_all(config, out=out, progress=bars)
+        outcome = train_all(config, out=out, progress=bars, identities=index)
     emit(
         {"run": out.name, "iterations": outcome.iterations},
         as_json=as_json,
@@ -67,7 +69,7 @@ def _train(study: Study, out: Out, overrides: Overrides = None, as_json: Json = 
     return 0
 
 
-def _crossval(study: Study, out: Out, overrides: Overrides = None, as_json: Json = False) -> int:
+def _crossval(study: Study, out: Out, overrides: Overrides = None, key: KeyOption = None, as_json: Json = False) -> int:
     """Train every fold, predict what it held out, score, and report with intervals.
 
     Example: medseg crossval configs/hippocampus_3d.yaml --set data.manifest=data/manifest.csv --out runs/hippocampus
@@ -75,9 +77,13 @@ def _crossval(study: Study, out: Out, overrides: Overrides = None, as_json: Json
     from medseg.cli.bars import StudyBars
     from medseg.studies.crossval import cross_validate
 
-    config = _load(study, overrides)
+    config, index = _load(study, overrides), identities_beside(key)
+
+    def deliver(run: Path) -> Deliverables:
+        return _deliver(run, index)
+
     with StudyBars() as bars:
-        outcome = cross_validate(config, out=out, progress=bars, deliver=_deliver)
+        outcome = cross_validate(config, out=out, progress=bars, deliver=deliver, identities=index)
     emit(dict(outcome.summary), as_json=as_json, text=_summary_table(outcome.summary, outcome.plan) + _where(out))
     if outcome.problem is not None:
         note(outcome.problem)
@@ -113,6 +119,7 @@ def _curve(
     out: Out,
     cases: Annotated[list[int] | None, typer.Option("--cases", help="Numbers of labelled cases, repeated.")] = None,
     overrides: Overrides = None,
+    key: KeyOption = None,
     as_json: Json = False,
 ) -> int:
     """Cross-validate with more and more labelled cases: labels against accuracy.
@@ -122,23 +129,26 @@ def _curve(
     from medseg.cli.bars import StudyBars
     from medseg.studies.curve import label_curve
 
-    config = _load(study, overrides)
+    config, index = _load(study, overrides), identities_beside(key)
     with StudyBars() as bars:
-        points = label_curve(config, cases=cases or [5, 10, 20, 40], out=out, progress=bars)
+        points = label_curve(config, cases=cases or [5, 10, 20, 40], out=out, progress=bars, identities=index)
     rows = [[str(p.cases), f"{p.dice:.3f}", f"{p.low:.3f} to {p.high:.3f}"] for p in points]
     emit({"points": [vars(p) for p in points]}, as_json=as_json, text=_table(["labelled cases", "Dice", "95 %"], rows))
     return 0
 
 
-def _deliver(run: Path) -> Deliverables:
+def _deliver(run: Path, identities: IdentityIndex | None) -> Deliverables:
     """Both reports and the model package of a finished run, through the privacy gate."""
     from medseg.export.from_run import package_run
     from medseg.report import write_report
     from medseg.studies.crossval import Deliverables
 
-    reports = (write_report(run, tier="internal"), write_report(run, tier="shareable"))
+    reports = (
+        write_report(run, tier="internal", identities=identities),
+        write_report(run, tier="shareable", identities=identities),
+    )
     package = run / "model.medseg"
-    package_run(run, package)
+    package_run(run, package, identities=identities)
     return Deliverables(reports, package)
 
 

@@ -18,6 +18,7 @@ from medseg.data.refusal import Refusal, write_refusals
 from medseg.data.split import Split
 from medseg.errors import DataError, RunError
 from medseg.planning import Plan
+from medseg.privacy.identities import IdentityIndex
 from medseg.runs.environment import describe_environment
 from medseg.runs.folder import RunFolder, portable_study
 from medseg.runs.tracking import FoldTracker, ModelSignature, Tracker, open_tracker
@@ -73,6 +74,7 @@ def cross_validate(
     out: Path,
     progress: StudyProgress | None = None,
     deliver: Callable[[Path], Deliverables] = lambda _run: Deliverables(),
+    identities: IdentityIndex | None = None,
 ) -> StudyOutcome:
     """Train every fold, predict the cases it held out, score them and sum up.
 
@@ -83,6 +85,7 @@ def cross_validate(
         out: The run folder.
         progress: Told how far it is.
         deliver: Makes reports and a model package of the finished run folder.
+        identities: The project's identities, which nothing that is tracked may hold.
 
     Raises:
         RequestError: The study cannot be carried out as it stands.
@@ -92,7 +95,7 @@ def cross_validate(
     splits = data.folds(study.data).splits
     with RunFolder.open(out, study_yaml=dump_study(relative_study(study, out))) as run:
         plan = _begin(study, data, run, progress)
-        tracker = open_tracker(portable_study(study), out)
+        tracker = open_tracker(portable_study(study), out, identities=identities)
         with _tracked(tracker, run, plan, data):
             refusals, rows = [], []
             for number, split in enumerate(splits):
@@ -107,13 +110,16 @@ def cross_validate(
         return StudyOutcome(out, plan, summary, tuple(refusals), problem=tracker.problem)
 
 
-def train_all(study: StudyConfig, *, out: Path, progress: StudyProgress | None = None) -> StudyOutcome:
+def train_all(
+    study: StudyConfig, *, out: Path, progress: StudyProgress | None = None, identities: IdentityIndex | None = None
+) -> StudyOutcome:
     """Train one model on all labelled cases.
 
     Args:
         study: The study; paths relative to the working directory.
         out: The run folder; gets ``fold_all/weights.safetensors``.
         progress: Told how far it is.
+        identities: The project's identities, which nothing that is tracked may hold.
 
     Raises:
         RequestError: The study cannot be carried out as it stands.
@@ -123,7 +129,7 @@ def train_all(study: StudyConfig, *, out: Path, progress: StudyProgress | None =
     everything = Split(0, 0, tuple(c.case for c in data.manifest.cases if c.label is not None), (), ())
     with RunFolder.open(out, study_yaml=dump_study(relative_study(study, out))) as run:
         plan = _begin(study, data, run, progress)
-        tracker = open_tracker(portable_study(study), out)
+        tracker = open_tracker(portable_study(study), out, identities=identities)
         with _tracked(tracker, run, plan, data), tracker.fold(0) as fold_tracker:
             cases = _fold_cases(study, data, plan, everything, seed=study.seed, progress=progress)
             train_fold(

@@ -11,6 +11,7 @@ from pathlib import Path
 from medseg.config import FewShotConfig, StudyConfig
 from medseg.data.files import atomic_write
 from medseg.errors import RequestError
+from medseg.privacy.identities import IdentityIndex
 from medseg.studies.crossval import cross_validate
 from medseg.studies.reporting import StudyProgress
 
@@ -35,7 +36,12 @@ class CurvePoint:
 
 
 def label_curve(
-    study: StudyConfig, *, cases: Sequence[int], out: Path, progress: StudyProgress | None = None
+    study: StudyConfig,
+    *,
+    cases: Sequence[int],
+    out: Path,
+    progress: StudyProgress | None = None,
+    identities: IdentityIndex | None = None,
 ) -> list[CurvePoint]:
     """Cross-validate with more and more labelled cases; each point is a run folder of its own, below `out`.
 
@@ -44,6 +50,7 @@ def label_curve(
         cases: Numbers of labelled cases.
         out: Gets ``cases_k/`` and curve.csv.
         progress: Told how far it is.
+        identities: The project's identities, which nothing that is tracked may hold.
 
     Raises:
         RequestError: A number is below 1.
@@ -55,7 +62,10 @@ def label_curve(
         few = (study.train.few_shot or FewShotConfig(cases=count)).model_copy(update={"cases": count})
         train = study.train.model_copy(update={"few_shot": few})
         outcome = cross_validate(
-            study.model_copy(update={"train": train}), out=out / f"cases_{count}", progress=progress
+            study.model_copy(update={"train": train}),
+            out=out / f"cases_{count}",
+            progress=progress,
+            identities=identities,
         )
         dice = outcome.summary["mean_over_labels"]["metrics"]["dice"]
         points.append(CurvePoint(count, dice["mean"], dice["low"], dice["high"]))

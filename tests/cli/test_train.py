@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 
 from medseg.cli.app import app
 from medseg.config import dump_study
+from medseg.privacy.identities import IdentityIndex
 from tests.studies.tiny import make_volumes, tiny_study
 
 
@@ -71,6 +72,21 @@ def test_a_cross_validation_prints_its_table_and_where_everything_is(manifest: P
     assert "Dice (95 %)" in run.stdout
     for name in ("report/internal.html", "report/shareable.html", "report/internal.pdf", "model.medseg", "cases.csv"):
         assert (tmp_path / "run" / name).exists(), name
+
+
+def test_a_cross_validation_with_the_key_lets_no_identity_of_the_project_out(manifest: Path, tmp_path: Path) -> None:
+    index = IdentityIndex()
+    index.add(["Zdendova^Mira"])
+    index.save(tmp_path / "project.key.identities")
+    study = tiny_study(manifest, dims=3, iterations=3).model_copy(update={"name": "cohort_of_mira_zdendova"})
+    (tmp_path / "study.yaml").write_text(dump_study(study))
+    arguments = ("crossval", tmp_path / "study.yaml", "--out", tmp_path / "run", "--key")
+    assert _medseg(*arguments, tmp_path / "other.key").exit_code == 2
+    run = _medseg(*arguments, tmp_path / "project.key")
+    assert run.exit_code == 4
+    assert "dendova" not in run.stderr
+    assert not (tmp_path / "run" / "report").exists()
+    assert not (tmp_path / "run" / "model.medseg").exists()
 
 
 def test_json_gives_one_object_on_stdout(manifest: Path, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_the_command_exits_4_when_an_identity_would_leave(own_run: Path, tmp_pat
     index = IdentityIndex()
     index.add(["Intel(R) Xeon(R) Processor"])
     index.save(tmp_path / "key.identities")
-    arguments = ["report", str(own_run), "--tier", "shareable", "--identities", str(tmp_path / "key.identities")]
+    arguments = ["report", str(own_run), "--tier", "shareable", "--key", str(tmp_path / "key")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 4
     assert "Xeon" not in result.stderr

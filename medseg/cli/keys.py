@@ -1,0 +1,40 @@
+"""The project's key on the command line: the option that names it, and the identity index that lies beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medseg.errors import RequestError
+
+if TYPE_CHECKING:
+    from medseg.privacy.identities import IdentityIndex
+
+__all__ = ["KeyOption", "identities_beside"]
+
+KeyOption = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="Project key; what deidentify keeps beside it is searched for."),
+]
+"""``--key FILE`` of a command that writes something which the gate has to search for this project's identities."""
+
+
+def identities_beside(key: Path | None) -> IdentityIndex | None:
+    """The index of identities that `medseg deidentify` keeps beside the key; None without a key.
+
+    Raises:
+        RequestError: There is no index beside the key.
+    """
+    from medseg.privacy.identities import IdentityIndex
+
+    if key is None:
+        return None
+    beside = key.with_name(f"{key.name}.identities")
+    if not beside.is_file():
+        raise RequestError(
+            "expected the identity index beside the key, found none; `medseg deidentify` writes it there, and "
+            "`medseg audit --identities FILE` takes a list in clear"
+        )
+    return IdentityIndex.load(beside)
