@@ -20,6 +20,7 @@ import numpy as np
 
 from medseg.data.dicom_geometry import Stack, plane_affine, stack_slices
 from medseg.data.dicom_header import VARIATIONS, Frame, Header, read_dataset, read_header
+from medseg.data.dicom_labels import LABEL_MODALITIES
 from medseg.data.dicom_pixels import is_colour, is_inverted, value_dtype, value_frames
 from medseg.data.limits import MAX_VOXELS
 from medseg.data.refusal import Refusal
@@ -35,6 +36,7 @@ __all__ = [
     "read_series_geometry",
     "read_sorted_series",
     "series_geometry",
+    "sort_files",
     "sort_series",
 ]
 
@@ -101,8 +103,22 @@ def sort_series(
     paths: Sequence[Path], *, progress: Callable[[], None] | None = None
 ) -> tuple[list[SeriesFiles], list[Refusal]]:
     """Sort files into series; as `find_series`."""
+    series, _, refusals = sort_files(paths, progress=progress)
+    return series, refusals
+
+
+def sort_files(
+    paths: Sequence[Path], *, progress: Callable[[], None] | None = None
+) -> tuple[list[SeriesFiles], list[Path], list[Refusal]]:
+    """Sort files into series with images and files that outline structures (SEG, RTSTRUCT).
+
+    Returns:
+        The series; the files that outline structures; and all files that hold no image, those included, with the
+        reason.
+    """
     groups: defaultdict[str, list[Header]] = defaultdict(list)
     refusals = []
+    outlines = []
     for number, header in enumerate(_parallel(_header_or_reason, paths), start=1):
         if progress is not None:
             progress()
@@ -110,9 +126,10 @@ def sort_series(
             refusals.append(Refusal(f"file {number} of {len(paths)}", header))
         elif not header.is_image:
             refusals.append(Refusal(f"file {number} of {len(paths)}", f"not an image: {header.kind}"))
+            outlines += [header.path] if header.modality in LABEL_MODALITIES else []
         else:
             groups[header.series_uid or f"without UID {number}"].append(header)
-    return [_series_of(headers) for headers in groups.values()], refusals
+    return [_series_of(headers) for headers in groups.values()], outlines, refusals
 
 
 def read_series(files: Sequence[Path]) -> Volume:

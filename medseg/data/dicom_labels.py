@@ -1,0 +1,216 @@
+"""DICOM labels: the structures that SEG and RTSTRUCT files outline, painted as one label map onto an image's grid.
+
+The way of a file: `read_label_object` says what it outlines, from its header; `number_structures` gives every name of a
+whole data set one label value; `paint_labels` paints the chosen structures of one image's files onto that image's grid.
+A kind of file joins with a function that describes it and one that paints it on a `Canvas`.
+
+Two structures may claim one voxel. Structures of one label are united. Otherwise the label that comes first in the
+order of priority that the researcher gave wins, and it is said how many voxels that settled; without an order the case
+is refused.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+
+from medseg.data.card import CodedConcept
+from medseg.data.volume import Geometry
+from medseg.errors import LabelError, ReadError
+from medseg.types import Array, LabelMap, Shape
+
+if TYPE_CHECKING:
+    from medseg.data.dicom_header import Header
+
+__all__ = ["LABEL_MODALITIES", "Canvas", "LabelObject", "Structure", "Target", "paint_labels", "read_label_object"]
+
+LABEL_MODALITIES: Final = ("SEG", "RTSTRUCT")
+"""Modalities of the files that outline structures."""
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """One segment of a SEG, or one region of an RTSTRUCT.
+
+    Attributes:
+        number: Its number in the file (Segment Number, ROI Number).
+        name: As the file has it, without blanks at the ends. Free text of a hospital: for matching, never shown as is.
+        code: Segmented property type, where the file states one of a standard scheme.
+        category: Segmented property category, likewise.
+        colour: Red, green, blue, 0 to 255 each.
+    """
+
+    number: int
+    name: str = field(repr=False)
+    code: CodedConcept | None = None
+    category: CodedConcept | None = None
+    colour: tuple[int, int, int] | None = None
+
+    @property
+    def key(self) -> str:
+        """What is equal for structures of one name: lower case, single blanks."""
+        return " ".join(self.name.split()).casefold()
+
+
+@dataclass(frozen=True, eq=False)
+class LabelObject:
+    """What a file outlines and which images it was drawn on. UIDs serve matching only and are never shown.
+
+    Attributes:
+        path: The file.
+        kind: ``SEG`` or ``RTSTRUCT``.
+        patient: PatientID.
+        study_uid: StudyInstanceUID.
+        frame_of_reference: FrameOfReferenceUID of its coordinates; empty when it states none.
+        series_uids: Series that it refers to.
+        instance_uids: Image instances that it refers to.
+        structures: What it outlines, in the order of the file.
+    """
+
+    path: Path = field(repr=False)
+    kind: Literal["SEG", "RTSTRUCT"]
+    patient: str = field(repr=False)
+    study_uid: str = field(repr=False)
+    frame_of_reference: str = field(repr=False)
+    series_uids: frozenset[str] = field(repr=False)
+    instance_uids: frozenset[str] = field(repr=False)
+    structures: tuple[Structure, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The image that labels are painted on.
+
+    Attributes:
+        geometry: Its grid.
+        headers: Of its files, to follow references to instances and frames.
+    """
+
+    geometry: Geometry
+    headers: tuple[Header, ...] = field(default=(), repr=False)
+
+
+class Canvas:
+    """A label map in the making, and what was settled on the way.
+
+    Args:
+        shape: Voxels along x, y[, z].
+        order: Label values in order of priority, the first wins; empty where overlaps may not be settled.
+
+    Attributes:
+        label: uint8, axes (x, y[, z]).
+        notes: What the painters had to say, one sentence each, without names.
+
+    Example:
+        >>> canvas = Canvas((3, 1), order=(2, 1))
+        >>> canvas.paint(np.array([[True], [True], [False]]), 1)
+        >>> canvas.paint(np.array([[False], [True], [True]]), 2)
+        >>> canvas.label[:, 0].tolist(), canvas.overlaps
+        ([1, 2, 2], 1)
+    """
+
+    def __init__(self, shape: Shape, *, order: Sequence[int] = ()) -> None:
+        self.label: LabelMap = np.zeros(shape, dtype=np.uint8)
+        self.notes: list[str] = []
+        self._rank = np.full(256, 256, dtype=np.int32)
+        self._rank[list(order)] = np.arange(len(order))
+        self._has_order = bool(order)
+        self._overlaps: Counter[tuple[int, int]] = Counter()
+
+    def on_grid(self, shape: Shape) -> Canvas:
+        """An empty canvas of another shape with the same order; what overlaps there counts here too."""
+        other = Canvas(shape)
+        other.notes, other._rank, other._has_order = self.notes, self._rank, self._has_order
+        other._overlaps = self._overlaps
+        return other
+
+    @property
+    def overlaps(self) -> int:
+        """Number of times that two labels met in a voxel."""
+        return sum(self._overlaps.values())
+
+    def paint(self, voxels: Array | tuple[Array, ...], value: int) -> None:
+        """Give voxels a label.
+
+        Args:
+            voxels: A boolean array of the canvas' shape, or the integer indices along each axis, each voxel once.
+            value: Label value, 1 to 255.
+        """
+        before = self.label[voxels]
+        taken = (before != 0) & (before != value)
+        if not taken.any():
+            self.label[voxels] = value
+            return
+        for other, count in zip(*np.unique(before[taken], return_counts=True), strict=True):
+            pair = (min(value, int(other)), max(value, int(other)))
+            self._overlaps[pair] += int(count)
+        stays = taken & (self._rank[before] <= self._rank[value])
+        self.label[voxels] = np.where(stays, before, np.uint8(value))
+
+    def require_settled(self) -> None:
+        """Refuse overlaps that no order of priority settles, and note those that one did.
+
+        Raises:
+            LabelError: Two labels claim a voxel, and no order was given.
+        """
+        if not self._overlaps:
+            return
+        told = ", ".join(f"{a} and {b} in {count:,} voxels" for (a, b), count in sorted(self._overlaps.items())[:5])
+        if not self._has_order:
+            raise LabelError(
+                f"structures overlap (labels {told}); a label map holds one label a voxel. Name the structures with "
+                "--structure in order of priority: the first wins"
+            )
+        self.notes.append(f"overlapping structures: the first in the order of --structure won (labels {told})")
+
+
+def read_label_object(path: Path) -> LabelObject:
+    """What a SEG or RTSTRUCT outlines, from its header.
+
+    Raises:
+        ReadError: The file is damaged, is neither of them, or is of a kind that is not read (tiles of a slide).
+    """
+    from medseg.data.dicom_header import read_dataset
+
+    dataset = read_dataset(path, tags=None, pixels=False)
+    modality = str(dataset.get("Modality", ""))
+    if modality == "SEG":
+        from medseg.data.dicom_seg import describe_seg
+
+        return describe_seg(dataset, path)
+    raise ReadError("expected a DICOM segmentation (SEG) or structure set (RTSTRUCT); found another kind of object")
+
+
+def paint_labels(
+    objects: Sequence[LabelObject], target: Target, values: Mapping[str, int], *, order: Sequence[int] = ()
+) -> tuple[LabelMap, tuple[str, ...]]:
+    """Paint structures onto an image's grid.
+
+    Args:
+        objects: Files that outline structures of this image.
+        target: The image.
+        values: Structure key (`Structure.key`) to label value, 1 to 255; other structures are left out.
+        order: Label values in order of priority, the first wins where two claim a voxel; empty to refuse that.
+
+    Returns:
+        The label map, uint8, axes (x, y[, z]) of the target; and what was done, in sentences without names.
+
+    Raises:
+        ReadError: A file is damaged or can't be decoded.
+        GeometryError: A file's coordinates can't be brought onto the image's grid.
+        LabelError: Structures overlap and no order is given.
+    """
+    canvas = Canvas(target.geometry.shape, order=order)
+    for entry in objects:
+        chosen = {s.number: values[s.key] for s in entry.structures if s.key in values}
+        if chosen and entry.kind == "SEG":
+            from medseg.data.dicom_seg import paint_seg
+
+            paint_seg(entry, chosen, target, canvas)
+    canvas.require_settled()
+    return canvas.label, tuple(dict.fromkeys(canvas.notes))
