@@ -10,7 +10,7 @@ from medseg.errors import RequestError
 
 def test_the_whole_way_is_true_on_a_small_cohort_and_goes_on_where_it_stopped(tmp_path):
     out = tmp_path / "demo"
-    size = DemoSize(patients=4, pictures=4, folds=2, minutes_3d=0.02, minutes_2d=0.02)
+    size = DemoSize(patients=4, pictures=4, folds=2, iterations_3d=3, iterations_2d=3)
     result = run_demo(out, size=size)
     assert result.problems == ()
     assert [figure.patients for figure in result.figures] == [4, 4]

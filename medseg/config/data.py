@@ -40,7 +40,7 @@ class PlanConfig(Section):
     batch_size: PositiveInt | None = None
     """Patches in one step."""
     iterations: PositiveInt | None = None
-    """Optimiser steps of one run; with `train.budget_minutes` the time decides instead."""
+    """Optimiser steps of one run; with `train.budget_minutes` too, whichever ends first."""
     normalisation: Literal["ct_window", "zscore", "suv", "rgb"] | None = None
     """How intensities are scaled, for every channel."""
     memory_gb: PositiveFloat | None = None

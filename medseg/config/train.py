@@ -93,7 +93,8 @@ class TrainConfig(Section):
     """How one run is trained."""
 
     budget_minutes: PositiveFloat | None = None
-    """Wall-clock minutes of one run, from the first batch to the last weights; the schedule ends there."""
+    """Wall-clock minutes of one run, from the first batch to the last weights; the schedule ends there, or with
+    `plan.iterations` where those are reached first."""
     epoch_iterations: PositiveInt | None = None
     """Optimiser steps between two validations; without it, a twentieth of the run."""
     optimizer: OptimizerConfig = Field(default_factory=AdamConfig)

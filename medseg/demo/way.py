@@ -50,15 +50,15 @@ class DemoSize:
         patients: Patients with CT.
         pictures: Photographs.
         folds: Folds of both studies.
-        minutes_3d: Training of one fold of the CT study, in minutes.
-        minutes_2d: Training of one fold of the photograph study, in minutes.
+        iterations_3d: Optimiser steps of one fold of the CT study.
+        iterations_2d: Optimiser steps of one fold of the photograph study.
     """
 
     patients: int = 18
     pictures: int = 40
     folds: int = 3
-    minutes_3d: float = 0.7
-    minutes_2d: float = 0.5
+    iterations_3d: int = 200
+    iterations_2d: int = 60
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,8 @@ def run_demo(out: Path, *, size: DemoSize | None = None, progress: StudyProgress
     for manifest in manifests.values():
         draw_folds(manifest, size.folds, progress)
     outcomes = {
-        name: run_study(out, name, manifests[name], minutes, index, progress)
-        for name, minutes in ((CT, size.minutes_3d), (SKIN, size.minutes_2d))
+        name: run_study(out, name, manifests[name], iterations, index, progress)
+        for name, iterations in ((CT, size.iterations_3d), (SKIN, size.iterations_2d))
     }
     for outcome in outcomes.values():
         refused.update(refusal.reason for refusal in outcome.refusals)

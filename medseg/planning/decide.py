@@ -336,12 +336,13 @@ def _batch_size(
 
 
 def _iterations(study: StudyConfig, device: DeviceFacts, step_seconds: float, reasons: _Reasons) -> int:
+    if study.plan.iterations is not None:
+        ends = "; the time budget ends the run earlier if it has to" if study.train.budget_minutes is not None else ""
+        reasons.give("iterations", f"Fixed by the study{ends}.")
+        return study.plan.iterations
     if study.train.budget_minutes is not None:
         reasons.give("iterations", "An estimate: the time budget decides, the schedule ends where the budget ends.")
         return max(10, int(study.train.budget_minutes * 60 / step_seconds))
-    if study.plan.iterations is not None:
-        reasons.give("iterations", "Fixed by the study.")
-        return study.plan.iterations
     reasons.give("iterations", f"Default for a {device.kind}; give train.budget_minutes to let the time decide.")
     return _DEFAULT_ITERATIONS[device.kind]
 

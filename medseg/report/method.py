@@ -251,7 +251,9 @@ def _normalisation(facts: RunFacts) -> str:
 def _study_choices(study: StudyConfig) -> list[tuple[str, str]]:
     train, model, inference = study.train, study.model, study.inference
     residual = "residual " if getattr(model, "residual", False) else ""
-    budget = f"{train.budget_minutes:g} minutes a run" if train.budget_minutes else "by steps"
+    ends = [f"{study.plan.iterations} steps"] if study.plan.iterations else []
+    ends += [f"{train.budget_minutes:g} minutes a run"] if train.budget_minutes else []
+    budget = " or ".join(ends) or "by steps"
     augment = study.augment.model_dump(exclude=set(_NO_CHANGES))
     changes = [f"{name.replace('_', ' ')} {value:g}" for name, value in augment.items() if value]
     start = "earlier weights" if train.init else "ImageNet weights" if getattr(model, "pretrained", False) else "random"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,8 @@ __all__ = ["FoldCases", "few_shot_cases", "predict_cases", "train_fold"]
 
 _MONITORED = {2: 24, 3: 8}
 """Cases on which the curve of Dice against minutes is drawn: few, since they cost training time."""
+_MONITOR_SHARE = 0.01
+"""Share of a time budget that one look at the monitored cases may take where they don't guide the run."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def train_fold(
         seed=seed,
         study_digest=study_digest(study, plan, cases.training),
         hooks=Hooks(
-            monitor=_monitor(study, plan, monitored) if monitored else None,
+            monitor=_monitor(study, plan, monitored, guides=cases.guides) if monitored else None,
             guides=cases.guides,
             prepare=_preparation(study, folder),
             on_epoch=on_epoch,
@@ -181,18 +185,32 @@ def _chosen(cases: Sequence[Case], dims: int, seed: int) -> tuple[Case, ...]:
     return tuple(cases[int(i)] for i in sorted(order))
 
 
-def _monitor(study: StudyConfig, plan: Plan, entries: Sequence[CacheEntry]) -> Callable[[nn.Module], float]:
-    """Mean Dice over cases and labels on the preprocessed grid, without mirrored copies; nan where nothing is there."""
+def _monitor(
+    study: StudyConfig, plan: Plan, entries: Sequence[CacheEntry], *, guides: bool
+) -> Callable[[nn.Module], float]:
+    """Mean Dice over cases and labels on the preprocessed grid, without mirrored copies; nan where nothing is there.
+
+    Where it doesn't guide the run and the time is short, the first look finds out how many cases it can afford, at
+    least one, and every look takes these.
+    """
+    affordable = len(entries)
+    seconds = math.inf if guides or plan.budget_minutes is None else _MONITOR_SHARE * 60.0 * plan.budget_minutes
 
     def monitor(network: nn.Module) -> float:
+        nonlocal affordable, seconds
         predictor = predictor_of(study, plan, [network], mirror_axes=(), batch_size=plan.batch_size)
         values = []
-        for entry in entries:
+        started = time.monotonic()
+        for number, entry in enumerate(entries[:affordable], start=1):
             reference = np.asarray(entry.label)
             found = predictor.label_prepared(np.asarray(entry.image))
             counts = reference != plan.classes
             for index in range(1, plan.classes):
                 values.append(overlap((found == index) & counts, reference == index).dice)
+            if time.monotonic() - started > seconds:
+                affordable = number
+                break
+        seconds = math.inf
         return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
     return monitor

@@ -33,11 +33,11 @@ _MONITOR_SHARE = 0.05
 
 @dataclass(frozen=True)
 class RunLimits:
-    """Where a run ends.
+    """Where a run ends: at its iterations or its time, whichever comes first.
 
     Attributes:
-        iterations: Optimiser steps, or None when the time decides.
-        seconds: Wall-clock seconds, or None when the iterations decide.
+        iterations: Optimiser steps, or None when the time alone decides.
+        seconds: Wall-clock seconds, or None when the iterations alone decide.
         epoch_iterations: Steps of an epoch, or None for a twentieth of the run.
     """
 
@@ -114,11 +114,13 @@ class RunControl(pl.Callback):
     @property
     def done(self) -> float:
         """Share of the run that is done, 0..1."""
+        shares = []
         if self._limits.seconds is not None:
             # The last validation belongs to the budget.
-            return min(1.0, self.seconds / max(self._limits.seconds - self._monitor_seconds, 1e-9))
-        assert self._limits.iterations is not None
-        return min(1.0, self.batches / (self._limits.iterations * self._config.accumulate))
+            shares.append(self.seconds / max(self._limits.seconds - self._monitor_seconds, 1e-9))
+        if self._limits.iterations is not None:
+            shares.append(self.batches / (self._limits.iterations * self._config.accumulate))
+        return min(1.0, max(shares))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The clock starts with the first batch."""

@@ -263,7 +263,7 @@ def loader_workers(asked: int | None) -> int:
 
 def _limits(study: StudyConfig, plan: Plan) -> RunLimits:
     if plan.budget_minutes is not None:
-        return RunLimits(None, plan.budget_minutes * 60.0, study.train.epoch_iterations)
+        return RunLimits(study.plan.iterations, plan.budget_minutes * 60.0, study.train.epoch_iterations)
     return RunLimits(plan.iterations, None, study.train.epoch_iterations)
 
 

@@ -91,12 +91,21 @@ def test_a_truncated_checkpoint_is_told_and_not_trained_over(volumes: Path, tmp_
 
 
 def test_a_time_budget_is_kept_and_the_schedule_ends_with_it(volumes: Path, tmp_path: Path) -> None:
-    study = tiny_study(volumes, dims=3, budget_minutes=0.05, epoch_iterations=None)
+    study = tiny_study(volumes, dims=3, iterations=None, budget_minutes=0.05, epoch_iterations=None)
     result = _fit(study, tmp_path)
     # One step of this network takes some milliseconds: the budget can be met closely, whatever the machine.
     assert result.seconds >= 0.95 * 3.0
     assert result.epochs[-1].lr < 0.05 * study.train.optimizer.lr
     assert [e.iteration for e in read_epochs(tmp_path / "epochs.csv")] == [e.iteration for e in result.epochs]
+
+
+def test_with_steps_and_a_budget_the_run_ends_with_whichever_comes_first(volumes: Path, tmp_path: Path) -> None:
+    few_steps = tiny_study(volumes, dims=3, iterations=3, budget_minutes=60.0)
+    assert _fit(few_steps, tmp_path / "steps").iterations == 3
+    little_time = tiny_study(volumes, dims=3, iterations=10**6, budget_minutes=0.01)
+    result = _fit(little_time, tmp_path / "time")
+    assert 0 < result.iterations < 10**6
+    assert result.epochs[-1].lr < 0.05 * little_time.train.optimizer.lr
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_a_reason(volumes: Path, tmp_path: Path) -> None:
