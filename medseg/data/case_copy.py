@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from medseg.data.cases import first_non_finite
 from medseg.data.files import atomic_write, sha256_of
+from medseg.data.label_source import LabelSource
 from medseg.data.manifest import images_sha256
 from medseg.data.nifti import save_nifti
 from medseg.data.pictures import orientation_of, save_png
@@ -46,6 +47,7 @@ class Copied:
         values: Label values found, without 0.
         repaired: Whether the label map's grid was set to the image's.
         notes: What the readers did to the values.
+        readers: Annotator to the file of their label map, where several drew the image.
     """
 
     images: dict[str, str]
@@ -59,6 +61,12 @@ class Copied:
     values: tuple[int, ...]
     repaired: bool
     notes: tuple[str, ...]
+    readers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that was written."""
+        return (*self.images.values(), *([self.label] if self.label else []), *self.readers.values())
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ class Done:
         if copied is not None:
             lists = {name: tuple(copied[name]) for name in ("channels", "values", "notes")}
             spacing = None if copied["spacing"] is None else tuple(copied["spacing"])
-            copied = Copied(**{**copied, **lists, "spacing": spacing})
+            copied = Copied(**{**copied, **lists, "spacing": spacing})  # `readers` is absent in older notes.
         return cls(facts["case"], facts["patient"], facts["digest"], copied, facts["refused"])
 
 
@@ -113,15 +121,20 @@ def copy_case(source: Source, case: str, out: Path, *, patient: str, labels: fro
         return Done(case, patient, digest, None, source.problem)
     try:
         volume = _read_image(source)
-        label, repaired = _read_label(source, volume, labels)
+        drawn = [_read_label(one, source, volume, labels) for one in source.label_maps]
         jpeg = _clean_jpeg(source)
     except DataError as error:
         return Done(case, patient, digest, None, str(error))
     except MemoryError:
         return Done(case, patient, digest, None, "the image needs more memory than this machine has left")
-    label_name = _write_label(label, volume, case, out) if label is not None else None
+    label_name = None if source.label is None else _write_label(drawn[0].label, volume, f"labels/{case}", out)
+    readers = {} if source.label is not None else {
+        name: _write_label(one.label, volume, f"readers/{name}/{case}", out)
+        for name, one in zip(sorted(source.readers), drawn, strict=True)
+    }  # fmt: skip
     images = _write_images(volume, jpeg, case, out)
     is_picture = _picture_path(source) is not None
+    notes = dict.fromkeys((*volume.notes, *(note for one in drawn for note in one.notes)))
     copied = Copied(
         images=images,
         label=label_name,
@@ -131,9 +144,10 @@ def copy_case(source: Source, case: str, out: Path, *, patient: str, labels: fro
         spacing=None if is_picture else tuple(round(value, 6) for value in volume.spacing),
         sha256=images_sha256({channel: out / name for channel, name in images.items()}),
         label_sha256=sha256_of(out / label_name) if label_name else "",
-        values=() if label is None else tuple(int(v) for v in np.unique(label) if v),
-        repaired=repaired,
-        notes=volume.notes,
+        values=tuple(sorted({int(v) for one in drawn for v in np.unique(one.label) if v})),
+        repaired=any(one.repaired for one in drawn),
+        notes=tuple(notes),
+        readers=readers,
     )
     return Done(case, patient, digest, copied)
 
@@ -166,14 +180,26 @@ def _read_image(source: Source) -> Volume:
     )
 
 
-def _read_label(source: Source, volume: Volume, labels: frozenset[int]) -> tuple[LabelMap | None, bool]:
-    """The label map on the image's grid, and whether its own grid had to be set to that."""
-    if source.label is None:
-        return None, False
-    label, grid = read_label(source.label)
-    if label.ndim == 3 and len(volume.shape) == 2 and label.shape[2] == 1:
-        label, grid = label[..., 0], Geometry(label.shape[:2], grid.affine)
-    repaired = _require_same_grid(source, volume, grid)
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A label map on the image's grid, whether its own grid had to be set to that, and what its reader did."""
+
+    label: LabelMap
+    repaired: bool
+    notes: tuple[str, ...]
+
+
+def _read_label(label_map: Path | LabelSource, source: Source, volume: Volume, labels: frozenset[int]) -> _Drawn:
+    if isinstance(label_map, LabelSource):
+        label, notes = label_map.read(volume.geometry)
+        repaired = False
+        _require_upright(source, volume.geometry)
+    else:
+        notes = ()
+        label, grid = read_label(label_map)
+        if label.ndim == 3 and len(volume.shape) == 2 and label.shape[2] == 1:
+            label, grid = label[..., 0], Geometry(label.shape[:2], grid.affine)
+        repaired = _require_same_grid(label_map, source, volume, grid)
     found = [int(value) for value in np.unique(label) if value]
     unknown = [value for value in found if value > 255 or (labels and value not in labels)]
     if unknown:
@@ -182,12 +208,12 @@ def _read_label(source: Source, volume: Volume, labels: frozenset[int]) -> tuple
         raise LabelError(
             f"the label map holds {listed}; expected 0 and {expected}. Correct it, or name it with --label"
         )
-    return label, repaired
+    return _Drawn(label, repaired, notes)
 
 
-def _require_same_grid(source: Source, volume: Volume, grid: Geometry) -> bool:
+def _require_same_grid(label: Path, source: Source, volume: Volume, grid: Geometry) -> bool:
     own = volume.geometry
-    picture_label = source.label is not None and source.label.name.lower().endswith(PICTURE_ENDINGS)
+    picture_label = label.name.lower().endswith(PICTURE_ENDINGS)
     if picture_label or _picture_path(source) is not None:
         if grid.shape != own.shape:
             raise GeometryError(
@@ -227,13 +253,13 @@ def _picture_path(source: Source) -> Path | None:
     return path if path is not None and path.name.lower().endswith(PICTURE_ENDINGS) else None
 
 
-def _write_label(label: LabelMap, volume: Volume, case: str, out: Path) -> str:
+def _write_label(label: LabelMap, volume: Volume, name: str, out: Path) -> str:
     values = label.astype(np.uint8)
     if label.ndim == 2:
-        save_png(values, out / "labels" / f"{case}.png")
-        return f"labels/{case}.png"
-    save_nifti(values, volume.affine, out / "labels" / f"{case}.nii.gz")
-    return f"labels/{case}.nii.gz"
+        save_png(values, out / f"{name}.png")
+        return f"{name}.png"
+    save_nifti(values, volume.affine, out / f"{name}.nii.gz")
+    return f"{name}.nii.gz"
 
 
 def _write_images(volume: Volume, jpeg: bytes | None, case: str, out: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from medseg.data.case_copy import Done
 from medseg.data.files import sha256_of
+from medseg.data.label_source import LabelSource
 from medseg.data.metadata import CaseFacts
 from medseg.data.recognise import Source, stem_of
 from medseg.errors import RequestError
@@ -84,6 +85,7 @@ def digest_of(source: Source) -> str:
     """SHA-256 over the digests of a source's files, to know it again; no name goes in."""
     try:
         parts = [sha256_of(path) for path in source.paths]
+        parts += [one.content for one in source.label_maps if isinstance(one, LabelSource) and one.content]
     except OSError:
         return ""
     return hashlib.sha256("\n".join(parts).encode("ascii")).hexdigest() if parts else ""

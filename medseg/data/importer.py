@@ -234,7 +234,7 @@ def _is_good(done: Done, out: Path, *, labels: frozenset[int]) -> bool:
     copied = done.copied
     if copied is None or (labels and not labels.issuperset(copied.values)):
         return False
-    return all((out / name).is_file() for name in (*copied.images.values(), *([copied.label] if copied.label else [])))
+    return all((out / name).is_file() for name in copied.files)
 
 
 def _require_alike(done: Sequence[tuple[Job, Done]]) -> list[tuple[Job, Done]]:
@@ -276,7 +276,7 @@ def _finish(
         (out / _STATE).unlink()
         raise RequestError(f"no image could be imported; refused.csv lists each with its reason:\n{told}")
     values = sorted({value for _, copied in kept for value in copied.values})
-    if any(copied.label for _, copied in kept) and not values:
+    if any(copied.label or copied.readers for _, copied in kept) and not values:
         _remove_strangers(out, ())
         (out / _STATE).unlink()
         raise RequestError(
@@ -294,8 +294,8 @@ def _finish(
         layout=found.layout,
         cases=len(kept),
         patients=len({job.patient for job, _ in kept}),
-        labelled=sum(copied.label is not None for _, copied in kept),
-        empty=sum(copied.label is not None and not copied.values for _, copied in kept),
+        labelled=sum(bool(copied.label or copied.readers) for _, copied in kept),
+        empty=sum(bool(copied.label or copied.readers) and not copied.values for _, copied in kept),
         repaired=sum(copied.repaired for _, copied in kept),
         reused=reused,
         refusals=tuple(refusals),
@@ -326,6 +326,7 @@ def _case(job: Job, copied: Copied, out: Path) -> Case:
         spacing=copied.spacing,
         covariates=job.covariates,
         label_sha256=copied.label_sha256,
+        readers={reader: (out / name).absolute() for reader, name in copied.readers.items()},
     )
 
 
@@ -352,10 +353,11 @@ def _complete(card: Card, copied: Copied, *, values: Sequence[int]) -> Card:
 
 def _remove_strangers(out: Path, copies: Iterable[Copied]) -> None:
     """Files of cases that are no longer in the data set."""
-    known = {name for copied in copies for name in (*copied.images.values(), copied.label)}
-    for folder in ("images", "labels"):
+    known = {name for copied in copies for name in copied.files}
+    folders = ("images", "labels", *sorted(f"readers/{path.name}" for path in (out / "readers").glob("*")), "readers")
+    for folder in folders:
         for path in (out / folder).glob("*") if (out / folder).is_dir() else ():
-            if f"{folder}/{path.name}" not in known:
+            if path.is_file() and f"{folder}/{path.name}" not in known:
                 path.unlink()
         if (out / folder).is_dir() and not any((out / folder).iterdir()):
             (out / folder).rmdir()

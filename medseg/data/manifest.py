@@ -1,8 +1,9 @@
 """Manifest: one CSV row a case and one YAML card a data set, the only way the code learns that a file exists.
 
 ``NAME.csv`` has the columns ``case, patient, image, label, modality, site, sha256, spacing`` and any covariates;
-several channels in files of their own have the columns ``image.<channel>`` instead of ``image``. Paths are relative to
-the manifest. ``NAME.yaml`` beside it is the card. Both hold pseudonyms only.
+several channels in files of their own have the columns ``image.<channel>`` instead of ``image``; label maps of several
+annotators have the columns ``label.<annotator>`` beside ``label``, which holds what is to be learned. Paths are
+relative to the manifest. ``NAME.yaml`` beside it is the card. Both hold pseudonyms only.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Case:
         spacing: Voxel size in mm along each spatial axis, or None when not known.
         covariates: Further columns, name to text.
         label_sha256: SHA-256 of the label's file; empty when not known.
+        readers: Annotator to the absolute path of their label map, where several outlined the image.
     """
 
     case: str
@@ -69,6 +71,7 @@ class Case:
     spacing: Spacing | None = None
     covariates: Mapping[str, str] = field(default_factory=dict)
     label_sha256: str = ""
+    readers: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,9 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     channels = [f"image.{name}" for name in manifest.card.channels] if several else ["image"]
     covariates = list(dict.fromkeys(name for case in manifest.cases for name in case.covariates))
     with_label_sums = ["label_sha256"] if any(case.label_sha256 for case in manifest.cases) else []
-    header = ["case", "patient", *channels, "label", "modality", "site", "sha256", "spacing", *with_label_sums]
+    readers = [f"label.{name}" for name in sorted({name for case in manifest.cases for name in case.readers})]
+    header = ["case", "patient", *channels, "label", *readers, "modality", "site", "sha256", "spacing"]
+    header += with_label_sums
     rows = [
         _row_of(case, folder=path.parent, card=manifest.card, several=several, header=header) for case in manifest.cases
     ]
@@ -209,7 +214,7 @@ def _require_header(header: Sequence[str]) -> None:
 
 def _require_unique_names(header: Sequence[str]) -> None:
     for position, name in enumerate(header, start=1):
-        if not NAME_PATTERN.fullmatch(name.removeprefix("image.")):
+        if not NAME_PATTERN.fullmatch(name.removeprefix("image.").removeprefix("label.")):
             raise ManifestError(f"row 1, column {position}: expected a name of letters, digits, blanks, _ or -")
         if header.count(name) > 1:
             raise ManifestError(f"row 1: column {name!r} stands there twice")
@@ -248,7 +253,8 @@ def _parse_row(
         images[channel] = _resolve(row[column], folder=folder, card=card, place=f"row {number}, column {column!r}")
     label = row.get("label", "")
     place = f"row {number}, column 'label'"
-    covariates = [name for name in header if name not in _FIXED and name not in image_columns]
+    readers = [name for name in header if name.startswith("label.")]
+    covariates = [name for name in header if name not in (*_FIXED, *readers) and name not in image_columns]
     return Case(
         case=row["case"],
         patient=row["patient"],
@@ -260,6 +266,11 @@ def _parse_row(
         spacing=_parse_spacing(row.get("spacing", ""), number),
         covariates={name: row[name] for name in covariates},
         label_sha256=_parse_sha256(row.get("label_sha256", ""), number, "label_sha256"),
+        readers={
+            name.removeprefix("label."): _resolve(row[name], folder=folder, card=card, place=f"row {number}, {name!r}")
+            for name in readers
+            if row[name]
+        },
     )
 
 
@@ -309,6 +320,9 @@ def _require_files(case: Case) -> None:
             raise ManifestError(f"case {case.case}: {which} is missing; put the file back or take the row out")
     if case.label is not None and not case.label.exists():
         raise ManifestError(f"case {case.case}: its label is missing; put the file back or empty the column")
+    for reader, file in case.readers.items():
+        if not file.exists():
+            raise ManifestError(f"case {case.case}: the label of {reader!r} is missing; put it back or empty it")
 
 
 def _row_of(case: Case, *, folder: Path, card: Card, several: bool, header: Sequence[str]) -> list[str]:
@@ -320,6 +334,9 @@ def _row_of(case: Case, *, folder: Path, card: Card, several: bool, header: Sequ
     row = [case.case, case.patient]
     row += [_relative(image, folder=folder, card=card, case=case.case) for image in images]
     row.append("" if case.label is None else _relative(case.label, folder=folder, card=card, case=case.case))
+    for reader in (name.removeprefix("label.") for name in header if name.startswith("label.")):
+        drawn = case.readers.get(reader)
+        row.append("" if drawn is None else _relative(drawn, folder=folder, card=card, case=case.case))
     spacing = "" if case.spacing is None else "x".join(f"{value:.9g}" for value in case.spacing)
     row += [case.modality, case.site, case.sha256, spacing]
     return row if "label_sha256" not in header else [*row, case.label_sha256]
@@ -339,7 +356,9 @@ def _canonical(case: Case, folder: Path) -> dict[str, Any]:
     def content(path: Path | None, checksum: str) -> str:
         return "" if path is None else checksum or f"path:{Path(os.path.relpath(path, folder)).as_posix()}"
 
+    drawn = {name: content(path, "") for name, path in case.readers.items()}
     return {
+        **({"readers": drawn} if drawn else {}),
         "case": case.case,
         "patient": case.patient,
         "images": {c: case.sha256 or content(p, "") for c, p in case.images.items()},

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from medseg.data.dicom_header import looks_like_dicom
+from medseg.data.label_source import LabelSource
 from medseg.data.readers import PICTURE_ENDINGS, VOLUME_ENDINGS
 from medseg.data.refusal import Refusal
 from medseg.errors import RequestError
@@ -84,11 +85,13 @@ class Choice:
         modality: ``CT``, ``MR``, ``PT``, ``DERMOSCOPY`` or ``OTHER``; chooses among several images of a patient.
         image_pattern: Glob that an image's file name has to match.
         with_unlabelled: Whether images without a label map are taken beside labelled ones.
+        labels: Label value to name, as the researcher states them; empty when the data set's own count.
     """
 
     modality: str | None = None
     image_pattern: str | None = None
     with_unlabelled: bool = False
+    labels: Mapping[int, str] = field(default_factory=dict)
 
     def is_image(self, path: Path) -> bool:
         """Whether the pattern lets this file be an image."""
@@ -104,7 +107,8 @@ class Source:
         patient: What is equal for images of one patient. Private.
         images: Channel to file, when the image is no DICOM series.
         series: The DICOM series, else None.
-        label: The file of the label map, or None.
+        label: The file of the label map, or what makes it, or None.
+        readers: Annotator to label map, where several drew the same image; then `label` is None. Private.
         modality: As in a manifest; ``OTHER`` when nothing tells.
         problem: Why it can't become a case; empty when it may.
     """
@@ -113,7 +117,8 @@ class Source:
     patient: str = field(repr=False)
     images: Mapping[str, Path] = field(default_factory=dict, repr=False)
     series: SeriesFiles | None = field(default=None, repr=False)
-    label: Path | None = field(default=None, repr=False)
+    label: Path | LabelSource | None = field(default=None, repr=False)
+    readers: Mapping[str, Path | LabelSource] = field(default_factory=dict, repr=False)
     modality: str = "OTHER"
     problem: str = ""
 
@@ -121,7 +126,15 @@ class Source:
     def paths(self) -> tuple[Path, ...]:
         """Every file of the case."""
         images = self.series.files if self.series is not None else tuple(self.images.values())
-        return images if self.label is None else (*images, self.label)
+        labels = [path for one in self.label_maps for path in (one.paths if isinstance(one, LabelSource) else (one,))]
+        return (*images, *labels)
+
+    @property
+    def label_maps(self) -> tuple[Path | LabelSource, ...]:
+        """The label map, or those of all annotators."""
+        if self.label is not None:
+            return (self.label,)
+        return tuple(self.readers[name] for name in sorted(self.readers))
 
 
 @dataclass(frozen=True, eq=False)
