@@ -3,7 +3,8 @@
 An attribute without a rule does not exist in the output. The attributes come from the class's IOD (highdicom's copy of
 DICOM PS3.3, with their types 1, 2 and 3), the actions from the Basic Application Level Confidentiality Profile (PS3.15
 table E.1-1, edition 2026c, as dicom-anonymizer ships it). A combined action (Z/D, X/Z, X/Z/D) is decided by the
-attribute's type in the IOD: 1 takes a dummy, 2 is emptied, 3 is removed.
+attribute's type in the IOD: 1 takes a dummy, 2 is emptied, 3 is removed. An attribute of type 2 that the source lacks
+is added without a value where its module is mandatory.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pydicom.tag import Tag
 from medseg.privacy.profile import Profile
 from medseg.privacy.vocabulary import words_in
 
-__all__ = ["Kind", "Rule", "basic_profile_actions", "rules_for"]
+__all__ = ["Kind", "Rule", "Rules", "basic_profile_actions", "is_standard_class", "rules_for"]
 
 
 class Kind(Enum):
@@ -51,6 +52,8 @@ class Kind(Enum):
     """A sequence, each item rebuilt by its own rules."""
     TABLE = auto()
     """A look-up table: binary numbers, as many as its descriptor says."""
+    COLOURS = auto()
+    """A standard sRGB profile in place of the file's own, which may hold text."""
     EMPTY = auto()
     """No value."""
     DUMMY = auto()
@@ -67,19 +70,34 @@ class Rule:
         required: 1, 2 or 3, its type in the IOD (the strictest where several modules hold it; 1C counts as 1).
         keyword: Its keyword in the standard.
         children: Rules of a sequence's items, by tag.
+        expected: Whether it is of type 2 in a mandatory module, and thus added without a value where it is missing.
     """
 
     kind: Kind
     vr: str
     required: int
     keyword: str
-    children: Mapping[int, Rule] = field(default_factory=dict)
+    children: Rules = field(default_factory=lambda: Rules({}))
+    expected: bool = False
+
+
+class Rules(dict[int, Rule]):
+    """Rules by tag.
+
+    Attributes:
+        expected: Tag and VR of the attributes that are added without a value where they are missing.
+    """
+
+    def __init__(self, rules: Mapping[int, Rule]) -> None:
+        super().__init__(rules)
+        self.expected = tuple((tag, rule.vr) for tag, rule in rules.items() if rule.expected and rule.required == 2)
 
 
 @dataclass(slots=True)
 class _Attribute:
     keyword: str
     required: int
+    expected: bool = False
     children: dict[str, _Attribute] = field(default_factory=dict)
 
 
@@ -97,8 +115,9 @@ _NEVER = words_in(
     PatientIdentityRemoved DeidentificationMethod DeidentificationMethodCodeSequence
     LongitudinalTemporalInformationModified BurnedInAnnotation RecognizableVisualFeatures InstanceOriginStatus
     ContainsDeviceIdentification IssuerOfPatientID IssuerOfPatientIDQualifiersSequence OtherPatientIDsSequence
-    SoftwareVersions SpacingCalibrationDescription WindowCenterWidthExplanation GraphicAnnotationSequence
+    SpacingCalibrationDescription WindowCenterWidthExplanation GraphicAnnotationSequence
     TextObjectSequence PatientComments ImageComments FrameComments CodingSchemeIdentificationSequence
+    ContextIdentifier ContextGroupVersion ContextGroupLocalVersion ContextGroupExtensionFlag
     ContextGroupExtensionCreatorUID MappingResource MappingResourceUID MappingResourceName ContextUID
     AcquisitionContextSequence ContentItemModifierSequence ObservationSequence UniversalEntityID
     NTPSourceAddress PatientBirthDateInAlternativeCalendar PatientDeathDateInAlternativeCalendar
@@ -107,6 +126,7 @@ _NEVER = words_in(
     PatientBreedDescription BreedRegistrationSequence ResponsiblePersonRole
     SourcePatientGroupIdentificationSequence GroupOfPatientsIdentificationSequence
     IssuerOfAccessionNumberSequence RequestingServiceCodeSequence ReasonForPerformedProcedureCodeSequence
+    SoftwareVersions
     SOPAuthorizationComment AuthorizationEquipmentCertificationNumber ConversionSourceAttributesSequence
     ReferencedDefinedProtocolSequence ReferencedPerformedProtocolSequence ContextGroupIdentificationSequence
     MappingResourceIdentificationSequence QueryRetrieveView
@@ -114,6 +134,10 @@ _NEVER = words_in(
 )
 """Attributes that never stay, whatever the table says: free text, containers of other people's records, and those that
 medseg writes itself. A required one (type 2) is left empty."""
+_REQUIRED_TEXTS = ("LUTExplanation", "SoftwareVersions", "BurnedInAnnotation", "RecognizableVisualFeatures")
+"""Of those that never stay, what some classes demand (type 1): there texts take a dummy, and the file's own word on
+what its pixels show stays unless medseg knows better."""
+_FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _LATER_KIND = {
     "PatientName": Kind.PATIENT,
     "PatientID": Kind.PATIENT,
@@ -170,18 +194,23 @@ _TIME_VRS = words_in("DA TM DT")
 _TEXT_VRS = words_in("SH LO ST LT UT UC")
 
 
-def rules_for(sop_class: str, profile: Profile) -> Mapping[int, Rule] | None:
+def is_standard_class(uid: str) -> bool:
+    """Whether a UID is a SOP class of the standard's images, segmentations, plans or documents."""
+    return uid in _standard("sop_class_iod_map")
+
+
+def rules_for(sop_class: str, profile: Profile) -> Rules | None:
     """Rules of a SOP class, by tag; None when the class isn't one of the standard's image or segmentation classes."""
     return _compiled(sop_class, profile)
 
 
 @lru_cache(maxsize=256)
-def _compiled(sop_class: str, profile: Profile) -> Mapping[int, Rule] | None:
+def _compiled(sop_class: str, profile: Profile) -> Rules | None:
     attributes = _iod_attributes(sop_class)
     return None if attributes is None else _compile(attributes, profile)
 
 
-def _compile(attributes: Mapping[str, _Attribute], profile: Profile) -> dict[int, Rule]:
+def _compile(attributes: Mapping[str, _Attribute], profile: Profile) -> Rules:
     rules: dict[int, Rule] = {}
     for keyword, attribute in attributes.items():
         tag = tag_for_keyword(keyword)
@@ -191,20 +220,21 @@ def _compile(attributes: Mapping[str, _Attribute], profile: Profile) -> dict[int
         if kind is None:
             continue
         vr = dictionary_VR(tag)
-        children = _compile(attribute.children, profile) if kind is Kind.ITEMS else {}
+        children = _compile(attribute.children, profile) if kind is Kind.ITEMS else Rules({})
         if kind is Kind.ITEMS and not children:
-            continue
-        rules[int(tag)] = Rule(
-            kind, "US|SS" if vr.startswith("US or SS") else vr, attribute.required, keyword, children
-        )
-    return rules
+            if attribute.required == 3:
+                continue
+            kind = Kind.EMPTY if attribute.required == 2 else kind
+        vr = "US|SS" if vr.startswith("US or SS") else vr
+        rules[int(tag)] = Rule(kind, vr, attribute.required, keyword, children, attribute.expected)
+    return Rules(rules)
 
 
 def _kind(tag: int, keyword: str, attribute: _Attribute, profile: Profile) -> Kind | None:
     """How the value of an attribute is made under a profile; None when the attribute goes."""
     vr = dictionary_VR(tag)
     if keyword in _NEVER:
-        return Kind.EMPTY if attribute.required == 2 else None
+        return _kind_never(keyword, vr, attribute.required)
     if keyword in _LATER_KIND:
         return _LATER_KIND[keyword]
     if profile.patient_characteristics and keyword in _CHARACTERISTICS:
@@ -222,6 +252,15 @@ def _kind(tag: int, keyword: str, attribute: _Attribute, profile: Profile) -> Ki
     if action is not None:
         return _by_type(attribute.required, vr)
     return _kind_by_vr(keyword, vr, attribute, profile)
+
+
+def _kind_never(keyword: str, vr: str, required: int) -> Kind | None:
+    """What stands where an attribute that never stays must exist."""
+    if required == 1 and keyword in _REQUIRED_TEXTS:
+        return Kind.TERM if vr == "CS" else Kind.DUMMY
+    if required == 1 and keyword == "ICCProfile":
+        return Kind.COLOURS
+    return Kind.EMPTY if required == 2 else None
 
 
 def _kind_by_vr(keyword: str, vr: str, attribute: _Attribute, profile: Profile) -> Kind | None:
@@ -266,27 +305,30 @@ def _iod_attributes(sop_class: str) -> Mapping[str, _Attribute] | None:
     root = _Attribute("", 3)
     modules, attributes = _standard("iod_module_map"), _standard("module_attribute_map")
     for module in modules[iod]:
-        if module["key"] in _NEVER_MODULES:
+        if module["key"] in _NEVER_MODULES and module["usage"] != "M":
             continue
         for entry in attributes[module["key"]]:
-            _add(root, entry["path"], entry["keyword"], int(entry["type"][0]), optional=module["usage"] == "U")
+            _add(root, entry, module["usage"])
     if "PixelData" in root.children:
         for keyword in _GEOMETRY:
             root.children.setdefault(keyword, _Attribute(keyword, 3))
     return root.children
 
 
-def _add(root: _Attribute, path: list[str], keyword: str, required: int, *, optional: bool) -> None:
-    place = root
-    for step in path:
+def _add(root: _Attribute, entry: Mapping[str, Any], usage: str) -> None:
+    """Take up one attribute of a module; `usage` is M, C or U."""
+    place, keyword, required = root, entry["keyword"], int(entry["type"][0])
+    for step in entry["path"]:
         if step in _NEVER:
             return
         place = place.children.setdefault(step, _Attribute(step, 3))
     known = place.children.get(keyword)
     if known is None:
-        place.children[keyword] = _Attribute(keyword, required)
-    elif not optional or known.required == 3:
+        known = place.children[keyword] = _Attribute(keyword, required)
+    elif usage != "U" or known.required == 3:
         known.required = min(known.required, required)
+    nested = bool(entry["path"]) and (entry["path"][-1] in _FUNCTIONAL_GROUPS or keyword in _NEVER)
+    known.expected |= usage == "M" and entry["type"] == "2" and not nested
 
 
 @lru_cache(maxsize=3)

@@ -18,6 +18,7 @@ _REFUSED = {
     "11.": "a presentation state; it holds text and graphics",
     "104.": "an encapsulated document; it can't be cleaned",
     "9.": "a waveform; it isn't an image",
+    "91.": "annotations of a slide; their points are not kept",
     "66": "raw data; what is in it can't be known",
     "481.5": "a plan; medseg has no use for it",
 }

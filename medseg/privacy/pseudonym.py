@@ -172,4 +172,6 @@ def _is_standard(uid: str) -> bool:
     """Whether the standard itself defines `uid`; a UID that merely starts like one is somebody's."""
     from pydicom._uid_dict import UID_dictionary
 
-    return uid in UID_dictionary
+    from medseg.privacy.dicom_rules import is_standard_class
+
+    return uid in UID_dictionary or is_standard_class(uid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
 from medseg.privacy.dates import clean_time, shift_date, shift_datetime
-from medseg.privacy.dicom_rules import Kind, Rule
+from medseg.privacy.dicom_rules import Kind, Rule, Rules
 from medseg.privacy.encode import put
 from medseg.privacy.person import Person, decode_text, raw_bytes
 from medseg.privacy.pseudonym import Pseudonymiser
@@ -51,7 +51,7 @@ class _Place:
 
 
 def rebuild_dataset(
-    source: Dataset, rules: Mapping[int, Rule], *, person: Person, pseudonyms: Pseudonymiser, signed: bool | None = None
+    source: Dataset, rules: Rules, *, person: Person, pseudonyms: Pseudonymiser, signed: bool | None = None
 ) -> Dataset:
     """Build a new data set (explicit VR, little endian) of what the rules permit.
 
@@ -61,12 +61,18 @@ def rebuild_dataset(
         person: Whose it is.
         pseudonyms: Gives the pseudonyms.
         signed: Pixel representation of the data set that holds this item.
+
+    Returns:
+        The data set; an empty one for a coded concept (PS3.3 8.8) whose code the standard doesn't know.
     """
     pixel_representation = raw_bytes(source, _PIXEL_REPRESENTATION)
     own_sign = bool(any(pixel_representation)) if pixel_representation else bool(signed)
     place = _Place(source, own_sign, person, pseudonyms)
     result = Dataset()
-    code = _code_item(source) if any(tag in rules and tag in source for tag in _CODE_TAGS) else None
+    is_code = any(tag in rules and tag in source for tag in (*_CODE_TAGS, _MEANING))
+    code = _code_item(source) if is_code else None
+    if is_code and code is None:
+        return result
     for tag in [tag for tag in source._dict if tag in rules]:
         rule = rules[tag]
         if rule.kind is Kind.ITEMS:
@@ -79,10 +85,17 @@ def rebuild_dataset(
             put(result, tag, vr, value)
     if code is not None:
         _put_code(result, *code)
-    elif any(tag in rules and tag in source for tag in _CODE_TAGS):
-        for code_tag in (*_CODE_TAGS, _SCHEME, _MEANING, 0x00080103):
-            result.pop(code_tag, None)
+    for missing, missing_vr in rules.expected:
+        if missing not in result._dict:
+            _put_empty(result, missing, missing_vr)
     return result
+
+
+def _put_empty(result: Dataset, tag: int, vr: str) -> None:
+    if vr == "SQ":
+        result._dict[BaseTag(tag)] = DataElement(tag, "SQ", Sequence([]))
+    else:
+        put(result, tag, "US" if vr == "US|SS" else vr, b"")
 
 
 def _value(tag: BaseTag, rule: Rule, place: _Place) -> tuple[str, bytes | None]:
@@ -184,6 +197,21 @@ def _study_id(raw: bytes, _rule: Rule, place: _Place) -> bytes | None:
     return place.pseudonyms.study_id(f"{place.person.key}|{decode_text(raw, place.source)}").encode("ascii")
 
 
+def _colours(_raw: bytes, _rule: Rule, _place: _Place) -> bytes | None:
+    return _srgb()
+
+
+@lru_cache(maxsize=1)
+def _srgb() -> bytes:
+    """The standard sRGB profile of littleCMS without its date."""
+    from PIL import ImageCms
+
+    made = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    made[24:36] = bytes(12)
+    made[84:100] = bytes(16)
+    return bytes(made)
+
+
 _MAKERS: dict[Kind, Callable[[bytes, Rule, _Place], bytes | None]] = {
     Kind.TERM: _term,
     Kind.UID: _uid,
@@ -193,6 +221,7 @@ _MAKERS: dict[Kind, Callable[[bytes, Rule, _Place], bytes | None]] = {
     Kind.PATIENT: _patient,
     Kind.ACCESSION: _accession,
     Kind.STUDY_ID: _study_id,
+    Kind.COLOURS: _colours,
 }
 
 
@@ -238,7 +267,8 @@ def _table(tag: int, element: RawDataElement, source: Dataset) -> bytes | None:
         raw = raw[: 2 * entries] if len(raw) >= 2 * entries else raw[:entries]
     if not element.is_little_endian and len(raw) % 2 == 0:
         raw = np.frombuffer(raw, ">u2").astype("<u2").tobytes()
-    return None if any(_hides_text(raw[start::step]) for step in (1, 2) for start in range(step)) else raw
+    steps = (2,) if len(raw) % 2 == 0 and raw[::2] == raw[1::2] else (1, 2)
+    return None if any(_hides_text(raw[start::step]) for step in steps for start in range(step)) else raw
 
 
 def _hides_text(raw: bytes) -> bool:
@@ -256,7 +286,7 @@ def _add_items(result: Dataset, tag: BaseTag, rule: Rule, place: _Place) -> None
         rebuilt = rebuild_dataset(
             item, rule.children, person=place.person, pseudonyms=place.pseudonyms, signed=place.signed
         )
-        if len(rebuilt) or rule.keyword in _FUNCTIONAL_GROUPS:
+        if len(rebuilt) or rule.keyword in _FUNCTIONAL_GROUPS or not rule.children:
             items.append(rebuilt)
     if not items and rule.required == 1 and rule.keyword.endswith("CodeSequence"):
         unknown = Dataset()

@@ -1,0 +1,94 @@
+"""Clean DICOM files are as valid as they were: types 1 and 2, codes, palettes, and dciodvfy's own word."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from medseg.privacy.dicom import clean_dicom
+from medseg.privacy.profile import PROFILES, load_profile
+from medseg.privacy.pseudonym import Pseudonymiser
+from tests.privacy.corpus import CT, SEG, Who, image, save
+
+KEY = bytes(range(32))
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+
+
+def cleaned(data: bytes, profile: str = "basic") -> tuple[bytes, pydicom.FileDataset]:
+    made = clean_dicom(
+        data, load_profile(profile), pseudonyms=Pseudonymiser(KEY), acknowledge_faces=True, looked_at=True
+    )
+    return made.data, pydicom.dcmread(io.BytesIO(made.data))
+
+
+def errors(path: Path) -> int:
+    made = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, errors="replace", check=False)
+    return sum(line.startswith("Error") for line in (made.stdout + made.stderr).splitlines())
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_attributes_of_type_2_that_were_missing_are_there_without_a_value(profile):
+    source = image(Who(random.Random(1)))
+    wanted = ("AccessionNumber", "ReferringPhysicianName", "StudyID", "KVP", "PositionReferenceIndicator")
+    for name in (*wanted, "InstitutionName"):
+        if name in source:
+            delattr(source, name)
+    _, clean = cleaned(save(source), profile)
+    assert all(name in clean and not clean.data_element(name).value for name in wanted)
+    assert "InstitutionName" not in clean
+
+
+def test_a_code_that_the_standard_does_not_know_leaves_no_half_code_behind():
+    source = image(Who(random.Random(2)), SEG)
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "NOVAK-1", "99NOVAK", "Lesion of Novak"
+    code.ContextIdentifier, code.MappingResource = "7150", "DCMR"
+    segment = Dataset()
+    segment.SegmentNumber, segment.SegmentLabel, segment.SegmentAlgorithmType = 1, "Lesion", "MANUAL"
+    segment.SegmentedPropertyCategoryCodeSequence = segment.SegmentedPropertyTypeCodeSequence = [code]
+    source.SegmentSequence = [segment]
+    _, clean = cleaned(save(source))
+    item = clean.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0]
+    assert (item.CodeValue, item.CodeMeaning) == ("261665006", "Unknown")
+    assert {element.keyword for element in item} == {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
+
+
+def test_the_class_of_a_label_map_segmentation_stays():
+    _, clean = cleaned(save(image(Who(random.Random(3)), LABEL_MAP)))
+    assert clean.SOPClassUID == clean.file_meta.MediaStorageSOPClassUID == LABEL_MAP
+
+
+def test_a_palette_of_8_bits_in_words_of_16_stays():
+    source = image(Who(random.Random(4)), CT)
+    source.PhotometricInterpretation, source.BitsAllocated, source.BitsStored, source.HighBit = "PALETTE COLOR", 8, 8, 7
+    source.PixelData = bytes(256)
+    table = b"".join(bytes([n, n]) for n in [random.Random(5).randrange(256) for _ in range(256)])
+    for colour in ("Red", "Green", "Blue"):
+        setattr(source, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(source, f"{colour}PaletteColorLookupTableData", table)
+    _, clean = cleaned(save(source))
+    assert clean.RedPaletteColorLookupTableData == table
+
+
+def test_dciodvfy_finds_no_more_errors_than_before_in_a_file_of_each_kind(test_data, tmp_path):
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy is not here; it is in the Debian package dicom3tools")
+    sets = sorted(folder for folder in test_data.glob("dicom_*") if folder.is_dir())
+    looked = 0
+    for folder in sets:
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in (".dcm", "") and path.is_file())[::29]:
+            try:
+                data, _ = cleaned(path.read_bytes(), "research")
+            except Exception:
+                continue
+            (tmp_path / "clean.dcm").write_bytes(data)
+            assert errors(tmp_path / "clean.dcm") <= errors(path), path.name
+            looked += 1
+    assert looked >= 12
