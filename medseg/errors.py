@@ -8,6 +8,8 @@ MedsegError                     1   something we did not foresee (our bug)
 │   │   └── LeakageError            one patient, file or picture on both sides of a split
 │   ├── PlanError                   no plan fits these data, this device or this budget
 │   ├── RunError                    a run folder that is locked, incomplete or of another study
+│   ├── ArchiveError                an archive (PACS) that cannot be reached or does not let us in
+│   │   └── ConnectionLostError         an archive that stopped answering half-way
 │   ├── StorageError                a disk that is full or read-only, a file that cannot be written
 │   └── MissingExtraError           an optional package that is not installed
 ├── DataError                   3   one input is refused; the others go on
@@ -24,7 +26,9 @@ attribute or the path of a source file.
 from __future__ import annotations
 
 __all__ = [
+    "ArchiveError",
     "ConfigError",
+    "ConnectionLostError",
     "DataError",
     "GeometryError",
     "LabelError",
@@ -71,6 +75,14 @@ class PlanError(RequestError):
 
 class RunError(RequestError):
     """A run folder is locked, incomplete or belongs to another study."""
+
+
+class ArchiveError(RequestError):
+    """An archive (PACS) cannot be reached, isn't trusted, doesn't let us in or doesn't answer as the standard says."""
+
+
+class ConnectionLostError(ArchiveError):
+    """An archive stopped answering half-way; what has arrived by then stays."""
 
 
 class StorageError(RequestError):

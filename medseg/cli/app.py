@@ -19,8 +19,10 @@ _GROUPS = (
     "train",
     "predict",
     "evaluate",
+    "membership",
     "package",
     "datasets",
+    "pacs",
 )
 """Modules of medseg.cli, in the order in which `--help` lists them; each has a function ``register(app)``."""
 

@@ -1,0 +1,285 @@
+"""DIMSE: an archive that is asked with C-FIND, read with C-MOVE and given to with C-STORE (PS3.4, PS3.7)."""
+
+from __future__ import annotations
+
+import io
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from medseg.errors import ArchiveError, ConnectionLostError, MissingExtraError
+from medseg.pacs.archive import FoundSeries, FoundStudy, Instance, Outgoing, Take
+from medseg.pacs.receive import receiver
+from medseg.pacs.settings import DicomSettings, tls_context
+from medseg.pacs.wanted import Wanted
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+    from pynetdicom.association import Association
+
+__all__ = ["DimseArchive"]
+
+_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+_IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
+_MOST_CONTEXTS = 128
+_UIDS_A_MOVE = 100
+_PENDING = (0xFF00, 0xFF01)
+_DESTINATION_UNKNOWN = 0xA801
+_NOT_TAKEN = "the archive doesn't take objects of this class in this transfer syntax"
+
+
+class DimseArchive:
+    """An archive behind the DICOM network protocol.
+
+    Args:
+        settings: Where it is and who we are.
+        timeout_seconds: How long to wait for an answer.
+
+    Raises:
+        MissingExtraError: pynetdicom isn't installed.
+        ConfigError: A certificate cannot be read.
+    """
+
+    def __init__(self, settings: DicomSettings, *, timeout_seconds: float) -> None:
+        try:
+            from pynetdicom import AE
+        except ImportError:
+            raise MissingExtraError("talking to an archive", "pacs") from None
+        self._settings = settings
+        self._timeout = timeout_seconds
+        self._entity = AE(ae_title=settings.own_title)
+        self._entity.connection_timeout = min(timeout_seconds, 10.0)
+        self._entity.acse_timeout = self._entity.dimse_timeout = timeout_seconds
+        self._entity.network_timeout = timeout_seconds
+        self._tls = None if settings.tls is None else tls_context(settings.tls)
+        self._reached = False
+
+    def find_studies(self, wanted: Wanted) -> list[FoundStudy]:
+        """Studies that fit a line of the list; as `Archive.find_studies`."""
+        answers = self._find(
+            "STUDY",
+            StudyInstanceUID=wanted.study,
+            AccessionNumber=wanted.accession,
+            PatientID=wanted.patient,
+            StudyDate=wanted.date,
+            ModalitiesInStudy=wanted.modality,
+        )
+        keywords = ("StudyInstanceUID", "PatientID", "AccessionNumber")
+        return [FoundStudy(*(_text(answer, keyword) for keyword in keywords)) for answer in answers]
+
+    def find_series(self, study: str) -> list[FoundSeries]:
+        """Series of a study; as `Archive.find_series`."""
+        answers = self._find("SERIES", StudyInstanceUID=study, SeriesInstanceUID="", Modality="")
+        return [FoundSeries(study, _text(a, "SeriesInstanceUID"), _text(a, "Modality")) for a in answers]
+
+    def find_instances(self, series: FoundSeries) -> list[Instance]:
+        """Instances of a series; as `Archive.find_instances`."""
+        answers = self._find("IMAGE", StudyInstanceUID=series.study, SeriesInstanceUID=series.uid, SOPInstanceUID="")
+        return [Instance(series.study, series.uid, _text(a, "SOPInstanceUID")) for a in answers]
+
+    def fetch(self, instances: Sequence[Instance], take: Take, *, whole_series: bool) -> dict[str, str]:
+        """Let the archive send instances to a port of ours that is open meanwhile; as `Archive.fetch`.
+
+        A series of which nothing is here is asked for as one, else its instances by lists of their UIDs.
+        """
+        first = instances[0]
+        levels: list[dict[str, str]] = []
+        if whole_series:
+            levels.append({"QueryRetrieveLevel": "SERIES"})
+        else:
+            for start in range(0, len(instances), _UIDS_A_MOVE):
+                uids = "\\".join(instance.uid for instance in instances[start : start + _UIDS_A_MOVE])
+                levels.append({"QueryRetrieveLevel": "IMAGE", "SOPInstanceUID": uids})
+        with receiver(self._settings, take, timeout_seconds=self._timeout) as received:
+            for level in levels:
+                self._move({**level, "StudyInstanceUID": first.study, "SeriesInstanceUID": first.series}, received.stop)
+                received.raise_problem()
+        return {}
+
+    def can_be_asked(self) -> bool:
+        """Whether the archive takes C-FIND; a mere receiver doesn't."""
+        with self._association([(_FIND, [_IMPLICIT, _EXPLICIT])]) as association:
+            return bool(association.accepted_contexts)
+
+    def send(self, objects: Sequence[Outgoing]) -> Iterator[tuple[Outgoing, str]]:
+        """Send objects over one association, each in its own transfer syntax; as `Archive.send`."""
+        kinds = sorted({(o.sop_class, o.syntax) for o in objects})
+        if len(kinds) > _MOST_CONTEXTS:
+            raise ArchiveError(
+                f"expected at most {_MOST_CONTEXTS} kinds of objects a push, found {len(kinds)}; push fewer at a time"
+            )
+        contexts = [(kind, _syntaxes(syntax)) for kind, syntax in kinds]
+        with self._association(contexts) as association:
+            for outgoing in objects:
+                yield outgoing, self._store(association, outgoing) if association.accepted_contexts else _NOT_TAKEN
+
+    def _store(self, association: Association, outgoing: Outgoing) -> str:
+        import pydicom
+
+        dataset = pydicom.dcmread(io.BytesIO(outgoing.load()))
+        try:
+            status = association.send_c_store(dataset)
+        except ValueError:
+            return _NOT_TAKEN
+        except (RuntimeError, AttributeError, OSError):
+            raise ConnectionLostError("the archive stopped answering half-way") from None
+        if "Status" not in status:
+            raise ConnectionLostError("the archive stopped answering half-way")
+        code = int(status.Status)
+        # 0xB000 to 0xBFFF are warnings: stored, with some attribute changed (PS3.4 B.2.3).
+        return "" if code == 0 or 0xB000 <= code <= 0xBFFF else f"the archive refused it (status {code:#06x})"
+
+    def _find(self, level: str, **keys: str) -> list[Dataset]:
+        query = _query(level, keys)
+        found = []
+        with self._association([(_FIND, [_IMPLICIT, _EXPLICIT])]) as association:
+            if not association.accepted_contexts:
+                raise ArchiveError("the archive doesn't answer queries (C-FIND, study root); it can only be sent to")
+            for status, answer in association.send_c_find(query, _FIND):
+                if "Status" not in status:
+                    raise ConnectionLostError("the archive stopped answering half-way")
+                code = int(status.Status)
+                if code in _PENDING and answer is not None:
+                    found.append(answer)
+                elif code != 0:
+                    raise ArchiveError(
+                        f"the archive refused a query (C-FIND status {code:#06x}); ask its administrator"
+                    )
+        return found
+
+    def _move(self, keys: dict[str, str], stop: Any) -> None:
+        level = keys.pop("QueryRetrieveLevel")
+        with self._association([(_MOVE, [_IMPLICIT, _EXPLICIT])]) as association:
+            if not association.accepted_contexts:
+                raise ArchiveError("the archive doesn't let its objects be moved (C-MOVE, study root)")
+            answers = association.send_c_move(_query(level, keys), self._settings.own_title, _MOVE)
+            for status, _ in answers:
+                if stop():
+                    return
+                if "Status" not in status:
+                    raise ConnectionLostError("the archive stopped answering half-way")
+                self._check_move(status)
+
+    def _check_move(self, status: Dataset) -> None:
+        code = int(status.Status)
+        own = f"{self._settings.own_title}, port {self._settings.own_port}"
+        if code == _DESTINATION_UNKNOWN:
+            raise ArchiveError(
+                "the archive doesn't know us as a place to send to (C-MOVE destination unknown); ask its administrator "
+                f"to add our AE title and port ({own}) with this machine's address"
+            )
+        done = int(status.get("NumberOfCompletedSuboperations") or 0)
+        failed = int(status.get("NumberOfFailedSuboperations") or 0)
+        if code not in (*_PENDING, 0) and not done and (failed or code != 0xB000):
+            raise ConnectionLostError(
+                f"the archive could not deliver to us (C-MOVE status {code:#06x}); check that its entry for us ({own}) "
+                "has this machine's address, and that no firewall closes the port"
+            )
+
+    @contextmanager
+    def _association(self, contexts: Sequence[tuple[str, list[str]]]) -> Iterator[Association]:
+        """An association, released in the end.
+
+        Raises:
+            ArchiveError: Nobody answers, TLS isn't trusted, or the archive rejects us.
+        """
+        from pynetdicom import build_context
+        from pynetdicom.pdu_primitives import UserIdentityNegotiation
+
+        self._knock()
+        identity = None
+        if self._settings.user is not None:
+            identity = UserIdentityNegotiation()
+            identity.user_identity_type = 1 if self._settings.password is None else 2
+            identity.primary_field = self._settings.user.encode("utf-8")
+            if self._settings.password is not None:
+                identity.secondary_field = self._settings.password.get_secret_value().encode("utf-8")
+        association = self._entity.associate(
+            self._settings.host,
+            self._settings.port,
+            contexts=[build_context(kind, syntaxes) for kind, syntaxes in contexts],
+            ae_title=self._settings.title,
+            ext_neg=None if identity is None else [identity],
+            tls_args=None if self._tls is None else (self._tls, self._settings.host),
+        )
+        if not association.is_established:
+            # An archive that takes none of the contexts is told apart from one that doesn't take us.
+            if association.is_rejected or not association.rejected_contexts:
+                raise self._rejection(association)
+            yield association
+            return
+        self._reached = True
+        try:
+            yield association
+        finally:
+            if association.is_established:
+                association.release()
+
+    def _knock(self) -> None:
+        """Connect once, to learn why it can't be done: the network library keeps the reason to itself."""
+        if self._reached:
+            return
+        where = (self._settings.host, self._settings.port)
+        try:
+            with socket.create_connection(where, timeout=min(self._timeout, 10.0)) as plain:
+                if self._tls is not None:
+                    with self._tls.wrap_socket(plain, server_hostname=self._settings.host):
+                        pass
+        except ssl.SSLError:
+            raise ArchiveError(
+                "the archive's TLS certificate is not trusted, or the port isn't one for TLS; name the authority that "
+                "signed it as dicom.tls.ca, and check dicom.host (it must be in the certificate) and dicom.port"
+            ) from None
+        except TimeoutError:
+            raise ArchiveError(
+                "the archive doesn't answer in time; check host and port, or raise timeout_seconds"
+            ) from None
+        except OSError:
+            raise ArchiveError(
+                "nothing answers at the archive's address; check host and port, and whether it runs"
+            ) from None
+
+    def _rejection(self, association: Association) -> ArchiveError:
+        if association.is_rejected:
+            answer = association.acceptor.primitive
+            source, diagnostic = getattr(answer, "result_source", None), getattr(answer, "diagnostic", None)
+            if (source, diagnostic) == (1, 7):
+                return ArchiveError("the archive has another AE title than dicom.title; ask its administrator for it")
+            if (source, diagnostic) == (1, 3):
+                return ArchiveError(
+                    "the archive doesn't know our AE title, dicom.own_title; ask its administrator to add it with this "
+                    "machine's address"
+                )
+            return ArchiveError(
+                "the archive rejected us; check title, own_title, user and password, or ask its administrator"
+            )
+        if self._reached:
+            return ConnectionLostError("the archive stopped answering half-way")
+        return ArchiveError(
+            "the archive hung up before it said who it is; check that dicom.port is a DICOM port, and whether it wants "
+            "TLS (section dicom.tls) and a certificate of ours"
+        )
+
+
+def _query(level: str, keys: dict[str, str]) -> Dataset:
+    from pydicom import Dataset
+
+    query = Dataset()
+    query.QueryRetrieveLevel = level
+    if any(not value.isascii() for value in keys.values()):
+        query.SpecificCharacterSet = "ISO_IR 192"
+    for keyword, value in keys.items():
+        setattr(query, keyword, value)
+    return query
+
+
+def _syntaxes(syntax: str) -> list[str]:
+    """Uncompressed objects may travel in either plain syntax; others only as they are."""
+    return [_EXPLICIT, _IMPLICIT] if syntax in (_IMPLICIT, _EXPLICIT) else [syntax]
+
+
+def _text(answer: Dataset, keyword: str) -> str:
+    return str(answer.get(keyword) or "").strip()

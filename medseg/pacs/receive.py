@@ -1,0 +1,96 @@
+"""Receiver: the port of ours at which an archive delivers what C-MOVE asked for; open only while it is waited for."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from medseg.errors import ArchiveError
+from medseg.pacs.archive import Take
+from medseg.pacs.settings import DicomSettings, tls_context
+
+__all__ = ["Inbox", "receiver"]
+
+_STORED, _OUT_OF_RESOURCES, _NOT_WANTED = 0x0000, 0xA700, 0xC000
+
+
+class Inbox:
+    """What arrives, handed on file by file; remembers the first error of the disk.
+
+    Args:
+        take: Gets each file.
+    """
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._problem: OSError | None = None
+
+    def stored(self, event: Any) -> int:
+        """Answer one C-STORE request; the status tells the archive whether the file is safe here."""
+        if self._problem is not None:
+            return _OUT_OF_RESOURCES
+        try:
+            return _NOT_WANTED if self._take(event.encoded_dataset()) else _STORED
+        except OSError as error:
+            self._problem = error
+            return _OUT_OF_RESOURCES
+
+    def stop(self) -> bool:
+        """Whether there is no use in waiting for more."""
+        return self._problem is not None
+
+    def raise_problem(self) -> None:
+        """Raise the error of the disk, if there was one.
+
+        Raises:
+            OSError: As it happened while a file was written.
+        """
+        if self._problem is not None:
+            raise self._problem
+
+
+@contextmanager
+def receiver(settings: DicomSettings, take: Take, *, timeout_seconds: float) -> Iterator[Inbox]:
+    """Open the port, for associations that call us by our AE title and come from the archive's.
+
+    Raises:
+        ArchiveError: The port is taken, or may not be opened.
+    """
+    from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+
+    entity = AE(ae_title=settings.own_title)
+    entity.require_called_aet = True
+    entity.require_calling_aet = [settings.title]
+    entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = timeout_seconds
+    entity.add_supported_context("1.2.840.10008.1.1")
+    for context in AllStoragePresentationContexts:
+        entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
+    inbox = Inbox(take)
+    server = None
+    try:
+        _check_free(settings)
+        server = entity.start_server(
+            (settings.own_address, settings.own_port),
+            block=False,
+            evt_handlers=[(evt.EVT_C_STORE, inbox.stored)],
+            ssl_context=None if settings.tls is None else tls_context(settings.tls, server=True),
+        )
+    except OSError as error:
+        word = "is in use by another program" if error.errno == errno.EADDRINUSE else "cannot be opened"
+        raise ArchiveError(
+            f"our port {settings.own_port} {word}; end that program, or agree on another own_port with the archive"
+        ) from None
+    try:
+        yield inbox
+    finally:
+        server.shutdown()
+
+
+def _check_free(settings: DicomSettings) -> None:
+    """Bind the port once without the server's address reuse, under which two programs would share it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind((settings.own_address, settings.own_port))
