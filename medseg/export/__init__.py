@@ -1,6 +1,7 @@
 """Files that leave: NIfTI, PNG, DICOM SEG and the model package."""
 
-from medseg.export.dicom_seg import Algorithm, write_dicom_seg
+from medseg.export.dicom_seg import write_dicom_seg
+from medseg.export.dicom_source import Algorithm
 from medseg.export.nifti import write_nifti
 from medseg.export.package import ModelPackage, package_bytes, read_model_card, read_package, write_package
 from medseg.export.png import overlay_picture, write_overlay_png, write_png

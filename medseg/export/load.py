@@ -10,7 +10,7 @@ import medseg
 from medseg.config import parse_study
 from medseg.data.card import LabelInfo
 from medseg.errors import ReadError
-from medseg.export.dicom_seg import Algorithm
+from medseg.export.dicom_source import Algorithm
 from medseg.export.package import read_package
 from medseg.inference.predict import Predictor, build_predictor
 from medseg.planning import Plan

@@ -10,7 +10,8 @@ from medseg.data.card import LabelInfo
 from medseg.data.source import Input
 from medseg.data.volume import Volume
 from medseg.errors import ReadError
-from medseg.export.dicom_seg import Algorithm, write_dicom_seg
+from medseg.export.dicom_seg import write_dicom_seg
+from medseg.export.dicom_source import Algorithm
 from medseg.export.nifti import write_nifti
 from medseg.export.png import write_overlay_png, write_png
 from medseg.inference.predict import Prediction
