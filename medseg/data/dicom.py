@@ -2,31 +2,41 @@
 
 Slice order, spacing and orientation come from ImagePositionPatient and ImageOrientationPatient of every slice (or
 frame of an enhanced multi-frame image), never from file names or InstanceNumber. A series that is no stack of parallel,
-evenly spaced, complete slices is refused with the reason. DICOM segmentations and structure sets are no images and are
-refused here.
+evenly spaced, complete slices is refused with the reason. Several images of each place (echoes, b-values, time points)
+become channels, by the rule of `dicom_phases`. DICOM segmentations and structure sets are no
+images and are refused here.
 """
 
 from __future__ import annotations
 
-import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from medseg.data.dicom_frames import VARIATIONS, Frame
 from medseg.data.dicom_geometry import Stack, plane_affine, stack_slices
-from medseg.data.dicom_header import VARIATIONS, Frame, Header, read_dataset, read_header
-from medseg.data.dicom_labels import LABEL_MODALITIES
-from medseg.data.dicom_pixels import is_colour, is_inverted, value_dtype, value_frames
+from medseg.data.dicom_header import Header, read_dataset
+from medseg.data.dicom_phases import find_phases
+from medseg.data.dicom_pixels import is_colour, is_inverted, padding_places, value_dtype, value_frames
+from medseg.data.dicom_resample import resample_stack
+from medseg.data.dicom_sort import (
+    SeriesFiles,
+    find_series,
+    has_copies,
+    header_or_reason,
+    in_parallel,
+    sort_series,
+    volumes_of,
+)
 from medseg.data.limits import MAX_VOXELS
-from medseg.data.refusal import Refusal
+from medseg.data.reading import DEFAULT_READING, Reading
 from medseg.data.suv import suv_factor
 from medseg.data.volume import Geometry, Volume
-from medseg.errors import DataError, GeometryError, ReadError
+from medseg.errors import GeometryError, ReadError
 from medseg.types import Affine, Array
 
 __all__ = [
@@ -36,7 +46,6 @@ __all__ = [
     "read_series_geometry",
     "read_sorted_series",
     "series_geometry",
-    "sort_files",
     "sort_series",
 ]
 
@@ -44,106 +53,46 @@ _MODALITIES: Final = {
     "CT": "CT", "MR": "MR", "PT": "PT", "XC": "DERMOSCOPY", "DMS": "DERMOSCOPY", "GM": "DERMOSCOPY", "ES": "DERMOSCOPY",
 }  # fmt: skip
 _SECTIONS: Final = ("CT", "MR", "PT")
-
-
-@dataclass(frozen=True, eq=False)
-class SeriesFiles:
-    """The files of one series.
-
-    Attributes:
-        series_uid: SeriesInstanceUID; grouping only, never shown.
-        files: In the order of the slices' positions, where they have any.
-        modality: DICOM's term: ``CT``, ``MR``, ``PT``, ``US`` and so on.
-        patient: PatientID; grouping only, never shown.
-        study_uid: StudyInstanceUID; grouping only, never shown.
-        headers: What was read of each file, in the order of `files`.
-    """
-
-    series_uid: str
-    files: tuple[Path, ...]
-    modality: str
-    patient: str = field(default="", repr=False)
-    study_uid: str = field(default="", repr=False)
-    headers: tuple[Header, ...] = field(default=(), repr=False)
+_SAME_GRID_MM: Final = 1e-2
+_SUV_CHANNELS: Final = {"bw": "PT", "lbm": "SUVlbm", "bsa": "SUVbsa"}
 
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """Which frame lies where: for each z index the index of the file and of the frame in it."""
+    """Which frame lies where.
 
-    places: tuple[tuple[int, int], ...]
+    Attributes:
+        places: For each channel and each z the index of the file and of the frame among its frames.
+        geometry: The voxel grid; where the stack is irregular, that of its slices one beneath the other.
+        notes: What isn't exact.
+        names: Names of the channels; one empty name where there is one phase only.
+        irregular: Why the slices form no regular grid; empty where they do.
+    """
+
+    places: tuple[tuple[tuple[int, int], ...], ...]
     geometry: Geometry
     notes: tuple[str, ...]
+    names: tuple[str, ...] = ("",)
+    irregular: str = ""
 
 
-def find_series(folder: Path, *, progress: Callable[[], None] | None = None) -> tuple[list[SeriesFiles], list[Refusal]]:
-    """Sort every file below a folder into series. Only headers are read; links are not followed.
+def read_series(files: Sequence[Path], *, reading: Reading = DEFAULT_READING) -> Volume:
+    """Read the files of one series, in any order.
 
     Args:
-        folder: Any mixture of files, nested or not.
-        progress: Called once a file.
-
-    Returns:
-        The series with images, in the order of their first file's path; and the files that hold no image, with the
-        reason.
-
-    Raises:
-        ReadError: The folder doesn't exist.
-    """
-    if not folder.is_dir():
-        raise ReadError("expected a folder of DICOM files; found none")
-    paths = []
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        paths += [Path(root) / name for name in sorted(names) if not name.startswith(".")]
-    return sort_series([path for path in paths if path.is_file() and not path.is_symlink()], progress=progress)
-
-
-def sort_series(
-    paths: Sequence[Path], *, progress: Callable[[], None] | None = None
-) -> tuple[list[SeriesFiles], list[Refusal]]:
-    """Sort files into series; as `find_series`."""
-    series, _, refusals = sort_files(paths, progress=progress)
-    return series, refusals
-
-
-def sort_files(
-    paths: Sequence[Path], *, progress: Callable[[], None] | None = None
-) -> tuple[list[SeriesFiles], list[Path], list[Refusal]]:
-    """Sort files into series with images and files that outline structures (SEG, RTSTRUCT).
-
-    Returns:
-        The series; the files that outline structures; and all files that hold no image, those included, with the
-        reason.
-    """
-    groups: defaultdict[str, list[Header]] = defaultdict(list)
-    refusals = []
-    outlines = []
-    for number, header in enumerate(_parallel(_header_or_reason, paths), start=1):
-        if progress is not None:
-            progress()
-        if isinstance(header, str):
-            refusals.append(Refusal(f"file {number} of {len(paths)}", header))
-        elif not header.is_image:
-            refusals.append(Refusal(f"file {number} of {len(paths)}", f"not an image: {header.kind}"))
-            outlines += [header.path] if header.modality in LABEL_MODALITIES else []
-        else:
-            groups[header.series_uid or f"without UID {number}"].append(header)
-    return [_series_of(headers) for headers in groups.values()], outlines, refusals
-
-
-def read_series(files: Sequence[Path]) -> Volume:
-    """Read the files of one series, in any order.
+        files: The files.
+        reading: Which SUV, and what becomes of an irregular stack.
 
     Returns:
         A volume with axes (channel, x, y, z), or (channel, x, y) when there is one slice only. Modality LUT or rescale
-        is applied slice by slice; PET becomes SUVbw where the header allows. `notes` says what was done.
+        is applied slice by slice; PET becomes SUV where the header allows. VOI LUTs and windows are matters of display
+        and change nothing. `notes` says what was done.
 
     Raises:
         ReadError: A file is missing, truncated, holds no image or can't be decoded.
-        GeometryError: The slices are no stack; the message says why.
+        GeometryError: The slices are no stack, or several; the message says why.
     """
-    return read_sorted_series(_series_of(_headers(files)))
+    return read_sorted_series(_only_volume(_headers(files)), reading=reading)
 
 
 def read_series_geometry(files: Sequence[Path]) -> Geometry:
@@ -153,34 +102,44 @@ def read_series_geometry(files: Sequence[Path]) -> Geometry:
         ReadError: As `read_series`.
         GeometryError: As `read_series`.
     """
-    return _grid(_headers(files)).geometry
+    return series_geometry(_only_volume(_headers(files)))
 
 
 def series_geometry(series: SeriesFiles) -> Geometry:
     """The voxel grid of a series that `find_series` found; as `read_series_geometry`."""
-    return _grid(series.headers).geometry
+    return _grid(series.headers, reading=DEFAULT_READING).geometry
 
 
-def read_sorted_series(series: SeriesFiles) -> Volume:
+def read_sorted_series(series: SeriesFiles, *, reading: Reading = DEFAULT_READING) -> Volume:
     """Read a series that `find_series` found, without reading its headers again; as `read_series`."""
     headers = series.headers
-    grid = _grid(headers)
-    dtype = value_dtype(headers)
-    colour = is_colour(headers[0])
-    notes = list(grid.notes)
-    array = _read_pixels(headers, grid, dtype=np.dtype(np.uint8) if colour and _max_bits(headers) <= 8 else dtype)
+    grid = _grid(headers, reading=reading)
+    stored, notes = _read_pixels(headers, grid)
+    affine = grid.geometry.affine
+    if grid.irregular:
+        frames = [headers[h].frames[f] for h, f in grid.places[0]]
+        stored, affine = _regular(stored, frames)
+        notes.append(f"resampled onto a regular grid: {grid.irregular}")
     if any(is_inverted(header) for header in headers):
         notes.append("MONOCHROME1 inverted: bright is bright")
-    if headers[0].modality == "PT" and not colour:
-        array, note = _to_suv(array, headers)
+    array = stored.transpose(0, 3, 2, 1)
+    array = array if len(grid.geometry.shape) == 3 else array[..., 0]
+    channels = ("red", "green", "blue") if is_colour(headers[0]) else _channel_names(grid, headers[0].modality)
+    if headers[0].modality == "PT" and not is_colour(headers[0]):
+        array, note, kind = _to_suv(array, headers, reading)
         notes.append(note)
+        channels = tuple(name if kind == "PT" else kind if name == "PT" else f"{kind}_{name}" for name in channels)
     return Volume(
         array=array,
-        affine=grid.geometry.affine,
-        channels=("red", "green", "blue") if colour else (headers[0].modality,),
+        affine=affine,
+        channels=channels,
         modality=_MODALITIES.get(headers[0].modality, "OTHER"),
-        notes=tuple(notes),
+        notes=(*grid.notes, *notes),
     )
+
+
+def _channel_names(grid: _Grid, modality: str) -> tuple[str, ...]:
+    return tuple(name or modality for name in grid.names)
 
 
 def _max_bits(headers: Sequence[Header]) -> int:
@@ -188,18 +147,21 @@ def _max_bits(headers: Sequence[Header]) -> int:
     return 8 if palette else max(header.bits_stored for header in headers)
 
 
-def _header_or_reason(path: Path) -> Header | str:
-    try:
-        return read_header(path)
-    except DataError as error:
-        return str(error)
+def _only_volume(headers: Sequence[Header]) -> SeriesFiles:
+    volumes = volumes_of(headers)
+    if len(volumes) > 1:
+        raise GeometryError(
+            f"expected one image in the series; found {len(volumes)} ({volumes[0].part}, {volumes[1].part}, ...). "
+            "`medseg import` takes each as a case"
+        )
+    return volumes[0]
 
 
 def _headers(files: Sequence[Path]) -> list[Header]:
     if not files:
         raise ReadError("expected the files of a DICOM series; found no file")
     headers = []
-    for number, header in enumerate(_parallel(_header_or_reason, files), start=1):
+    for number, header in enumerate(in_parallel(header_or_reason, files), start=1):
         if isinstance(header, str):
             raise ReadError(f"file {number} of {len(files)}: {header}")
         if not header.is_image:
@@ -211,28 +173,7 @@ def _headers(files: Sequence[Path]) -> list[Header]:
     return headers
 
 
-def _series_of(headers: Sequence[Header]) -> SeriesFiles:
-    ordered = sorted(headers, key=lambda header: header.instance_uid)
-    first = ordered[0].frames[0]
-    if first.orientation is not None:
-        normal = np.cross(first.orientation[:3], first.orientation[3:])
-        ordered.sort(key=lambda header: _height(header, normal))
-    return SeriesFiles(
-        series_uid=ordered[0].series_uid,
-        files=tuple(header.path for header in ordered),
-        modality=ordered[0].modality,
-        patient=ordered[0].patient,
-        study_uid=ordered[0].study_uid,
-        headers=tuple(ordered),
-    )
-
-
-def _height(header: Header, normal: Array) -> float:
-    position = header.frames[0].position
-    return 0.0 if position is None else float(position @ normal)
-
-
-def _grid(headers: Sequence[Header]) -> _Grid:
+def _grid(headers: Sequence[Header], *, reading: Reading) -> _Grid:
     _require_alike(headers)
     frames = [(f, i, frame) for f, header in enumerate(headers) for i, frame in enumerate(header.frames)]
     first = headers[0]
@@ -240,33 +181,57 @@ def _grid(headers: Sequence[Header]) -> _Grid:
         raise ReadError(f"the series claims more than {MAX_VOXELS:,} voxels; nothing that large is read")
     if all(header.localiser for header in headers):
         raise GeometryError("a localiser (scout) series, not a volume; leave it out")
+    if any("MOSAIC" in frame.variations.get("ImageType", "").split("\\") for _, _, frame in frames):
+        raise GeometryError("a mosaic: the slices of a volume tiled into one image. Export the series unpacked")
     if len(frames) == 1:
         return _plane_grid(first, frames[0][2])
-    known = [_is_placed(frame) for _, _, frame in frames]
+    known = [frame.is_placed for _, _, frame in frames]
     if not all(known):
         raise GeometryError(_unplaced(headers, missing=known.count(False), count=len(known)))
-    try:
-        stack = _stack([frame for _, _, frame in frames])
-    except GeometryError as error:
-        raise GeometryError(f"{error}{_why_duplicate(headers) if 'duplicate' in str(error) else ''}") from None
-    shape = (first.columns, first.rows, len(frames))
-    places = tuple(frames[index][:2] for index in stack.order)
-    return _Grid(places, Geometry(shape, stack.affine), stack.notes)
+    return _stack_grid(headers, frames, reading)
 
 
-def _is_placed(frame: Frame) -> bool:
-    return frame.position is not None and frame.orientation is not None and frame.spacing is not None
+def _stack_grid(headers: Sequence[Header], frames: Sequence[tuple[int, int, Frame]], reading: Reading) -> _Grid:
+    phases = find_phases([frame for _, _, frame in frames])
+    stacks = []
+    for phase in phases:
+        try:
+            stacks.append(_stack([frames[index][2] for index in phase.frames], reading))
+        except GeometryError as error:
+            why = _why_duplicate([frame for _, _, frame in frames]) if "duplicate" in str(error) else ""
+            raise GeometryError(f"{error}{why}") from None
+    shape = (headers[0].columns, headers[0].rows, len(phases[0].frames))
+    geometries = [Geometry(shape, stack.affine) for stack in stacks]
+    if any(geometries[0].corner_distance(other) > _SAME_GRID_MM for other in geometries[1:]):
+        raise GeometryError(f"the {len(phases)} phases of the series lie on different grids; expected one. Split it")
+    places = tuple(
+        tuple(frames[phase.frames[index]][:2] for index in stack.order)
+        for phase, stack in zip(phases, stacks, strict=True)
+    )
+    names = tuple(phase.name for phase in phases)
+    notes = (
+        stacks[0].notes if len(phases) == 1 else (*stacks[0].notes, f"{len(phases)} images of each place, as channels")
+    )
+    return _Grid(places, geometries[0], notes, names, stacks[0].irregular)
 
 
-def _stack(frames: Sequence[Frame]) -> Stack:
+def _stack(frames: Sequence[Frame], reading: Reading) -> Stack:
+    if len(frames) == 1:
+        raise GeometryError("phases of a single slice: expected at least two places in a series of several images each")
     return stack_slices(
         np.array([frame.position for frame in frames], dtype=np.float64),
         np.array([frame.orientation for frame in frames], dtype=np.float64),
         np.array([frame.spacing for frame in frames], dtype=np.float64),
+        allow_irregular=reading.resample_irregular,
     )
 
 
 def _require_alike(headers: Sequence[Header]) -> None:
+    copies = has_copies(headers)
+    if copies:
+        raise GeometryError(
+            f"duplicate slices: {copies} of {len(headers)} files are copies of another; remove the copies"
+        )
     sizes = {(header.rows, header.columns) for header in headers}
     if len(sizes) > 1:
         raise GeometryError(f"expected slices of one size in a series; found {len(sizes)} sizes. Split the series")
@@ -275,12 +240,6 @@ def _require_alike(headers: Sequence[Header]) -> None:
     if len({header.frame_of_reference for header in headers}) > 1:
         raise GeometryError(
             "expected one frame of reference in a series; found several. The slices share no coordinates"
-        )
-    instances = Counter(header.instance_uid for header in headers if header.instance_uid)
-    copies = sum(count - 1 for count in instances.values())
-    if copies:
-        raise GeometryError(
-            f"duplicate slices: {copies} of {len(headers)} files are copies of another; remove the copies"
         )
 
 
@@ -296,14 +255,14 @@ def _unplaced(headers: Sequence[Header], *, missing: int, count: int) -> str:
     )
 
 
-def _why_duplicate(headers: Sequence[Header]) -> str:
+def _why_duplicate(frames: Sequence[Frame]) -> str:
     """Which attributes differ between images at one position, in words."""
-    places: defaultdict[tuple[float, ...], list[Header]] = defaultdict(list)
-    for header in headers:
-        if len(header.frames) == 1 and header.frames[0].position is not None:
-            places[tuple(np.round(header.frames[0].position, 2))].append(header)
+    places: defaultdict[tuple[float, ...], list[Frame]] = defaultdict(list)
+    for frame in frames:
+        if frame.position is not None:
+            places[tuple(np.round(frame.position, 2))].append(frame)
     shared = next((group for group in places.values() if len(group) > 1), [])
-    kinds = [word for key, word in VARIATIONS.items() if len({header.variations.get(key) for header in shared}) > 1]
+    kinds = [word for key, word in VARIATIONS.items() if len({frame.variations.get(key) for frame in shared}) > 1]
     if kinds:
         return f". They differ in {', '.join(kinds)}: split the series by that"
     return "" if shared else ". Split the series by echo, time point or b-value"
@@ -322,48 +281,71 @@ def _plane_grid(header: Header, frame: Frame) -> _Grid:
         affine = plane_affine(frame.position, frame.orientation, spacing, normal * thickness)
     if header.modality in _SECTIONS:
         notes.append("a single slice: read as a 2D image")
-    return _Grid(((0, 0),), Geometry(shape, affine), tuple(notes))
+    return _Grid((((0, 0),),), Geometry(shape, affine), tuple(notes))
 
 
-def _read_pixels(headers: Sequence[Header], grid: _Grid, *, dtype: np.dtype[Any]) -> Array:
+def _read_pixels(headers: Sequence[Header], grid: _Grid) -> tuple[Array, list[str]]:
     """Decode every file in threads, each frame straight into its place.
 
     Memory: the result, and one decoded file a thread.
+
+    Returns:
+        Values, axes (channel, slice, row, column), and notes.
     """
-    rows, columns, slices = headers[0].rows, headers[0].columns, len(grid.places)
+    rows, columns, slices = headers[0].rows, headers[0].columns, len(grid.places[0])
     colour = is_colour(headers[0])
-    stored = np.empty((3 if colour else 1, slices, rows, columns), dtype=dtype)
-    place_of = {place: z for z, place in enumerate(grid.places)}
+    dtype = np.dtype(np.uint8) if colour and _max_bits(headers) <= 8 else value_dtype(headers)
+    stored = np.empty((3 if colour else len(grid.places), slices, rows, columns), dtype=dtype)
+    place_of = {place: (c, z) for c, places in enumerate(grid.places) for z, place in enumerate(places)}
+    filled = np.zeros(stored.shape, dtype=bool) if any(h.padding and not colour for h in headers) else None
 
     def fill(number: int) -> None:
-        for index, frame in enumerate(value_frames(headers[number], dtype)):
+        header = headers[number]
+        for index, frame in enumerate(value_frames(header, dtype)):
             if frame.shape[:2] != (rows, columns):
                 raise ReadError(f"file {number + 1}: expected frames of the size in the header; found another")
-            stored[:, place_of[number, index]] = np.moveaxis(frame, -1, 0) if colour else frame
+            channel, z = place_of[number, index]
+            if colour:
+                stored[:, z] = np.moveaxis(frame, -1, 0)
+                continue
+            stored[channel, z] = frame
+            if filled is not None and header.padding is not None:
+                filled[channel, z] = padding_places(frame, header, header.frames[index])
 
-    for _ in _parallel(fill, range(len(headers))):
+    for _ in in_parallel(fill, range(len(headers))):
         pass
-    array = stored.transpose(0, 3, 2, 1)
-    return array if len(grid.geometry.shape) == 3 else array[..., 0]
+    return stored, _settle_padding(stored, filled)
 
 
-def _to_suv(array: Array, headers: Sequence[Header]) -> tuple[Array, str]:
+def _settle_padding(stored: Array, filled: Array | None) -> list[str]:
+    """Give filling around the image, which is darker or brighter than anything in it, the lowest value of the image."""
+    if filled is None or not filled.any() or filled.all():
+        return []
+    padding = stored[filled]
+    inside = ~filled
+    low = stored.min(where=inside, initial=stored.max())
+    high = stored.max(where=inside, initial=stored.min())
+    if padding.min() >= low and padding.max() <= high:
+        return []  # The value occurs within the image's range as well: background, which stays as it is.
+    stored[filled] = low
+    return ["padding around the image set to the image's lowest value"]
+
+
+def _regular(stored: Array, frames: Sequence[Frame]) -> tuple[Array, Affine]:
+    first = frames[0]
+    if first.orientation is None or first.spacing is None:
+        raise GeometryError("expected position, orientation and pixel spacing in every slice")
+    positions = np.array([frame.position for frame in frames], dtype=np.float64)
+    return resample_stack(stored, positions, orientation=first.orientation, spacing=first.spacing)
+
+
+def _to_suv(array: Array, headers: Sequence[Header], reading: Reading) -> tuple[Array, str, str]:
+    """The values as SUV where the header allows; a sentence; and the name of the channel."""
     dataset = read_dataset(headers[0].path, tags=None, pixels=False)
-    factor, note = suv_factor(dataset, acquired=[header.acquired for header in headers])
+    factor, note = suv_factor(dataset, acquired=[header.acquired for header in headers], kind=reading.suv)
+    name = "PT" if np.isnan(factor) else _SUV_CHANNELS[reading.suv]
     if np.isnan(factor) or factor == 1.0:
-        return array, note
+        return array, note, name
     scaled = array.astype(np.float32, copy=False)
     scaled *= np.float32(factor)
-    return scaled, note
-
-
-def _parallel(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
-    """The results in order, computed in threads; on an error the items not yet begun are left."""
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(function, item) for item in items]
-        try:
-            for future in futures:
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    return scaled, note, name

@@ -27,6 +27,8 @@ _EVEN: Final = 0.1
 _ROUNDED_MM: Final = 0.101
 _EVEN_ROUNDED: Final = 0.2
 """The same where thin slices' positions are written with one decimal only: as a share, and at most this many mm."""
+_WIDEST_GAP: Final = 2.05
+"""Largest gap between slices, in usual slice distances, that resampling may bridge."""
 _TILT: Final = 0.2
 """Largest sideways drift over the whole stack, as a share of the pixel spacing, that still counts as upright."""
 
@@ -39,20 +41,27 @@ class Stack:
         order: For each z index the index of the slice in the input.
         affine: 4 x 4, voxel index (x, y, z) to world, RAS+, mm.
         notes: What isn't exact, one sentence each.
+        irregular: Why the slices form no regular grid, where that was allowed; the affine then holds for the first
+            slice only. Empty otherwise.
     """
 
     order: tuple[int, ...]
     affine: Affine
     notes: tuple[str, ...] = ()
+    irregular: str = ""
 
 
-def stack_slices(positions: FloatArray, orientations: FloatArray, spacing: FloatArray) -> Stack:
+def stack_slices(
+    positions: FloatArray, orientations: FloatArray, spacing: FloatArray, *, allow_irregular: bool = False
+) -> Stack:
     """Order slices along their normal and place them on one grid.
 
     Args:
         positions: Centre of each slice's first voxel, shape (n, 3), n >= 2, mm, LPS+.
         orientations: Row direction, then column direction of each slice, shape (n, 6), cosines, LPS+.
         spacing: Distance of the rows, then of the columns, of each slice, shape (n, 2), mm.
+        allow_irregular: Let gantry tilt, uneven slice distances and gaps of up to twice the usual distance pass, and
+            say so in `Stack.irregular`.
 
     Raises:
         GeometryError: Mixed orientation or pixel spacing, duplicate, missing or unevenly spaced slices, gantry tilt.
@@ -73,12 +82,17 @@ def stack_slices(positions: FloatArray, orientations: FloatArray, spacing: Float
     gaps = np.diff(heights[order])
     _require_distinct(gaps, count=len(positions))
     typical = float(np.median(gaps))
-    _require_complete(gaps, typical)
-    deviation = _require_even(heights[order])
     ordered = positions[order]
     step = (ordered[-1] - ordered[0]) / (len(ordered) - 1)
-    _require_upright(ordered, normal, pixel=float(spacing[0].min()))
     affine = plane_affine(ordered[0], orientations[0], spacing[0], step)
+    try:
+        _require_complete(gaps, typical)
+        deviation = _require_even(heights[order])
+        _require_upright(ordered, normal, pixel=float(spacing[0].min()))
+    except GeometryError as error:
+        if not allow_irregular or float(gaps.max()) > _WIDEST_GAP * typical:
+            raise
+        return Stack(order=tuple(int(i) for i in order), affine=affine, irregular=str(error).partition(":")[0])
     notes: tuple[str, ...] = ()
     if deviation > max(0.02, 0.01 * typical):
         notes = (f"slices lie up to {deviation:.2g} mm off the even grid",)
@@ -154,7 +168,7 @@ def _require_even(heights: FloatArray) -> float:
     if deviation > max(_EVEN * step, min(_ROUNDED_MM, _EVEN_ROUNDED * step)):
         raise GeometryError(
             f"uneven slice distance: from {float(gaps.min()):.4g} to {float(gaps.max()):.4g} mm; expected one. "
-            "Resample the series, or export a reconstruction with even slices"
+            "`import --resample-irregular` resamples it; better, export a reconstruction with even slices"
         )
     return deviation
 
@@ -167,8 +181,10 @@ def _require_upright(ordered: FloatArray, normal: FloatArray, *, pixel: float) -
         step = ordered[-1] - ordered[0]
         angle = np.degrees(np.arctan2(np.linalg.norm(np.cross(step, normal)), abs(step @ normal)))
         if angle < 1e-6 or np.linalg.norm(sideways[-1]) < 0.5 * drift:
-            raise GeometryError(f"slices are shifted sideways by up to {drift:.3g} mm; expected them above each other")
+            raise GeometryError(
+                f"sideways shift: slices lie up to {drift:.3g} mm aside; expected them above each other"
+            )
         raise GeometryError(
             f"gantry tilt: the slices are sheared by {angle:.1f} degrees ({drift:.3g} mm over the stack); expected "
-            "slices above each other. Correct the tilt by resampling first"
+            "slices above each other. `import --resample-irregular` corrects it"
         )

@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pydicom
 import pydicom.config
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from medseg.data.dicom_frames import (
+    VARIATIONS,
+    Facts,
+    Frame,
+    classic_frames,
+    enhanced_frames,
+    list_of,
+    tomographic_frames,
+)
 from medseg.data.dicom_scan import PIXEL_PLACE, scan_elements
 from medseg.data.limits import MAX_VOXELS
 from medseg.errors import GeometryError, ReadError
-from medseg.types import FloatArray
 
-__all__ = ["Frame", "Header", "looks_like_dicom", "numbers_of", "read_dataset", "read_header"]
-
-VARIATIONS: Final = {
-    "EchoTime": "echo times",
-    "EchoNumbers": "echo numbers",
-    "DiffusionBValue": "diffusion b-values",
-    "TemporalPositionIdentifier": "time points",
-    "TriggerTime": "trigger times",
-    "FrameReferenceTime": "frame times",
-    "AcquisitionNumber": "acquisitions",
-    "AcquisitionTime": "acquisition times",
-    "ImageType": "image types",
-    "ConvolutionKernel": "reconstruction kernels",
-}
-"""Attributes in which images at one position can differ on purpose, and what to call them."""
+__all__ = ["Header", "looks_like_dicom", "read_dataset", "read_header"]
 
 NOT_IMAGES: Final = frozenset({"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "SR", "KO", "ANN", "REG", "DOC", "PLAN"})
 """Modalities whose files hold no image to segment."""
@@ -70,12 +62,21 @@ _KEYWORDS = [
     "ModalityLUTSequence",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
+    "DimensionIndexSequence",
+    "DetectorInformationSequence",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
     "AcquisitionDate",
     "AcquisitionTime",
 ]
-_KEYWORD_OF = {tag: word for word in (*_KEYWORDS, *VARIATIONS) if (tag := tag_for_keyword(word)) is not None}
-Facts = Mapping[str, Any] | Dataset
-"""Keyword to value: of a file, or of an item of a sequence."""
+_B_VALUES: Final = (
+    (0x0019100C, 0x00190010, "SIEMENS MR HEADER"),
+    (0x00431039, 0x00430010, "GEMS_PARM_01"),
+    (0x20011003, 0x20010010, "Philips Imaging DD 001"),
+)
+"""Where older files keep the b-value: private tag, tag and value of its creator (vendors' conformance statements)."""
+_PRIVATE: Final = {tag: f"private {tag:08x}" for triple in _B_VALUES for tag in triple[:2]}
+_KEYWORD_OF = {tag: word for word in (*_KEYWORDS, *VARIATIONS) if (tag := tag_for_keyword(word)) is not None} | _PRIVATE
 _PREAMBLE_BYTES = 128
 
 # pydicom's warnings and log lines quote the values of attributes, which may identify; and nothing here depends on them.
@@ -84,28 +85,7 @@ warnings.filterwarnings("ignore", module=r"pydicom\.")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """Where one frame lies and how its stored values become values.
-
-    Attributes:
-        position: Centre of the first voxel, (x, y, z) in mm, LPS+; None where the header has none.
-        orientation: Direction of a row (columns increasing), then of a column (rows increasing), 6 cosines, LPS+.
-        spacing: Distance of the rows, then of the columns, in mm (the order of PixelSpacing).
-        slope: Rescale slope.
-        intercept: Rescale intercept.
-        thickness: Slice thickness in mm, or nan.
-    """
-
-    position: FloatArray | None
-    orientation: FloatArray | None
-    spacing: tuple[float, float] | None
-    slope: float
-    intercept: float
-    thickness: float
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Header:
     """What sorting and geometry need of one DICOM file. Identifying values serve grouping only and are never shown."""
 
@@ -129,8 +109,15 @@ class Header:
     has_modality_lut: bool
     rescale_is_unit: bool
     frames: tuple[Frame, ...]
+    frame_numbers: tuple[int, ...]
+    """Which of the file's frames `frames` are, from 0."""
+    frame_count: int
+    """Frames in the file."""
     acquired: str
-    variations: Mapping[str, str]
+    padding: tuple[int, int] | None
+    """Smallest and largest stored value that is no image but filling (PS3.3 section C.7.5.1.1.2)."""
+    is_float: bool
+    """Whether the pixels are floating-point numbers."""
     pixel_place: tuple[int, int] | None
     """Offset and length in bytes of native little-endian pixels, where the scan found them."""
 
@@ -138,6 +125,14 @@ class Header:
     def is_image(self) -> bool:
         """Whether the file holds an image to segment (and no label map, dose, report or presentation state)."""
         return self.rows > 0 and self.columns > 0 and self.modality not in NOT_IMAGES
+
+    def with_frames(self, places: Sequence[int]) -> Header:
+        """The same file with only the frames at these places of `frames`."""
+        return replace(
+            self,
+            frames=tuple(self.frames[place] for place in places),
+            frame_numbers=tuple(self.frame_numbers[place] for place in places),
+        )
 
     @property
     def kind(self) -> str:
@@ -221,23 +216,6 @@ def _read_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def numbers_of(facts: Facts, keyword: str, count: int) -> FloatArray | None:
-    """The finite numbers of an attribute, or None when it is absent or empty.
-
-    Raises:
-        GeometryError: The attribute has another count of numbers, or one that isn't finite.
-    """
-    value = facts.get(keyword)
-    if value is None or value == "":
-        return None
-    values = np.array([float(part) for part in _list(value)])
-    if values.shape != (count,) or not np.isfinite(values).all():
-        raise GeometryError(
-            f"{keyword}: expected {count} finite numbers; the header is broken, export the series again"
-        )
-    return values
-
-
 def _header_of(facts: Facts, path: Path) -> Header:
     rows, columns = _integer(facts, "Rows", 0), _integer(facts, "Columns", 0)
     samples = _integer(facts, "SamplesPerPixel", 1)
@@ -247,8 +225,7 @@ def _header_of(facts: Facts, path: Path) -> Header:
         raise ReadError(f"the header claims more than {MAX_VOXELS:,} voxels; nothing that large is read")
     frames: tuple[Frame, ...] = ()
     if modality not in NOT_IMAGES:
-        enhanced = bool(facts.get("PerFrameFunctionalGroupsSequence"))
-        frames = _enhanced_frames(facts) if enhanced else _classic_frames(facts)
+        frames = _frames(facts)
     return Header(
         path=path,
         series_uid=str(facts.get("SeriesInstanceUID", "")),
@@ -265,89 +242,61 @@ def _header_of(facts: Facts, path: Path) -> Header:
         samples=samples,
         bits_stored=_integer(facts, "BitsStored", _integer(facts, "BitsAllocated", 16)),
         signed=_integer(facts, "PixelRepresentation", 0) == 1,
-        localiser="LOCALIZER" in [str(word).upper() for word in _list(facts.get("ImageType"))],
+        localiser="LOCALIZER" in [str(word).upper() for word in list_of(facts.get("ImageType"))],
         has_modality_lut=bool(facts.get("ModalityLUTSequence")),
         rescale_is_unit=str(facts.get("RescaleType", "HU")) != "US" and "RescaleSlope" in facts,
         frames=frames,
+        frame_numbers=tuple(range(len(frames))),
+        frame_count=max(1, _integer(facts, "NumberOfFrames", 1)),
         bits_allocated=_integer(facts, "BitsAllocated", 16),
+        padding=_padding(facts),
+        is_float="BitsStored" not in facts and "PixelRepresentation" not in facts,
         pixel_place=facts.get(PIXEL_PLACE),
         acquired=str(facts.get("AcquisitionDate", "") or "") + str(facts.get("AcquisitionTime", "") or ""),
-        variations={key: str(facts[key]) for key in VARIATIONS if key in facts},
     )
 
 
-def _classic_frames(facts: Facts) -> tuple[Frame, ...]:
-    frame = Frame(
-        position=numbers_of(facts, "ImagePositionPatient", 3),
-        orientation=_unit(numbers_of(facts, "ImageOrientationPatient", 6)),
-        spacing=_pair(facts),
-        slope=_number(facts, "RescaleSlope", 1.0),
-        intercept=_number(facts, "RescaleIntercept", 0.0),
-        thickness=_number(facts, "SliceThickness", math.nan),
-    )
-    return (frame,) * max(1, _integer(facts, "NumberOfFrames", 1))
+def _frames(facts: Facts) -> tuple[Frame, ...]:
+    if facts.get("PerFrameFunctionalGroupsSequence"):
+        return enhanced_frames(facts)
+    return tomographic_frames(facts) or classic_frames(facts, variations=_variations(facts))
 
 
-def _enhanced_frames(facts: Facts) -> tuple[Frame, ...]:
-    """Frames of an enhanced image from its functional groups (PS3.3 section C.7.6.16)."""
-    shared = (_list(facts.get("SharedFunctionalGroupsSequence")) or [Dataset()])[0]
-    per_frame = _list(facts.get("PerFrameFunctionalGroupsSequence"))
-    count = max(1, _integer(facts, "NumberOfFrames", 1))
-    if len(per_frame) != count:
-        raise GeometryError(
-            f"expected functional groups for each of {count} frames; found {len(per_frame)}. The file is broken"
-        )
-    frames: list[Frame] = []
-    for group in per_frame:
-        merged = Dataset()
-        for sequence in ("PlanePosition", "PlaneOrientation", "PixelMeasures", "PixelValueTransformation"):
-            item = _list(group.get(f"{sequence}Sequence")) or _list(shared.get(f"{sequence}Sequence"))
-            if item:
-                merged.update(item[0])
-        frames.extend(_classic_frames(merged))
-    return tuple(frames)
+def _variations(facts: Facts) -> dict[str, str]:
+    found = {key: "\\".join(str(value) for value in list_of(facts.get(key))) for key in VARIATIONS if key in facts}
+    if "DiffusionBValue" not in found:
+        for tag, creator, name in _B_VALUES:
+            value = list_of(facts.get(_PRIVATE[tag]))
+            if value and str(facts.get(_PRIVATE[creator], "")).strip() == name and _is_number(value[0]):
+                # GE adds a thousand million to the b-value.
+                found["DiffusionBValue"] = f"{float(value[0]) % 1e9:g}"
+    return {key: value for key, value in found.items() if value}
 
 
-def _pair(facts: Facts) -> tuple[float, float] | None:
-    values = numbers_of(facts, "PixelSpacing", 2)
-    if values is None:
-        values = numbers_of(facts, "ImagerPixelSpacing", 2)
-    if values is None:
+def _padding(facts: Facts) -> tuple[int, int] | None:
+    """Range of the padding values; read as signed or unsigned as the pixels are, whatever its own VR says."""
+    bits = _integer(facts, "BitsAllocated", 16)
+    signed = _integer(facts, "PixelRepresentation", 0) == 1
+    found = [facts.get(keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    values = [int(value) for value in found if isinstance(value, int)]
+    if not values or bits > 16:
         return None
-    if (values <= 0).any():
-        raise GeometryError("PixelSpacing: expected two numbers above 0; the header is broken, export the series again")
-    return float(values[0]), float(values[1])
+    wrapped = [value & 0xFFFF for value in values]
+    settled = [value - 0x10000 if signed and value >= 0x8000 else value for value in wrapped]
+    return min(settled), max(settled)
 
 
-def _unit(orientation: FloatArray | None) -> FloatArray | None:
-    """Both directions with length 1; written cosines are rounded."""
-    if orientation is None:
-        return None
-    row, column = orientation[:3], orientation[3:]
-    lengths = np.linalg.norm(row), np.linalg.norm(column)
-    if min(lengths) < 0.9 or max(lengths) > 1.1 or abs(row @ column) > 0.01:
-        raise GeometryError(
-            "ImageOrientationPatient: expected two perpendicular directions of length 1; the header is broken, "
-            "export the series again"
-        )
-    result: FloatArray = np.concatenate([row / lengths[0], column / lengths[1]])
-    return result
-
-
-def _number(facts: Facts, keyword: str, default: float) -> float:
-    values = numbers_of(facts, keyword, 1)
-    return default if values is None else float(values[0])
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _integer(facts: Facts, keyword: str, default: int) -> int:
     value = facts.get(keyword)
     return default if value in (None, "") else int(value)
-
-
-def _list(value: Any) -> list[Any]:
-    if value is None or value == "":
-        return []
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
 
 
 def _word(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -12,11 +13,12 @@ from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from medseg.data.dicom_header import Frame, Header, read_dataset
+from medseg.data.dicom_frames import Frame
+from medseg.data.dicom_header import Header, read_dataset
 from medseg.errors import ReadError
 from medseg.types import Array
 
-__all__ = ["is_colour", "is_inverted", "value_dtype", "value_frames"]
+__all__ = ["decode_frames", "is_colour", "is_inverted", "padding_places", "value_dtype", "value_frames"]
 
 _KEYWORDS = [
     "Rows",
@@ -47,7 +49,10 @@ _KEYWORDS = [
     "SmallestImagePixelValue",
 ]
 _TAGS = [tag_for_keyword(word) for word in _KEYWORDS]
+_EXTRA: Final = "medseg[gdcm]"
 _PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_GREY: Final = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+_COLOURS: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _REAL_WORLD: Final = ("CT", "MR", "PT", "NM")
 """Modalities whose values are measurements, so that MONOCHROME1 is a matter of display only."""
 
@@ -59,11 +64,11 @@ def value_dtype(headers: Sequence[Header]) -> np.dtype[Any]:
         for header in headers
         for frame in header.frames
     )
-    if not whole or any(header.bits_stored > 16 for header in headers):
+    if not whole or any(header.is_float or header.bits_stored > 32 for header in headers):
         return np.dtype(np.float32)
     low = min(_stored_range(h)[0] + int(f.intercept) for h in headers for f in h.frames)
     high = max(_stored_range(h)[1] + int(f.intercept) for h in headers for f in h.frames)
-    for kind in (np.uint8, np.int16, np.uint16, np.int32):
+    for kind in (np.uint8, np.int16, np.uint16, np.int32, np.uint32):
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return np.dtype(kind)
     return np.dtype(np.float32)
@@ -85,16 +90,18 @@ def value_frames(header: Header, dtype: np.dtype[Any]) -> Iterator[Array]:
         ReadError: The pixels are missing, truncated, damaged or in a transfer syntax that nothing here decodes.
     """
     if _is_plain(header):
-        for frame, stored in zip(header.frames, _plain_frames(header), strict=True):
-            yield _grey_values(stored, header, frame, dtype)
+        for frame, number in zip(header.frames, header.frame_numbers, strict=True):
+            yield _grey_values(_plain_frame(header, number), header, frame, dtype)
         return
+    _require_known_colours(header)
     dataset = read_dataset(header.path, tags=_TAGS, pixels=True)
     decoder = _decoder(dataset)
     count = 0
     try:
-        for stored, _ in decoder.iter_array(dataset):
-            frame = header.frames[min(count, len(header.frames) - 1)]
-            yield _to_values(stored, dataset, header, frame, dtype)
+        for stored, facts in decoder.iter_array(dataset, indices=header.frame_numbers):
+            if header.samples > 1 and str(facts["photometric_interpretation"]) != "RGB":
+                raise ReadError(_unknown_colours(header))
+            yield _to_values(stored, dataset, header, header.frames[count], dtype)
             count += 1
     except (ReadError, MemoryError):
         raise
@@ -102,9 +109,28 @@ def value_frames(header: Header, dtype: np.dtype[Any]) -> Iterator[Array]:
         # Decoders raise whatever they like on damaged or exotic data.
         if not decoder.UID.is_encapsulated:
             raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again") from None
-        raise ReadError(f"{_undecodable(decoder.UID)}, or its pixels are damaged ({type(error).__name__})") from None
-    if count != max(1, len(header.frames)):
+        raise ReadError(_undecodable(decoder.UID, f", or its pixels are damaged ({type(error).__name__})")) from None
+    if count != len(header.frames):
         raise ReadError(f"expected {len(header.frames)} frames; found {count}. The file is truncated, copy it again")
+
+
+def decode_frames(dataset: Dataset) -> Iterator[Array]:
+    """Decode the frames of a data set one by one, as they are stored: (rows, columns), without lookup tables.
+
+    Raises:
+        ReadError: The pixels are missing, truncated, damaged or in a transfer syntax that nothing here decodes.
+    """
+    decoder = _decoder(dataset)
+    try:
+        for stored, _ in decoder.iter_array(dataset, raw=True):
+            yield stored
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Decoders raise whatever they like on damaged or exotic data.
+        if not decoder.UID.is_encapsulated:
+            raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again") from None
+        raise ReadError(_undecodable(decoder.UID, f", or its pixels are damaged ({type(error).__name__})")) from None
 
 
 def _decoder(dataset: Dataset) -> Decoder:
@@ -125,7 +151,7 @@ def _to_values(stored: Array, dataset: Dataset, header: Header, frame: Frame, dt
         colours: Array = apply_color_lut(stored, dataset)
         return (colours >> 8).astype(np.uint8) if colours.dtype == np.uint16 else colours
     if header.samples > 1:
-        return stored[..., :3]
+        return stored
     if header.has_modality_lut:
         return np.asarray(apply_modality_lut(stored, dataset)).astype(dtype)
     return _grey_values(stored, header, frame, dtype)
@@ -133,6 +159,7 @@ def _to_values(stored: Array, dataset: Dataset, header: Header, frame: Frame, dt
 
 def _grey_values(stored: Array, header: Header, frame: Frame, dtype: np.dtype[Any]) -> Array:
     slope, intercept = frame.slope, frame.intercept
+    stored = _without_unused_bits(stored, header)
     if np.issubdtype(dtype, np.floating):
         values = stored.astype(dtype)
         values *= dtype.type(slope)
@@ -161,23 +188,55 @@ def _is_plain(header: Header) -> bool:
     )
 
 
-def _plain_frames(header: Header) -> Array:
-    """Stored values, axes (frame, row, column); bits above BitsStored don't count (PS3.5 section 8.1.1)."""
+def _plain_frame(header: Header, number: int) -> Array:
+    """Stored values, axes (row, column); bits above BitsStored don't count (PS3.5 section 8.1.1)."""
     offset, length = header.pixel_place or (0, 0)
-    shape = (len(header.frames), header.rows, header.columns)
     dtype = np.dtype(f"<{'i' if header.signed else 'u'}{header.bits_allocated // 8}")
-    count = int(np.prod(shape))
+    count = header.rows * header.columns
+    size = count * dtype.itemsize
     try:
-        stored = np.fromfile(header.path, dtype=dtype, count=count, offset=offset)
+        stored = np.fromfile(header.path, dtype=dtype, count=count, offset=offset + number * size)
     except OSError:
         raise ReadError("the DICOM file is missing or cannot be read") from None
-    if length < count * dtype.itemsize or stored.size < count:
+    if length < (number + 1) * size or stored.size < count:
         raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again")
-    unused = header.bits_allocated - header.bits_stored
-    if unused:
-        stored <<= unused
+    return stored.reshape(header.rows, header.columns)
+
+
+def _without_unused_bits(stored: Array, header: Header) -> Array:
+    """Stored values with what lies above BitsStored (overlays, noise) cut off and the sign carried up."""
+    unused = stored.dtype.itemsize * 8 - header.bits_stored
+    if stored.dtype.kind in "iu" and unused > 0:
+        stored = stored << unused
         stored >>= unused
-    return stored.reshape(shape)
+    return stored
+
+
+def _require_known_colours(header: Header) -> None:
+    if header.samples not in (1, 3) or (header.samples == 3) != (header.photometric in _COLOURS):
+        raise ReadError(_unknown_colours(header))
+    if header.samples == 1 and header.photometric not in _GREY:
+        raise ReadError(_unknown_colours(header))
+
+
+def _unknown_colours(header: Header) -> str:
+    known = (*_GREY, *_COLOURS, "HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
+    name = header.photometric if header.photometric in known else "an unknown one"
+    return (
+        f"the photometric interpretation {name} with {header.samples} samples a pixel can't be read; expected "
+        f"{', '.join((*_GREY, *_COLOURS))}. Export the image as RGB"
+    )
+
+
+def padding_places(values: Array, header: Header, frame: Frame) -> Array:
+    """Where the values of a frame are the file's padding, bool, axes (row, column)."""
+    low, high = sorted(bound * frame.slope + frame.intercept for bound in header.padding or (0, -1))
+    if is_inverted(header):
+        ends = sum(bound * frame.slope + frame.intercept for bound in _stored_range(header))
+        low, high = ends - high, ends - low
+    half = 0.5 * abs(frame.slope)
+    found: Array = (values > low - half) & (values < high + half)
+    return found
 
 
 def is_colour(header: Header) -> bool:
@@ -206,6 +265,16 @@ def _transfer_syntax(dataset: Dataset) -> UID:
     return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
-def _undecodable(syntax: UID) -> str:
-    name = syntax.name if syntax.name != str(syntax) else "a private one"
-    return f"the transfer syntax {syntax} ({name}) is not decoded by any installed library"
+def _undecodable(syntax: UID, damage: str = "") -> str:
+    """Why nothing here decodes it. A UID of the standard is no identity; a private one may be and isn't repeated."""
+    if not str(syntax).startswith("1.2.840.10008."):
+        return "a private transfer syntax is decoded by no library; export the series in one of the standard"
+    name = f" ({syntax.name})" if syntax.name != str(syntax) else ""
+    advice = (
+        f"pip install {_EXTRA!r} brings GDCM, which decodes more" if _lacks_gdcm() else "export the series uncompressed"
+    )
+    return f"the transfer syntax {syntax}{name} is not decoded by any installed library{damage}; {advice}"
+
+
+def _lacks_gdcm() -> bool:
+    return importlib.util.find_spec("gdcm") is None

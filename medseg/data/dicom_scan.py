@@ -28,7 +28,7 @@ _SHORT: Final = frozenset(
     (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
      b"ST", b"TM", b"UI", b"UL", b"US")
 )  # fmt: skip
-_NUMBERS: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FD": "d", "FL": "f"}
+_NUMBERS: Final = {"US or SS": "H", "US": "H", "SS": "h", "UL": "I", "SL": "i", "FD": "d", "FL": "f"}
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_GROUP: Final = 0x7FE00000
 _PIXEL_DATA: Final = 0x7FE00010
@@ -88,6 +88,9 @@ def _scan(data: bytes, keywords: Mapping[int, str]) -> dict[str, Any]:
         keyword = keywords.get(tag)
         if keyword is not None:
             if length == _UNDEFINED or vr in (b"SQ", b"UN") or _vr_of(tag) == "SQ":
+                if tag >> 16 & 1 and length != _UNDEFINED:
+                    place = start + length
+                    continue  # A private element of unknown kind can't be told; it isn't needed.
                 raise _UnusualError
             found[keyword] = _value(data, start, length, _vr_of(tag) if implicit else vr.decode("ascii"))
         place = start + length if length != _UNDEFINED else _behind(data, start, vr, implicit=implicit, depth=0)
@@ -101,7 +104,11 @@ def _vr_of(tag: int) -> str:
     return cached
 
 
-_VRS: dict[int, str] = {tag_for_keyword("Rows") or 0: "US"}
+_VRS: dict[int, str] = {
+    tag_for_keyword("Rows") or 0: "US",
+    0x00190010: "LO", 0x0019100C: "IS", 0x00430010: "LO", 0x00431039: "IS", 0x20010010: "LO", 0x20011003: "FL",
+}  # fmt: skip
+"""VR of a tag, as far as it was asked for; the private ones, which no dictionary has, are the vendors' b-values."""
 
 
 def _meta(data: bytes) -> tuple[int, str]:

@@ -1,7 +1,17 @@
-"""SUV: standardised uptake value, the activity concentration of a PET image over the injected activity per body weight.
+"""SUV: standardised uptake value, the activity concentration of a PET image over the injected activity per body size.
 
-SUVbw [g/ml] = activity concentration [Bq/ml] * body weight [g] / decay-corrected injected activity [Bq]. The rules are
-those of the QIBA vendor-neutral pseudo-code (2012) and Boellaard et al., EANM procedure guidelines 2.0 (2015).
+SUV = activity concentration [Bq/ml] / decay-corrected injected activity [Bq] * body size, where the body size is
+
+- bw: the body weight [g];
+- lbm: the lean body mass [g] after James (1976), which DICOM names LBMJAMES128 (CID 85): 1.10 w - 128 (w / h)^2 kg for
+  men, 1.07 w - 148 (w / h)^2 kg for women, w in kg and h in cm (the term LBM of DICOM has 120 instead of 128 for men;
+  Sugawara et al., Radiology 213:521, 1999; Tahari et al., J Nucl Med 55:1481, 2014);
+- bsa: the body surface area [cm2] after Du Bois and Du Bois (1916), 71.84 w^0.425 h^0.725. The result is in cm2/ml.
+
+The injected activity is corrected for decay to the time for which the image is: A = A0 2^(-t / T), T the half-life, t
+from the injection to the start of the scan where DecayCorrection is START, and t = 0 where it is ADMIN. The rules are
+those of the QIBA vendor-neutral pseudo-code (2012), of Boellaard et al., EANM procedure guidelines 2.0 (2015), and of
+PS3.3 section C.8.9.1.
 """
 
 from __future__ import annotations
@@ -9,8 +19,11 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from pydicom.dataset import Dataset
+
+from medseg.data.reading import SuvKind
 
 __all__ = ["suv_factor"]
 
@@ -19,33 +32,69 @@ _PHILIPS_SUV_SCALE = (0x7053, 0x1000)
 _PHILIPS_ACTIVITY_SCALE = (0x7053, 0x1009)
 
 
-def suv_factor(dataset: Dataset, *, acquired: Sequence[str]) -> tuple[float, str]:
-    """Factor from the values of a PET image (after rescale) to SUVbw, and a sentence that says so, or why not.
+def suv_factor(dataset: Dataset, *, acquired: Sequence[str], kind: SuvKind = "bw") -> tuple[float, str]:
+    """Factor from the values of a PET image (after rescale) to SUV, and a sentence that says so, or why not.
 
     Args:
         dataset: Header of one slice of the series.
         acquired: Acquisition date and time of each slice, ``YYYYMMDDhhmmss.ffffff``; empty where absent.
+        kind: Divided by body weight, lean body mass or body surface area. Values that are stored as one of them are
+            turned into another by the ratio of the body sizes.
 
     Returns:
         The factor and the note. The factor is nan when the header doesn't allow SUV.
     """
     units = str(dataset.get("Units", "")).strip().upper()
-    if units == "GML" and str(dataset.get("SUVType", "BW") or "BW").upper() == "BW":
-        return 1.0, "PET values are SUVbw as stored"
+    stored = _stored_kind(dataset, units)
+    if stored == kind:
+        return 1.0, f"PET values are SUV{kind} as stored"
+    if stored:
+        ratio = _body_size(dataset, kind) / _body_size(dataset, stored)
+        if math.isnan(ratio):
+            return (
+                ratio,
+                f"PET left as SUV{stored} as stored: the header lacks weight, height or sex, which SUV{kind} needs",
+            )
+        return ratio, f"PET stored as SUV{stored} turned into SUV{kind}"
     if units == "CNTS":
-        return _philips(dataset, acquired)
+        return _philips(dataset, acquired, kind)
     if units != "BQML":
-        return math.nan, "PET left in its stored units: the header states none that convert to SUVbw"
-    factor, missing = _becquerel_factor(dataset, acquired)
+        return math.nan, f"PET left in its stored units: the header states none that convert to SUV{kind}"
+    factor, missing = _becquerel_factor(dataset, acquired, kind)
     if missing:
-        return math.nan, f"PET left in Bq/ml: the header lacks {missing}, which SUVbw needs"
-    return factor, "PET scaled to SUVbw"
+        return math.nan, f"PET left in Bq/ml: the header lacks {missing}, which SUV{kind} needs"
+    return factor, f"PET scaled to SUV{kind}"
 
 
-def _becquerel_factor(dataset: Dataset, acquired: Sequence[str]) -> tuple[float, str]:
+def _stored_kind(dataset: Dataset, units: str) -> SuvKind | Literal[""]:
+    """Which SUV the stored values are: by SUVType (PS3.3 section C.8.9.1), else body weight for g/ml."""
+    kind = str(dataset.get("SUVType", "") or "").strip().upper()
+    if units == "GML" and kind in ("", "BW"):
+        return "bw"
+    if units == "GML" and kind == "LBMJAMES128":
+        return "lbm"
+    return "bsa" if units == "CM2ML" and kind in ("", "BSA") else ""
+
+
+def _body_size(dataset: Dataset, kind: SuvKind) -> float:
+    """Weight or lean body mass in g, or surface in cm2; nan where the header lacks what it takes."""
     weight = _positive(dataset, "PatientWeight")
-    if math.isnan(weight):
-        return math.nan, "the body weight"
+    if kind == "bw":
+        return weight * 1000.0
+    height = _positive(dataset, "PatientSize") * 100.0
+    if kind == "bsa":
+        return float(71.84 * weight**0.425 * height**0.725)
+    slope, square = {"M": (1.10, 128.0), "F": (1.07, 148.0)}.get(
+        str(dataset.get("PatientSex", "")).strip().upper(), (math.nan, math.nan)
+    )
+    lean = (slope * weight - square * (weight / height) ** 2) * 1000.0
+    return lean if lean > 0 else math.nan
+
+
+def _becquerel_factor(dataset: Dataset, acquired: Sequence[str], kind: SuvKind) -> tuple[float, str]:
+    size = _body_size(dataset, kind)
+    if math.isnan(size):
+        return math.nan, {"bw": "the body weight", "lbm": "weight, height or sex", "bsa": "weight or height"}[kind]
     if not _is_corrected(dataset):
         return math.nan, "attenuation and decay correction"
     sequence = dataset.get("RadiopharmaceuticalInformationSequence")
@@ -56,7 +105,7 @@ def _becquerel_factor(dataset: Dataset, acquired: Sequence[str]) -> tuple[float,
     if dose < 1e5:
         dose *= 1e6  # Some scanners write MBq, against the standard.
     left, missing = _activity_left(dataset, item, acquired)
-    return (math.nan, missing) if missing else (weight * 1000.0 / (dose * left), "")
+    return (math.nan, missing) if missing else (size / (dose * left), "")
 
 
 def _activity_left(dataset: Dataset, item: Dataset, acquired: Sequence[str]) -> tuple[float, str]:
@@ -84,16 +133,19 @@ def _is_corrected(dataset: Dataset) -> bool:
     return "CorrectedImage" not in dataset or {"ATTN", "DECY"} <= corrected
 
 
-def _philips(dataset: Dataset, acquired: Sequence[str]) -> tuple[float, str]:
+def _philips(dataset: Dataset, acquired: Sequence[str], kind: SuvKind) -> tuple[float, str]:
+    """Counts, by the vendor's factor to SUVbw or to Bq/ml (QIBA pseudo-code)."""
     scale = _private(dataset, _PHILIPS_SUV_SCALE)
     if scale > 0:
-        return scale, "PET scaled to SUVbw with the vendor's factor"
+        ratio = 1.0 if kind == "bw" else _body_size(dataset, kind) / _body_size(dataset, "bw")
+        if not math.isnan(ratio):
+            return scale * ratio, f"PET scaled to SUV{kind} with the vendor's factor"
     activity = _private(dataset, _PHILIPS_ACTIVITY_SCALE)
     if activity > 0:
-        factor, missing = _becquerel_factor(dataset, acquired)
+        factor, missing = _becquerel_factor(dataset, acquired, kind)
         if not missing:
-            return activity * factor, "PET scaled to SUVbw with the vendor's activity factor"
-    return math.nan, "PET left in counts: the header has no factor to Bq/ml or SUVbw"
+            return activity * factor, f"PET scaled to SUV{kind} with the vendor's activity factor"
+    return math.nan, f"PET left in counts: the header has no factor to Bq/ml or SUV{kind}"
 
 
 def _scan_start(dataset: Dataset, acquired: Sequence[str], half_life: float) -> datetime.datetime | None:

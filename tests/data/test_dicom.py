@@ -169,10 +169,9 @@ def _localiser(series: Series) -> None:
         data.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
 
 
-def _echoes(series: Series) -> None:
+def _twice(series: Series) -> None:
     series.slices.pop()
     for number, data in enumerate(series.slices):
-        data.EchoTime = 10 + number % 2
         data.ImagePositionPatient = [-10, -20, 30 + 2.5 * (number // 2)]
 
 
@@ -188,13 +187,13 @@ def _two_frames_of_reference(series: Series) -> None:
         (_uneven, "uneven slice distance"),
         (_mixed, "mixed orientation"),
         (_tilted, "gantry tilt: the slices are sheared by 15.0 degrees"),
-        (_shifted, "shifted sideways"),
+        (_shifted, "sideways shift"),
         (_two_sizes, "2 sizes"),
         (_two_spacings, "mixed pixel spacing"),
         (_no_position, "1 of 5 slices have no ImagePositionPatient"),
         (_copies, "1 of 6 files are copies"),
         (_localiser, "localiser"),
-        (_echoes, "2 images at each of 2 positions.*echo times"),
+        (_twice, "2 images at each of 2 positions"),
         (_two_frames_of_reference, "frame of reference"),
     ],
 )
@@ -446,6 +445,9 @@ def test_the_scan_reads_what_pydicom_reads(test_data: Path) -> None:
         scanned += 1
         facts.pop("PixelPlace", None)
         for keyword, value in _read_facts(path).items():
+            if keyword.startswith("PixelPadding"):
+                assert (facts[keyword] - value) % 65536 == 0  # Signed or not is settled later, with the pixels.
+                continue
             ours = facts.get(keyword, "")
             texts = [str(v) for v in (ours if isinstance(ours, list) else [ours])]
             several = isinstance(value, pydicom.multival.MultiValue)

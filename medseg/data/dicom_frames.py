@@ -1,0 +1,248 @@
+"""Frame: one image plane of a DICOM file, where it lies, how its stored values become values, and what sets it apart.
+
+A classic file has one frame, or several that share one header. An enhanced file has functional groups, shared and per
+frame (PS3.3 section C.7.6.16); its dimension organisation (section C.7.6.17) says by which attributes frames differ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+
+from medseg.errors import GeometryError
+from medseg.types import FloatArray
+
+__all__ = ["VARIATIONS", "Facts", "Frame", "classic_frames", "enhanced_frames", "list_of", "numbers_of",
+           "tomographic_frames"]  # fmt: skip
+
+VARIATIONS: Final = {
+    "ImageType": "image types",
+    "DiffusionBValue": "diffusion b-values",
+    "EchoTime": "echo times",
+    "EchoNumbers": "echo numbers",
+    "InversionTime": "inversion times",
+    "ConvolutionKernel": "reconstruction kernels",
+    "TemporalPositionIdentifier": "time points",
+    "TriggerTime": "trigger times",
+    "FrameReferenceTime": "frame times",
+    "AcquisitionNumber": "acquisitions",
+    "DiffusionGradientOrientation": "diffusion directions",
+    "Dimension": "dimension indices",
+    "AcquisitionTime": "acquisition times",
+}
+"""What images at one position can differ in on purpose, and what to call it; the most telling first."""
+
+_GROUPS: Final = ("PlanePosition", "PlaneOrientation", "PixelMeasures", "PixelValueTransformation", "FrameContent")
+_FRAME_TYPES: Final = ("MRImageFrameType", "CTImageFrameType", "PETFrameType", "XRay3DFrameType")
+_INDEXED: Final = {
+    "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
+    "DiffusionBValue": ("MRDiffusionSequence", "DiffusionBValue"),
+    "InversionTime": ("MRModifierSequence", "InversionTimes"),
+    "ConvolutionKernel": ("CTReconstructionSequence", "ConvolutionKernel"),
+    "TriggerTime": ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    "TemporalPositionIdentifier": ("FrameContentSequence", "TemporalPositionIndex"),
+    "AcquisitionNumber": ("FrameContentSequence", "FrameAcquisitionNumber"),
+    "AcquisitionTime": ("FrameContentSequence", "FrameAcquisitionDateTime"),
+}
+"""Attribute of a classic file to the functional group and the attribute of an enhanced file that say the same."""
+_PLACING: Final = frozenset(
+    tag_for_keyword(word) for word in ("StackID", "InStackPositionNumber", "ImagePositionPatient", "SliceLocation")
+)
+"""Dimension indices that say where a frame lies, not what sets it apart from others at its place."""
+
+Facts = Mapping[str, Any] | Dataset
+"""Keyword to value: of a file, or of an item of a sequence."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Frame:
+    """One image plane.
+
+    Attributes:
+        position: Centre of the first voxel, (x, y, z) in mm, LPS+; None where the header has none.
+        orientation: Direction of a row (columns increasing), then of a column (rows increasing), 6 cosines, LPS+.
+        spacing: Distance of the rows, then of the columns, in mm (the order of PixelSpacing).
+        slope: Rescale slope.
+        intercept: Rescale intercept.
+        thickness: Slice thickness in mm, or nan.
+        stack: StackID of an enhanced image; empty elsewhere.
+        variations: Keyword of `VARIATIONS` to value, for what the header states.
+    """
+
+    position: FloatArray | None
+    orientation: FloatArray | None
+    spacing: tuple[float, float] | None
+    slope: float
+    intercept: float
+    thickness: float
+    stack: str = ""
+    variations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether position, orientation and pixel spacing are all known."""
+        return self.position is not None and self.orientation is not None and self.spacing is not None
+
+
+def classic_frames(facts: Facts, *, variations: Mapping[str, str], stack: str = "") -> tuple[Frame, ...]:
+    """The frames of a file whose header holds for all of them.
+
+    Raises:
+        GeometryError: Numbers of the geometry are no numbers.
+    """
+    frame = Frame(
+        position=numbers_of(facts, "ImagePositionPatient", 3),
+        orientation=_unit(numbers_of(facts, "ImageOrientationPatient", 6)),
+        spacing=_pair(facts),
+        slope=_number(facts, "RescaleSlope", 1.0),
+        intercept=_number(facts, "RescaleIntercept", 0.0),
+        thickness=_number(facts, "SliceThickness", math.nan),
+        stack=stack,
+        variations=variations,
+    )
+    return (frame,) * max(1, _count(facts))
+
+
+def enhanced_frames(facts: Facts) -> tuple[Frame, ...]:
+    """The frames of a file with functional groups.
+
+    Raises:
+        GeometryError: Numbers of the geometry are no numbers, or there are not as many groups as frames.
+    """
+    shared = (list_of(facts.get("SharedFunctionalGroupsSequence")) or [Dataset()])[0]
+    per_frame = list_of(facts.get("PerFrameFunctionalGroupsSequence"))
+    count = max(1, _count(facts))
+    if len(per_frame) != count:
+        raise GeometryError(
+            f"expected functional groups for each of {count} frames; found {len(per_frame)}. The file is broken"
+        )
+    telling = _telling_dimensions(facts)
+    frames: list[Frame] = []
+    for group in per_frame:
+        merged = Dataset()
+        for sequence in _GROUPS:
+            merged.update(_item(group, shared, f"{sequence}Sequence"))
+        stack = str(merged.get("StackID", "") or "")
+        frames.extend(classic_frames(merged, variations=_variations(group, shared, telling), stack=stack))
+    return tuple(frames)
+
+
+def tomographic_frames(facts: Facts) -> tuple[Frame, ...] | None:
+    """The slices of a reconstructed nuclear medicine image, or None where the file is none.
+
+    The first slice lies where DetectorInformationSequence says (PS3.3 section C.8.4.11); the next follow along the
+    normal at SpacingBetweenSlices, whose sign counts (section C.8.4.15): positive is behind the first slice.
+
+    Raises:
+        GeometryError: Numbers of the geometry are no numbers.
+    """
+    detectors = list_of(facts.get("DetectorInformationSequence"))
+    step = numbers_of(facts, "SpacingBetweenSlices", 1)
+    if "RECON TOMO" not in [str(word) for word in list_of(facts.get("ImageType"))] or not detectors or step is None:
+        return None
+    first = Frame(
+        position=numbers_of(detectors[0], "ImagePositionPatient", 3),
+        orientation=_unit(numbers_of(detectors[0], "ImageOrientationPatient", 6)),
+        spacing=_pair(facts),
+        slope=_number(facts, "RescaleSlope", 1.0),
+        intercept=_number(facts, "RescaleIntercept", 0.0),
+        thickness=_number(facts, "SliceThickness", math.nan),
+    )
+    if first.position is None or first.orientation is None:
+        return None
+    normal = np.cross(first.orientation[:3], first.orientation[3:])
+    numbers = range(max(1, _count(facts)))
+    return tuple(replace(first, position=first.position + number * step[0] * normal) for number in numbers)
+
+
+def _item(group: Dataset, shared: Dataset, sequence: str) -> Dataset:
+    items = list_of(group.get(sequence)) or list_of(shared.get(sequence))
+    return items[0] if items else Dataset()
+
+
+def _variations(group: Dataset, shared: Dataset, telling: Sequence[int]) -> dict[str, str]:
+    found = {word: _item(group, shared, sequence).get(key) for word, (sequence, key) in _INDEXED.items()}
+    content = _item(group, shared, "FrameContentSequence")
+    indices = list_of(content.get("DimensionIndexValues"))
+    found["Dimension"] = [indices[place] for place in telling if place < len(indices)]
+    directions = _item(group, shared, "MRDiffusionSequence").get("DiffusionGradientDirectionSequence")
+    if directions:
+        found["DiffusionGradientOrientation"] = directions[0].get("DiffusionGradientOrientation")
+    kinds = [_item(group, shared, f"{name}Sequence") for name in _FRAME_TYPES]
+    words = [
+        word for item in kinds for key in ("FrameType", "ComplexImageComponent") for word in list_of(item.get(key))
+    ]
+    found["ImageType"] = words
+    return {word: "\\".join(str(v) for v in list_of(value)) for word, value in found.items() if list_of(value)}
+
+
+def _telling_dimensions(facts: Facts) -> list[int]:
+    """Places in DimensionIndexValues of the dimensions that don't say where a frame lies."""
+    dimensions = list_of(facts.get("DimensionIndexSequence"))
+    return [place for place, item in enumerate(dimensions) if item.get("DimensionIndexPointer") not in _PLACING]
+
+
+def numbers_of(facts: Facts, keyword: str, count: int) -> FloatArray | None:
+    """The finite numbers of an attribute, or None when it is absent or empty.
+
+    Raises:
+        GeometryError: The attribute has another count of numbers, or one that isn't finite.
+    """
+    value = facts.get(keyword)
+    if value is None or value == "":
+        return None
+    values = np.array([float(part) for part in list_of(value)])
+    if values.shape != (count,) or not np.isfinite(values).all():
+        raise GeometryError(
+            f"{keyword}: expected {count} finite numbers; the header is broken, export the series again"
+        )
+    return values
+
+
+def list_of(value: Any) -> list[Any]:
+    """The values of an attribute, whether it has none, one or several."""
+    if value is None or value == "":
+        return []
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+
+
+def _pair(facts: Facts) -> tuple[float, float] | None:
+    values = numbers_of(facts, "PixelSpacing", 2)
+    if values is None:
+        values = numbers_of(facts, "ImagerPixelSpacing", 2)
+    if values is None:
+        return None
+    if (values <= 0).any():
+        raise GeometryError("PixelSpacing: expected two numbers above 0; the header is broken, export the series again")
+    return float(values[0]), float(values[1])
+
+
+def _unit(orientation: FloatArray | None) -> FloatArray | None:
+    """Both directions with length 1; written cosines are rounded."""
+    if orientation is None:
+        return None
+    row, column = orientation[:3], orientation[3:]
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if min(lengths) < 0.9 or max(lengths) > 1.1 or abs(row @ column) > 0.01:
+        raise GeometryError(
+            "ImageOrientationPatient: expected two perpendicular directions of length 1; the header is broken, "
+            "export the series again"
+        )
+    result: FloatArray = np.concatenate([row / lengths[0], column / lengths[1]])
+    return result
+
+
+def _number(facts: Facts, keyword: str, default: float) -> float:
+    values = numbers_of(facts, keyword, 1)
+    return default if values is None else float(values[0])
+
+
+def _count(facts: Facts) -> int:
+    value = facts.get("NumberOfFrames")
+    return 1 if value in (None, "") else int(value)
