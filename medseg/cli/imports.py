@@ -33,8 +33,8 @@ def register(app: typer.Typer) -> None:
 def _import(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of images, of any of the layouts below.")],
     out: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder to write manifest.csv, manifest.yaml and copies to.")
-    ],
+        Path | None, typer.Argument(metavar="DIR", help="Folder to write manifest.csv, manifest.yaml and copies to.")
+    ] = None,
     modality: Annotated[
         str | None, typer.Option(help="CT, MR, PET, DERMOSCOPY: take these images of each patient.")
     ] = None,
@@ -44,6 +44,17 @@ def _import(
     label: Annotated[
         list[str] | None, typer.Option(help="Name of a label value, e.g. 1=lesion; repeat for several.")
     ] = None,
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN[=LABEL]",
+            help="Take segments and regions (SEG, RTSTRUCT) of such names, as this label; repeat for several. Where "
+            "two overlap, the first wins.",
+        ),
+    ] = None,
+    list_structures: Annotated[
+        bool, typer.Option(help="Print the names of all segments and regions instead; they may identify.")
+    ] = False,
     with_unlabelled: Annotated[
         bool, typer.Option(help="Take images without a label map beside labelled ones.")
     ] = False,
@@ -63,11 +74,21 @@ def _import(
 
     Example: medseg import PATIENTS data --modality PET
     """
+    from medseg.data.dicom_structures import StructureRule
     from medseg.data.importer import ImportOptions, import_tree
     from medseg.data.recognise import Choice
 
+    if list_structures:
+        return _list_structures(source, out, as_json=as_json)
+    if out is None:
+        raise RequestError("expected the folder to write to: medseg import SRC DIR")
     options = ImportOptions(
-        choice=Choice(modality=_modality(modality), image_pattern=image_pattern, with_unlabelled=with_unlabelled),
+        choice=Choice(
+            modality=_modality(modality),
+            image_pattern=image_pattern,
+            with_unlabelled=with_unlabelled,
+            structures=tuple(StructureRule.of(text) for text in structure or []),
+        ),
         labels=_labels(label or []),
         keep_names=keep_names,
         title=title,
@@ -92,6 +113,20 @@ def _import(
     }  # fmt: skip
     emit(facts, as_json=as_json, text=_summary(facts))
     return EXIT_PARTLY_REFUSED if report.refusals else 0
+
+
+def _list_structures(source: Path, out: Path | None, *, as_json: bool) -> int:
+    """Print every name with the number of files that have it. Only here do names of the source leave the program."""
+    from medseg.data.dicom_structures import structure_names
+
+    if out is not None:
+        raise RequestError("--list-structures writes nothing: leave out the folder to write to")
+    names, refusals = structure_names(source)
+    for refusal in refusals:
+        note(f"refused: {refusal.input}: {refusal.reason}")
+    text = "\n".join(f"{count:>6} x {name}" for name, count in names.items()) or "no DICOM file names a structure"
+    emit({"structures": names}, as_json=as_json, text=text)
+    return EXIT_PARTLY_REFUSED if refusals else 0
 
 
 def _summary(facts: dict[str, object]) -> str:

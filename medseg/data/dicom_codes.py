@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 from pydicom.dataset import Dataset
 
@@ -33,11 +34,12 @@ def _standard(value: str, scheme: str, meaning: str) -> CodedConcept | None:
     from pydicom.sr._concepts_dict import concepts
     from pydicom.sr._snomed_dict import mapping
 
+    dictionary: Mapping[str, Mapping[str, Mapping[str, tuple[str, object]]]] = cast(Any, concepts)
     if scheme in ("SRT", "SNM3", "99SDM"):
-        value, scheme = mapping["SRT"].get(value, ""), "SCT"
-    if scheme not in concepts or not _CODE.fullmatch(value):
+        value, scheme = str(mapping["SRT"].get(value, "")), "SCT"
+    if scheme not in dictionary or not _CODE.fullmatch(value):
         return None
-    known = next((codes[value][0] for codes in concepts[scheme].values() if value in codes), "")
+    known = next((codes[value][0] for codes in dictionary[scheme].values() if value in codes), "")
     text = known or (meaning if is_known_text(meaning) else "")
     return CodedConcept(value=value, scheme=scheme, meaning=text[:64]) if text else None
 

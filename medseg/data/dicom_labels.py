@@ -31,6 +31,7 @@ __all__ = ["LABEL_MODALITIES", "Canvas", "LabelObject", "Structure", "Target", "
 
 LABEL_MODALITIES: Final = ("SEG", "RTSTRUCT")
 """Modalities of the files that outline structures."""
+_UNRANKED: Final = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,7 @@ class LabelObject:
         series_uids: Series that it refers to.
         instance_uids: Image instances that it refers to.
         structures: What it outlines, in the order of the file.
+        frames: Of those instances the frames that it refers to, numbered from 1, where it names any.
     """
 
     path: Path = field(repr=False)
@@ -80,6 +82,7 @@ class LabelObject:
     series_uids: frozenset[str] = field(repr=False)
     instance_uids: frozenset[str] = field(repr=False)
     structures: tuple[Structure, ...]
+    frames: frozenset[tuple[str, int]] = field(default=frozenset(), repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +103,8 @@ class Canvas:
 
     Args:
         shape: Voxels along x, y[, z].
-        order: Label values in order of priority, the first wins; empty where overlaps may not be settled.
+        order: Label values in order of priority, the first wins; an overlap with a value that isn't in it is not
+            settled.
 
     Attributes:
         label: uint8, axes (x, y[, z]).
@@ -117,16 +121,14 @@ class Canvas:
     def __init__(self, shape: Shape, *, order: Sequence[int] = ()) -> None:
         self.label: LabelMap = np.zeros(shape, dtype=np.uint8)
         self.notes: list[str] = []
-        self._rank = np.full(256, 256, dtype=np.int32)
+        self._rank = np.full(256, _UNRANKED, dtype=np.int32)
         self._rank[list(order)] = np.arange(len(order))
-        self._has_order = bool(order)
         self._overlaps: Counter[tuple[int, int]] = Counter()
 
     def on_grid(self, shape: Shape) -> Canvas:
         """An empty canvas of another shape with the same order; what overlaps there counts here too."""
         other = Canvas(shape)
-        other.notes, other._rank, other._has_order = self.notes, self._rank, self._has_order
-        other._overlaps = self._overlaps
+        other.notes, other._rank, other._overlaps = self.notes, self._rank, self._overlaps
         return other
 
     @property
@@ -158,15 +160,16 @@ class Canvas:
         Raises:
             LabelError: Two labels claim a voxel, and no order was given.
         """
-        if not self._overlaps:
-            return
-        told = ", ".join(f"{a} and {b} in {count:,} voxels" for (a, b), count in sorted(self._overlaps.items())[:5])
-        if not self._has_order:
+        unsettled = {pair: count for pair, count in self._overlaps.items() if self._rank[list(pair)].max() == _UNRANKED}
+        told = ", ".join(f"{a} and {b} in {count:,} voxels" for (a, b), count in sorted(unsettled.items())[:5])
+        if unsettled:
             raise LabelError(
                 f"structures overlap (labels {told}); a label map holds one label a voxel. Name the structures with "
                 "--structure in order of priority: the first wins"
             )
-        self.notes.append(f"overlapping structures: the first in the order of --structure won (labels {told})")
+        if self._overlaps:
+            told = ", ".join(f"{a} and {b} in {count:,} voxels" for (a, b), count in sorted(self._overlaps.items()))
+            self.notes.append(f"overlapping structures: the first in the order of --structure won (labels {told})")
 
 
 def read_label_object(path: Path) -> LabelObject:

@@ -19,20 +19,19 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from medseg.data.dicom_codes import colour_of, concept_of
-from medseg.data.dicom_geometry import plane_affine
-from medseg.data.dicom_header import Frame, enhanced_frames, read_dataset
+from medseg.data.dicom_frames import Frame, enhanced_frames
+from medseg.data.dicom_header import Header, read_dataset
 from medseg.data.dicom_labels import Canvas, LabelObject, Structure, Target
 from medseg.data.dicom_pixels import decode_frames
+from medseg.data.dicom_planes import ON_VOXELS, corners, even_grid, heights_of, is_on_voxels, nearest, pixel_to_world
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError, LabelError, ReadError
-from medseg.types import Affine, Array, FloatArray, LabelMap
+from medseg.types import Affine, Array, LabelMap
 
 __all__ = ["describe_seg", "paint_seg", "read_seg"]
 
-_ON_VOXELS: Final = 0.1
-"""Largest distance of a SEG's pixel from the image's voxel centre, in voxels, that counts as the same grid."""
-_EVEN: Final = 0.2
-"""Largest distance of a plane from its place on the SEG's own even grid, as a share of the slice distance."""
+_SAME_STEP: Final = 0.2
+"""Largest difference of two slice distances, as a share, that counts as the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +53,21 @@ class _Seg:
     spacing_between: float
     frame_of_reference: str
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows."""
+        return int(self.dataset.Columns), int(self.dataset.Rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """The image's grid, its world-to-index matrix, its files by instance, and whether the SEG shares its world."""
+
+    geometry: Geometry
+    to_index: Affine
+    headers: Mapping[str, Header]
+    shares_world: bool
+
 
 def describe_seg(dataset: Dataset, path: Path) -> LabelObject:
     """What a SEG outlines.
@@ -71,7 +85,7 @@ def describe_seg(dataset: Dataset, path: Path) -> LabelObject:
     segments = tuple(segment for segment in segments if segment.number > 0)
     if not segments:
         raise ReadError("the SEG describes no segment; export it again")
-    series, instances = _references(dataset)
+    series, instances, frames = _references(dataset)
     return LabelObject(
         path=path,
         kind="SEG",
@@ -81,6 +95,7 @@ def describe_seg(dataset: Dataset, path: Path) -> LabelObject:
         series_uids=series,
         instance_uids=instances,
         structures=segments,
+        frames=frames,
     )
 
 
@@ -99,12 +114,14 @@ def paint_seg(entry: LabelObject, chosen: Mapping[int, int], target: Target, can
         LabelError: A pixel has a value that stands for no segment.
     """
     seg = _open(entry.path)
-    steps = [_step(seg, plane, target) for plane in seg.planes]
-    if all(step is not None for step in steps) and not _is_coarser(seg, target):
-        _paint_planes(seg, [step for step in steps if step is not None], chosen, canvas)
+    image = _image(seg, target)
+    steps = [_step(plane, image, seg.size) for plane in seg.planes]
+    known = [step for step in steps if step is not None]
+    if len(known) == len(steps) and not _is_coarser(seg, target.geometry):
+        _paint_planes(seg, known, chosen, canvas)
         return
-    grid = _own_grid(seg)
-    if not _shares_world(seg, target):
+    grid = even_grid([plane.place for plane in seg.planes], seg.size, unit=seg.spacing_between)
+    if not image.shares_world:
         raise GeometryError(
             "the SEG has another frame of reference than the image, and its frames don't lie on the image's frames "
             f"that it refers to: the image has {target.geometry.describe()}; the SEG has {grid.describe()}. "
@@ -112,8 +129,10 @@ def paint_seg(entry: LabelObject, chosen: Mapping[int, int], target: Target, can
         )
     own = canvas.on_grid(grid.shape)
     inverse = np.linalg.inv(grid.affine)
-    _paint_planes(seg, [inverse @ _plane_affine(plane.place) for plane in seg.planes], chosen, own)
-    _resample(own.label, grid, target.geometry, canvas)
+    _paint_planes(seg, [inverse @ pixel_to_world(plane.place) for plane in seg.planes], chosen, own)
+    sampled = nearest(own.label, grid, target.geometry)
+    for value in np.unique(sampled[sampled > 0]).tolist():
+        canvas.paint(sampled == value, value)
     canvas.notes.append(
         f"SEG on another grid resampled onto the image's by the nearest voxel: from {grid.describe()} to "
         f"{target.geometry.describe()}"
@@ -138,13 +157,12 @@ def read_seg(path: Path) -> tuple[LabelMap, Geometry]:
         raise LabelError("expected segment numbers up to 255; found larger ones. `medseg import` numbers them anew")
     if len(seg.planes) == 1 and seg.planes[0].place.position is None:
         spacing = seg.planes[0].place.spacing or (1.0, 1.0)
-        size = (int(seg.dataset.Columns), int(seg.dataset.Rows))
-        grid = Geometry(size, np.diag([spacing[1], spacing[0], 1.0, 1.0]))
+        grid = Geometry(seg.size, np.diag([spacing[1], spacing[0], 1.0, 1.0]))
         steps = [np.eye(4)]
     else:
-        grid = _own_grid(seg)
+        grid = even_grid([plane.place for plane in seg.planes], seg.size, unit=seg.spacing_between)
         inverse = np.linalg.inv(grid.affine)
-        steps = [inverse @ _plane_affine(plane.place) for plane in seg.planes]
+        steps = [inverse @ pixel_to_world(plane.place) for plane in seg.planes]
     canvas = Canvas(grid.shape)
     _paint_planes(seg, steps, {s.number: s.number for s in entry.structures}, canvas)
     canvas.require_settled()
@@ -163,17 +181,21 @@ def _structure(item: Dataset) -> Structure:
     )
 
 
-def _references(dataset: Dataset) -> tuple[frozenset[str], frozenset[str]]:
-    """Series and instances that a SEG refers to, as a whole and frame by frame."""
+def _references(dataset: Dataset) -> tuple[frozenset[str], frozenset[str], frozenset[tuple[str, int]]]:
+    """Series, instances and frames that a SEG refers to, as a whole and frame by frame."""
     series: set[str] = set()
     instances: set[str] = set()
+    frames: set[tuple[str, int]] = set()
     for entry in dataset.get("ReferencedSeriesSequence") or []:
         series.add(str(entry.get("SeriesInstanceUID", "")))
-        instances.update(str(i.get("ReferencedSOPInstanceUID", "")) for i in entry.get("ReferencedInstanceSequence", []))
+        referenced = entry.get("ReferencedInstanceSequence") or []
+        instances.update(str(item.get("ReferencedSOPInstanceUID", "")) for item in referenced)
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])
     for group in (*shared, *(dataset.get("PerFrameFunctionalGroupsSequence") or [])):
-        instances.update(uid for uid, _ in _sources(group))
-    return frozenset(series - {""}), frozenset(instances - {""})
+        found = _sources(group)
+        instances.update(uid for uid, _ in found)
+        frames.update(pair for pair in found if pair[1])
+    return frozenset(series - {""}), frozenset(instances - {""}), frozenset(frames)
 
 
 def _sources(group: Dataset) -> tuple[tuple[str, int], ...]:
@@ -199,6 +221,8 @@ def _open(path: Path) -> _Seg:
 
 
 def _facts(dataset: Dataset) -> _Seg:
+    if str(dataset.get("Modality", "")) != "SEG":
+        raise ReadError("expected a DICOM SEG; found another kind of object. `medseg import` reads structure sets")
     kind = str(dataset.get("SegmentationType", "BINARY"))
     shared = (list(dataset.get("SharedFunctionalGroupsSequence") or []) or [Dataset()])[0]
     groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
@@ -214,92 +238,52 @@ def _facts(dataset: Dataset) -> _Seg:
     return _Seg(dataset, tuple(planes), kind, abs(between), str(dataset.get("FrameOfReferenceUID", "") or ""))
 
 
-def _plane_affine(place: Frame) -> Affine:
-    """Pixel (column, row, 0, 1) to world, RAS+, mm."""
-    if place.position is None or place.orientation is None or place.spacing is None:
-        raise GeometryError(
-            "a frame of the SEG has no position, orientation or pixel spacing, and refers to no frame of the image; "
-            "export the segmentation again"
-        )
-    normal = np.cross(place.orientation[:3], place.orientation[3:])
-    return plane_affine(place.position, place.orientation, place.spacing, normal)
-
-
-def _shares_world(seg: _Seg, target: Target) -> bool:
-    return bool(seg.frame_of_reference) and any(
-        header.frame_of_reference == seg.frame_of_reference for header in target.headers
+def _image(seg: _Seg, target: Target) -> _Image:
+    return _Image(
+        geometry=target.geometry,
+        to_index=np.asarray(np.linalg.inv(target.geometry.affine), dtype=np.float64),
+        headers={header.instance_uid: header for header in target.headers},
+        shares_world=bool(seg.frame_of_reference)
+        and any(header.frame_of_reference == seg.frame_of_reference for header in target.headers),
     )
 
 
-def _is_coarser(seg: _Seg, target: Target) -> bool:
+def _is_coarser(seg: _Seg, geometry: Geometry) -> bool:
     """Whether the SEG's slices are stated to lie further apart, or closer, than the image's."""
-    if np.isnan(seg.spacing_between) or len(target.geometry.shape) == 2 or len(seg.planes) < 2:
+    if np.isnan(seg.spacing_between) or len(geometry.shape) == 2:
         return False
-    own = [_height(plane.place) for plane in seg.planes]
-    step = target.geometry.spacing[2]
-    return len(set(own)) > 1 and abs(seg.spacing_between - step) > _EVEN * step
+    levels = np.unique(np.round(heights_of([p.place for p in seg.planes if p.place.is_placed]), 3))
+    step = geometry.spacing[2]
+    return len(levels) > 1 and abs(seg.spacing_between - step) > _SAME_STEP * step
 
 
-def _height(place: Frame) -> float:
-    if place.position is None or place.orientation is None:
-        return 0.0
-    return round(float(place.position @ np.cross(place.orientation[:3], place.orientation[3:])), 3)
-
-
-def _step(seg: _Seg, plane: _Plane, target: Target) -> Affine | None:
+def _step(plane: _Plane, image: _Image, size: tuple[int, int]) -> Affine | None:
     """Pixel (column, row, 0, 1) to the image's voxel index, or None where the pixels aren't its voxels."""
-    own = None if plane.place.position is None or plane.place.spacing is None else plane.place
-    size = (int(seg.dataset.Columns), int(seg.dataset.Rows))
-    if own is not None and _shares_world(seg, target):
-        step = np.linalg.inv(target.geometry.affine) @ _plane_affine(own)
-        return step if _is_on_voxels(step, size) else None
-    source = _source_step(plane, target, size)
-    if source is None:
+    own = image.to_index @ pixel_to_world(plane.place) if plane.place.is_placed else None
+    if own is not None and image.shares_world:
+        return own if is_on_voxels(own, size) else None
+    header, frame = _source(plane, image)
+    if header is None or frame is None or (header.columns, header.rows) != size:
         return None
-    if own is not None and _is_known(plane, target):
-        # Another frame of reference, or none: position and reference have to say the same.
-        step = np.linalg.inv(target.geometry.affine) @ _plane_affine(own)
-        corners = _corners(size)
-        if np.abs((step - source)[:3] @ corners).max() > _ON_VOXELS:
-            return None
-    return source
+    if not frame.is_placed:
+        return np.eye(4) if len(image.geometry.shape) == 2 else None
+    step: Affine = image.to_index @ pixel_to_world(frame)
+    # Another frame of reference, or none: the SEG's own position has to say the same as the reference.
+    if own is not None and np.abs((own - step)[:3] @ corners(size)).max() > ON_VOXELS:
+        return None
+    return step if is_on_voxels(step, size) else None
 
 
-def _is_known(plane: _Plane, target: Target) -> bool:
-    """Whether the image frame that a plane refers to has a position of its own."""
-    frames = {header.instance_uid: header.frames for header in target.headers}
-    return any(uid in frames and frames[uid][max(0, number - 1)].position is not None for uid, number in plane.sources)
-
-
-def _source_step(plane: _Plane, target: Target, size: tuple[int, int]) -> Affine | None:
-    """As `_step`, by the one image frame that the plane refers to."""
-    headers = {header.instance_uid: header for header in target.headers}
-    known = [(headers[uid], number) for uid, number in plane.sources if uid in headers]
+def _source(plane: _Plane, image: _Image) -> tuple[Header | None, Frame | None]:
+    """The one image frame that a plane refers to, where it is one and it is here."""
+    known = [(image.headers[uid], number) for uid, number in plane.sources if uid in image.headers]
     if len(known) != 1:
-        return None
+        return None, None
     header, number = known[0]
-    if (header.columns, header.rows) != size or not 0 <= max(0, number - 1) < len(header.frames):
-        return None
-    place = header.frames[max(0, number - 1)]
-    if place.position is None or place.orientation is None or place.spacing is None:
-        return np.eye(4) if len(target.geometry.shape) == 2 else None
-    step: Affine = np.linalg.inv(target.geometry.affine) @ _plane_affine(place)
-    return step if _is_on_voxels(step, size) else None
-
-
-def _corners(size: tuple[int, int]) -> Array:
-    columns, rows = size[0] - 1, size[1] - 1
-    return np.array([[0, columns, 0, columns], [0, 0, rows, rows], [0, 0, 0, 0], [1, 1, 1, 1]], dtype=np.float64)
-
-
-def _is_on_voxels(step: Affine, size: tuple[int, int]) -> bool:
-    """Whether neighbouring pixels are neighbouring voxels, and all of them lie on voxel centres."""
-    directions = np.rint(step[:3, :2])
-    if not (np.abs(directions).sum(axis=0) == 1).all():
-        return False
-    # A plane beside the image's grid may lie on its continuation, so that only the distance counts.
-    whole = np.rint(step)
-    return bool(np.abs((step - whole)[:3] @ _corners(size)).max() <= _ON_VOXELS)
+    wanted = max(0, number - 1)
+    if wanted not in header.frame_numbers:
+        return None, None
+    return header, header.frames[header.frame_numbers.index(wanted)]
 
 
 def _paint_planes(seg: _Seg, steps: Sequence[Affine], chosen: Mapping[int, int], canvas: Canvas) -> None:
@@ -363,95 +347,21 @@ def _fractional_masks(seg: _Seg, chosen: Mapping[int, int], canvas: Canvas) -> I
     frames = list(_decoded(seg))
     groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
     for number, plane in enumerate(seg.planes):
-        place = () if plane.place.position is None else tuple(np.round(plane.place.position, 3))
-        groups[place or plane.sources].append(number)
-    slack = len(chosen) / 2 + 1  # every fraction was rounded
-    exclusive = all(np.sum([frames[n] for n in group], axis=0, dtype=np.int64).max() <= most + slack
-                    for group in groups.values())  # fmt: skip
-    for group in groups.values():
+        position = plane.place.position
+        groups[plane.sources if position is None else tuple(np.round(position, 3))].append(number)
+    slack = len(seg.dataset.SegmentSequence) / 2 + 1  # every fraction was rounded
+    sums = {place: np.sum([frames[n] for n in group], axis=0, dtype=np.int64) for place, group in groups.items()}
+    exclusive = all(total.max() <= most + slack for total in sums.values())
+    for place, group in groups.items():
         stack = np.stack([frames[n] for n in group]).astype(np.int64)
         best = stack.argmax(axis=0)
-        rest = most - stack.sum(axis=0)
-        for place, number in enumerate(group):
-            segment = seg.planes[number].segment
-            if segment in chosen:
-                wins = (best == place) & (stack[place] >= np.maximum(rest, 1)) if exclusive else 2 * stack[place] >= most
-                yield number, chosen[segment], wins
+        least = np.maximum(most - sums[place], 1)
+        for layer, number in enumerate(group):
+            if seg.planes[number].segment in chosen:
+                wins = (best == layer) & (stack[layer] >= least) if exclusive else 2 * stack[layer] >= most
+                yield number, chosen[seg.planes[number].segment], wins
     canvas.notes.append(
         "fractional SEG: a voxel has the label of the largest fraction, and none where the rest is larger"
         if exclusive
         else "fractional SEG whose fractions overlap: a voxel has a label where its fraction is one half or more"
     )
-
-
-def _own_grid(seg: _Seg) -> Geometry:
-    """The grid of a SEG's own planes; planes that it left out are part of it.
-
-    Raises:
-        GeometryError: The planes aren't parallel, evenly spaced and above each other.
-    """
-    first = seg.planes[0].place
-    _plane_affine(first)
-    positions, normal = _parallel_positions(seg)
-    heights = positions @ normal
-    levels = np.unique(np.round(heights, 3))
-    gaps = np.diff(levels)
-    unit = seg.spacing_between if not np.isnan(seg.spacing_between) else float(gaps.min(initial=np.inf))
-    if not np.isfinite(unit) or unit <= 0:
-        unit = first.thickness if first.thickness > 0 else 1.0
-    count = int(np.rint((levels[-1] - levels[0]) / unit)) + 1
-    unit = float(levels[-1] - levels[0]) / (count - 1) if count > 1 else unit
-    start = positions[int(heights.argmin())]
-    steps = np.rint((heights - heights.min()) / unit)
-    off = positions - start - np.outer(steps * unit, normal)
-    along = np.abs(off @ normal).max()
-    sideways = np.linalg.norm(off - np.outer(off @ normal, normal), axis=1).max()
-    assert first.orientation is not None and first.spacing is not None
-    if along > _EVEN * unit or sideways > _EVEN * min(first.spacing):
-        raise GeometryError(
-            f"the SEG's planes lie on no even grid: up to {along:.3g} mm off along and {sideways:.3g} mm across the "
-            f"slices, {unit:.4g} mm apart. Export the segmentation on the image's grid"
-        )
-    shape = (int(seg.dataset.Columns), int(seg.dataset.Rows), count)
-    return Geometry(shape, plane_affine(start, first.orientation, first.spacing, normal * unit))
-
-
-def _parallel_positions(seg: _Seg) -> tuple[FloatArray, FloatArray]:
-    """Position of every plane, (n, 3) mm LPS+, and their common normal."""
-    first = seg.planes[0].place
-    assert first.orientation is not None and first.spacing is not None
-    positions = []
-    for plane in seg.planes:
-        place = plane.place
-        if place.position is None or place.orientation is None or place.spacing is None:
-            raise GeometryError("some frames of the SEG have no position; export the segmentation again")
-        if np.abs(place.orientation - first.orientation).max() > 1e-3 or not np.allclose(place.spacing, first.spacing):
-            raise GeometryError("the SEG's frames have several orientations or pixel spacings; export it in one")
-        positions.append(place.position)
-    return np.stack(positions), np.cross(first.orientation[:3], first.orientation[3:])
-
-
-def _resample(label: LabelMap, grid: Geometry, onto: Geometry, canvas: Canvas) -> None:
-    """Paint the nearest voxel's label, plane by plane of the image.
-
-    Raises:
-        GeometryError: A label has no voxel left.
-    """
-    shape = (*onto.shape, 1)[:3]
-    to_own = np.linalg.inv(grid.affine) @ onto.affine
-    i, j = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
-    sampled = np.zeros(shape, dtype=np.uint8)
-    last = np.array(label.shape)[:, np.newaxis, np.newaxis]
-    for k in range(shape[2]):
-        index = np.rint(np.einsum("ab,bxy->axy", to_own[:3], np.stack([i, j, np.full_like(i, k), np.ones_like(i)])))
-        inside = ((index >= 0) & (index < last)).all(axis=0)
-        found = index[:, inside].astype(np.int64)
-        sampled[:, :, k][inside] = label[tuple(found)]
-    before, after = np.unique(label[label > 0]), np.unique(sampled[sampled > 0])
-    if len(before) > len(after):
-        raise GeometryError(
-            f"{len(before) - len(after)} of {len(before)} labels have no voxel left on the image's grid: the SEG has "
-            f"{grid.describe()}; the image has {onto.describe()}. Resample the segmentation onto the image"
-        )
-    for value in after.tolist():
-        canvas.paint(sampled.reshape(onto.shape) == value, value)

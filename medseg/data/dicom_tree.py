@@ -1,13 +1,16 @@
-"""DICOM tree: series in folders of any shape, with label maps (NIfTI, NRRD, MetaImage, PNG) beside or inside them."""
+"""DICOM tree: series in folders of any shape, with label maps (NIfTI, NRRD, MetaImage, PNG) or DICOM label files."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.data.dicom import SeriesFiles, series_geometry, sort_series
+from medseg.data.dicom import series_geometry
+from medseg.data.dicom_sort import SeriesFiles, sort_files
+from medseg.data.dicom_structures import Outlined, outlined_series
+from medseg.data.label_source import LabelSource
 from medseg.data.readers import read_geometry
 from medseg.data.recognise import (
     Choice,
@@ -36,15 +39,18 @@ def take_dicom_tree(files: Files, choice: Choice) -> Recognised:
     A label map belongs to the series in whose folder it lies; else to the one whose folder bears its name; else to the
     series of the same folder or patient on whose grid it lies. What stays ambiguous is refused.
     """
-    found, refused = sort_series(files.dicom)
+    found, outlines, refused = sort_files(files.dicom)
     series = [_found(s, files) for s in found]
-    sources = _with_labels(series, files)
+    outlined = outlined_series(outlines, found, rules=choice.structures, stated=choice.labels,
+                               preferred=[_modality(one) == choice.modality for one in found])  # fmt: skip
+    sources, superseded = _with_structures(_with_labels(series, files), outlined, asked=bool(choice.structures))
     damaged = [refusal for refusal in refused if not refusal.reason.startswith(_NO_IMAGE)]
-    objects = len(refused) - len(damaged)
+    objects = len(refused) - len(damaged) - len(outlines)
     notes = [count_note(DICOM_files=len(files.dicom), series=len(found), patients=len({s.patient for s in series}),
                         label_maps=sum(s.label is not None for s in sources), other_files=files.others)]  # fmt: skip
     if objects:
-        notes.append(f"{objects:,} DICOM objects are no images (reports, structure sets, segmentations) and left out")
+        notes.append(f"{objects:,} DICOM objects are no images (reports, doses, presentations) and left out")
+    notes += [*outlined.notes, *superseded]
     if any(source.label or source.problem for source in sources):
         sources, sentence = _labelled(sources)
         notes += [sentence] if sentence else []
@@ -53,7 +59,34 @@ def take_dicom_tree(files: Files, choice: Choice) -> Recognised:
         wanted, sentence = chosen_modality(modalities, choice.modality)
         notes += [sentence] if sentence else []
         sources = [source for source in sources if source.modality == wanted]
-    return Recognised("a DICOM tree", settle_unlabelled(sources, choice), tuple(damaged), notes=tuple(notes))
+    used = any(isinstance(source.label, LabelSource) for source in sources)
+    return Recognised(
+        "a DICOM tree",
+        settle_unlabelled(sources, choice),
+        (*damaged, *outlined.refusals),
+        labels={value: info.name for value, info in outlined.labels.items()} if used else {},
+        described=outlined.labels if used else {},
+        notes=tuple(notes),
+    )
+
+
+def _with_structures(sources: Sequence[Source], outlined: Outlined, *, asked: bool) -> tuple[list[Source], list[str]]:
+    """The sources with their DICOM label files; a label map beside an image counts more unless structures are asked."""
+    result = []
+    both = 0
+    for source, label in zip(sources, outlined.by_series, strict=True):
+        beside = source.label is not None or bool(source.problem)
+        both += label is not None and beside
+        if label is None or (beside and not asked):
+            result.append(source)
+        elif isinstance(label, str):
+            result.append(replace(source, label=None, problem=label))
+        else:
+            result.append(replace(source, label=label, problem=""))
+    if not both:
+        return result, []
+    taken = "the DICOM label files, as --structure asks" if asked else "the label maps; --structure takes the others"
+    return result, [f"{both:,} images have a label map beside them and a DICOM label file: took {taken}"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -74,24 +74,28 @@ def read_label(path: str | Path) -> tuple[LabelMap, Geometry]:
     """Read a label map.
 
     A map of only 0 and 255 (or 65535 in 16 bits) counts as 0 and 1, whatever the format: that is how drawing programs
-    save a mask. Other values stay as they are. DICOM label formats are not read here.
+    save a mask. Other values stay as they are; those of a DICOM SEG are its segment numbers, on the SEG's own grid
+    (see `medseg.data.dicom_seg.read_seg`).
 
     Args:
-        path: A NIfTI, NRRD, MetaImage, PNG, TIFF or BMP file.
+        path: A NIfTI, NRRD, MetaImage, PNG, TIFF, BMP or DICOM SEG file.
 
     Returns:
         Label values, uint8 or uint16, axes (x, y[, z]), and the grid.
 
     Raises:
-        ReadError: As `read_volume`; also for JPEG, which can't hold a label map, and for DICOM.
+        ReadError: As `read_volume`; also for JPEG, which can't hold a label map, and for DICOM files but SEG.
+        GeometryError: The planes of a SEG lie on no grid.
         LabelError: Values that are negative, no integers, or above 65535.
     """
     path = Path(path)
     kind = _kind(path)
     if kind == "dicom":
-        raise ReadError(
-            "expected a label map in NIfTI, NRRD, MetaImage, PNG or TIFF; found DICOM. Convert the segmentation first"
-        )
+        from medseg.data.dicom_seg import read_seg
+
+        if path.is_dir():
+            raise ReadError("expected the file of a label map; found a folder")
+        return read_seg(path)
     if kind == "picture":
         from medseg.data.pictures import read_indices
 
