@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
 from medseg.errors import RequestError
+
+if TYPE_CHECKING:
+    from medseg.privacy.crosswalk import Crosswalk
 
 __all__ = ["register"]
 
@@ -24,6 +27,8 @@ Or a YAML file of your own in the form of configs/privacy/*.yaml.
 
 The key ties the pseudonyms together over runs. Keep it, and a copy of it, away from the copies: whoever loses it can't
 add cases to the same cohort. Beside it lies KEY.identities, by which `medseg audit` knows what it must not find.
+
+--crosswalk keeps, encrypted and outside the release, who is who, for the data steward; `medseg crosswalk` reads it.
 
 Example: medseg deidentify pacs/ clean/ --profile research --new-key project.key
 """
@@ -43,6 +48,13 @@ def _deidentify(
         Path | None,
         typer.Option(metavar="FILE", help="Numbers of quarantined files you have looked at, one a line; they pass."),
     ] = None,
+    crosswalk: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Encrypted list of who is who, for the data steward; made or extended."),
+    ] = None,
+    passphrase: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Text file with the passphrase of the crosswalk.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
     """Make clean copies of the files in SRC."""
@@ -52,6 +64,7 @@ def _deidentify(
     from medseg.privacy.profile import load_profile
 
     chosen = load_profile(profile)
+    list_of_who = _crosswalk(crosswalk, passphrase)
     key_path, key_bytes = _key(key, new_key, src, out)
     files = input_files(src)
     count = len(files)
@@ -69,6 +82,7 @@ def _deidentify(
             acknowledge_faces=acknowledge_faces,
             accepted=_numbers(accept),
             quarantine=key_path.with_name(key_path.name + ".quarantine"),
+            crosswalk=list_of_who,
         )
     left_out = len(report.quarantined) + len(report.refused)
     write_private_list(key_path.with_name(key_path.name + ".refused.csv"), files, report)
@@ -91,9 +105,63 @@ def _deidentify(
     return EXIT_PARTLY_REFUSED if left_out else 0
 
 
+def _read_crosswalk(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Crosswalk that deidentify made.")],
+    passphrase: Annotated[Path, typer.Option(metavar="FILE", help="Text file with its passphrase.")],
+    find: Annotated[
+        list[str] | None, typer.Option(metavar="PSEUDONYM", help="Only what this stands for; repeatable.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> int:
+    """Show the data steward who is who: what each pseudonym of a release stands for.
+
+    The output identifies patients: it is for the eyes of the person who holds the passphrase.
+
+    Example: medseg crosswalk steward/crosswalk --passphrase steward/passphrase --find P4XK7Q2M9TR
+    """
+    import csv
+    import io
+    from dataclasses import asdict, astuple
+
+    from medseg.privacy.crosswalk import Crosswalk, read_passphrase
+
+    if not file.is_file():
+        raise RequestError("expected a crosswalk that `medseg deidentify --crosswalk` made, found none of that name")
+    wanted = set(find or ())
+    links = [
+        link
+        for link in Crosswalk(file, read_passphrase(passphrase)).read()
+        if not wanted or wanted & {link.pseudonym, *link.pseudonym.split("/")}
+    ]
+    if not links:
+        raise RequestError("the crosswalk knows nothing of that pseudonym; a part of it is not enough")
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerows([("kind", "pseudonym", "original"), *map(astuple, links)])
+    note("what follows identifies patients; don't send or store it in clear")
+    emit({"links": [asdict(link) for link in links]}, as_json=as_json, text=stream.getvalue())
+    return 0
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
     app.command("deidentify", help=_HELP)(command(_deidentify))
+    app.command("crosswalk")(command(_read_crosswalk))
+
+
+def _crosswalk(path: Path | None, passphrase: Path | None) -> Crosswalk | None:
+    """The crosswalk to extend, or None.
+
+    Raises:
+        RequestError: Only one of the two was named, or the passphrase can't be used.
+    """
+    from medseg.privacy.crosswalk import Crosswalk, read_passphrase
+
+    if path is None and passphrase is None:
+        return None
+    if path is None or passphrase is None:
+        raise RequestError("expected both --crosswalk FILE and --passphrase FILE, found one of them")
+    return Crosswalk(path, read_passphrase(passphrase))
 
 
 def _numbers(path: Path | None) -> frozenset[int]:

@@ -12,9 +12,14 @@ from importlib import metadata
 from pathlib import Path
 
 from medseg.errors import DataError, RequestError
+from medseg.privacy.crosswalk import Crosswalk, Link
 from medseg.privacy.dicom import is_dicom
+from medseg.privacy.documents import clean_document
+from medseg.privacy.fields import FieldRules
 from medseg.privacy.identities import IdentityIndex
+from medseg.privacy.inputs import as_folder, head_of, input_files, problem_of, read_input, stamp_of
 from medseg.privacy.ledger import Ledger
+from medseg.privacy.links import links_of
 from medseg.privacy.outcomes import (
     Account,
     DeidentifyReport,
@@ -34,26 +39,10 @@ from medseg.privacy.worker import KINDS, Done, Task, Work, clean_chunk, start
 __all__ = ["DeidentifyReport", "Outcome", "deidentify_tree", "input_files"]
 
 _CHUNK = 32
-_MOST_BYTES = 8 << 30
 _UNKNOWN = (
-    "expected DICOM, an image (JPEG, PNG, TIFF, BMP, WebP), a volume (NIfTI, NRRD, MHA) or CSV, found another file"
+    "expected DICOM, an image (JPEG, PNG, TIFF, BMP, WebP), a volume (NIfTI, NRRD, MHA), CSV, JSON or a zip archive of "
+    "such files, found another file"
 )
-
-
-def input_files(source: Path) -> list[str]:
-    """Paths of all files below a folder, relative to it, sorted; links to folders are not followed.
-
-    Raises:
-        RequestError: `source` is no folder.
-    """
-    if not source.is_dir():
-        raise RequestError("expected a folder of files to de-identify, found none of that name")
-    found = []
-    for folder, folders, files in os.walk(source):
-        linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        for name in files + linked:
-            found.append(os.path.relpath(os.path.join(folder, name), source).replace(os.sep, "/"))
-    return sorted(found)
 
 
 def deidentify_tree(
@@ -69,13 +58,15 @@ def deidentify_tree(
     acknowledge_faces: bool = False,
     accepted: Collection[int] = (),
     quarantine: Path | None = None,
+    crosswalk: Crosswalk | None = None,
 ) -> DeidentifyReport:
     """Make a clean copy of each file below a folder that can be cleaned.
 
-    The same call again goes on where it was stopped. Each input file has one outcome.
+    The same call again goes on where it was stopped. Each input file has one outcome, and so has each member of a zip
+    archive.
 
     Args:
-        src: Folder of DICOM files, photographs and volumes.
+        src: Folder of DICOM files, photographs, volumes, tables and zip archives of them.
         out: New or empty folder for the copies, or one of an earlier call; not inside `src`.
         profile: What may stay.
         key: The project's key.
@@ -86,6 +77,7 @@ def deidentify_tree(
         acknowledge_faces: Let heads in thin slices pass; recorded in the ledger.
         accepted: Running numbers of quarantined files whose pixels a person has looked at; recorded in the ledger.
         quarantine: Folder for a picture of each quarantined file, by its running number; not inside `out`.
+        crosswalk: Gets who is who, for the data steward; not inside `out` or `src`.
 
     Raises:
         RequestError: A folder is missing or holds something else, or one lies inside the other.
@@ -100,15 +92,17 @@ def deidentify_tree(
     src, out = Path(src).resolve(), Path(out).resolve()
     if src == out or src in out.parents or out in src.parents:
         raise RequestError("expected an output folder outside the source folder, found one inside the other")
-    if any(place is not None and out in (Path(place).resolve() / "x").parents for place in (identities, quarantine)):
-        raise RequestError("expected index of identities and quarantine outside the output folder, found one inside")
+    _refuse_inside(src, out, identities=identities, quarantine=quarantine, crosswalk=crosswalk)
     if acknowledge_faces and profile.faces == "always-refuse":
         raise RequestError(f"the profile {profile.name} allows no exception for faces; leave --acknowledge-faces out")
     files = input_files(src)
     if identities is not None and not Path(identities).parent.is_dir():
         raise RequestError("expected the index of identities in a folder that exists, found none")
     pseudonyms = Pseudonymiser(key)
-    open_output(out, _marker(profile), key_check=pseudonyms.name("key-check", "", "", 8))
+    key_check = pseudonyms.name("key-check", "", "", 8)
+    if crosswalk is not None:
+        crosswalk.check(project=key_check)
+    open_output(out, _marker(profile), key_check=key_check)
     work = Work(src, out, profile, key, acknowledge_faces, frozenset(accepted), quarantine)
     run = _Run(work, files, pseudonyms, progress)
     try:
@@ -116,6 +110,9 @@ def deidentify_tree(
     finally:
         if identities is not None:
             run.save_identities(Path(identities))
+        if crosswalk is not None:
+            links = links_of(src, files, run.report().written, pseudonyms=pseudonyms, shifted=profile.dates == "shift")
+            crosswalk.extend([*links, *run.table_links()], project=key_check)
     report = run.report()
     write_refused(out, report)
     if ledger is not None:
@@ -127,6 +124,16 @@ def deidentify_tree(
         counts = {name: len(getattr(report, name)) for name in ("written", "quarantined", "refused")}
         ledger.append("deidentified", {"profile": profile.name, "files": len(files), **counts})
     return report
+
+
+def _refuse_inside(
+    src: Path, out: Path, *, identities: Path | None, quarantine: Path | None, crosswalk: Crosswalk | None
+) -> None:
+    """Refuse to put what identifies into the release, and the crosswalk beside the images it speaks of."""
+    if any(place is not None and out in (Path(place).resolve() / "x").parents for place in (identities, quarantine)):
+        raise RequestError("expected index of identities and quarantine outside the output folder, found one inside")
+    if crosswalk is not None and not {src, out}.isdisjoint(crosswalk.path.resolve().parents):
+        raise RequestError("expected the crosswalk outside the source and the output folder, found it inside")
 
 
 def _marker(profile: Profile) -> dict[str, object]:
@@ -153,6 +160,7 @@ class _Run:
         self._outcomes: dict[int, Outcome] = {}
         self._ids = {number: self._account.identifier(name) for number, name in enumerate(files, start=1)}
         self._identities: set[str] = set()
+        self._table_patients: dict[str, str] = {}
 
     def go(self, jobs: int) -> None:
         """Clean every file that an earlier run didn't."""
@@ -162,7 +170,7 @@ class _Run:
             self._stage(dicom, dict.fromkeys(dicom, ""), kinds, submit)
             for number in dicom:
                 if self._outcomes[number].status == "written":
-                    self._places.add_dicom(self._files[number - 1], self._outcomes[number].place)
+                    self._places.add_dicom(as_folder(self._files[number - 1]), self._outcomes[number].place)
             others = [number for number, kind in kinds.items() if kind in ("photograph", "volume")]
             self._stage(others, self._places_for(others), kinds, submit)
         self._tables([number for number, kind in kinds.items() if kind == "table"])
@@ -184,42 +192,67 @@ class _Run:
         index.add(sorted(self._identities | _name_identities(self._files)))
         index.save(path)
 
+    def table_links(self) -> list[Link]:
+        """Patients that only tables speak of, for the crosswalk."""
+        return [Link("patient", pseudonym, text) for pseudonym, text in self._table_patients.items()]
+
     def _kind(self, name: str) -> str:
         """``dicom``, ``photograph`` or ``volume``; for anything else the reason why it is refused."""
-        path = self._work.source / name
         try:
-            if path.is_symlink():
-                return "a link, not a file; what it points to is de-identified where it lies"
-            if not path.is_file():
-                return "expected a file, found something else"
-            if path.stat().st_size > _MOST_BYTES:
-                return "a file above 8 GiB; split it first"
-            with path.open("rb") as stream:
-                head = stream.read(132)
+            problem = problem_of(self._work.source, name)
+            head = b"" if problem else head_of(self._work.source, name, 132)
         except OSError:
             return "the file cannot be read"
-        if is_dicom(head):
-            return "dicom"
-        return KINDS.get(split_name(path.name)[2], _UNKNOWN)
+        except DataError as error:
+            return str(error)
+        if problem or is_dicom(head):
+            return problem or "dicom"
+        return KINDS.get(split_name(name.rsplit("/", 1)[-1])[2], _UNKNOWN)
 
     def _tables(self, numbers: Sequence[int]) -> None:
-        """Clean the tables last: the pseudonyms of the images that they speak of are known by then."""
-        names = {}
-        for number, outcome in self._outcomes.items():
-            if outcome.kind in ("photograph", "volume") and outcome.place:
-                source, copy = self._files[number - 1].rsplit("/", 1)[-1], outcome.place.rsplit("/", 1)[-1]
-                names[source] = names[_stem(source)] = _stem(copy)
+        """Clean tables and JSON last: the pseudonyms of the images that they speak of are known by then."""
+        names, places = self._image_names()
+        rules = FieldRules(
+            names, pseudonyms=self._pseudonyms, characteristics=self._work.profile.patient_characteristics
+        )
         for number in numbers:
-            place = f"{self._places.table(self._files[number - 1])}.csv"
+            name = self._files[number - 1]
+            place = self._table_place(number, places)
+            clean_it = clean_document if place.endswith(".json") else clean_table
             try:
-                data = (self._work.source / self._files[number - 1]).read_bytes()
-                clean, left_out = clean_table(data, names=names, pseudonyms=self._pseudonyms)
+                clean, left_out = clean_it(read_input(self._work.source, name), rules=rules)
                 write_whole(self._work.out / place, clean)
-                done = Done("written", place, f"{left_out} columns were left out" if left_out else "", frozenset())
+                what = "keys and values" if place.endswith(".json") else "columns"
+                done = Done("written", place, f"{left_out} {what} were left out" if left_out else "", frozenset())
             except (DataError, OSError) as error:
                 reason = str(error) if isinstance(error, DataError) else "the file cannot be read"
                 done = Done("refused", "", reason, frozenset())
             self._account.add([self._settle(number, done, "table")])
+        self._table_patients = rules.patients
+
+    def _image_names(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Output stem of each image by source name and stem, and output path by stem; names of several images go."""
+        found: dict[str, set[str]] = {}
+        for number, outcome in self._outcomes.items():
+            if outcome.kind in ("photograph", "volume") and outcome.place:
+                source = self._files[number - 1].rsplit("/", 1)[-1]
+                for name in (source, _stem(source)):
+                    found.setdefault(name, set()).add(outcome.place)
+        single = {name: places.pop() for name, places in found.items() if len(places) == 1}
+        return {name: _stem(place.rsplit("/", 1)[-1]) for name, place in single.items()}, single
+
+    def _table_place(self, number: int, images: dict[str, str]) -> str:
+        """Output path of a table; of the JSON of one image beside that image."""
+        name = self._files[number - 1]
+        suffix, own = split_name(name)[2], self._ids[number]
+        beside = images.get(_stem(name.rsplit("/", 1)[-1]))
+        if suffix == ".json" and beside is not None:
+            place = f"{_stem(beside)}{suffix}"
+        else:
+            place = f"{self._places.table(as_folder(name))}{suffix}"
+        if self._account.owner(place) not in (None, own):
+            place = f"{self._pseudonyms.folder('T', name)}{suffix}"
+        return place
 
     def _places_for(self, numbers: Sequence[int]) -> dict[int, str]:
         """Output paths of files that aren't DICOM; where two meet, the later one gets a name of its own."""
@@ -227,7 +260,7 @@ class _Run:
         taken: set[str] = set()
         for number in numbers:
             name = self._files[number - 1]
-            place = self._places.of(name)
+            place = self._places.of(as_folder(name))
             if place in taken:
                 place = self._places.another(place, name)
             taken.add(place)
@@ -238,7 +271,7 @@ class _Run:
         """Clean some files; those that the account knows are only counted."""
         left = []
         for number in numbers:
-            stamp = self._account.stamp(self._work.source / self._files[number - 1])
+            stamp = self._account.stamp(stamp_of(self._work.source, self._files[number - 1]))
             known = self._account.known(self._ids[number], stamp)
             moved = known is not None and places[number] and known["status"] == "written"
             looked_at = known is not None and known["status"] == "quarantined" and number in self._work.accepted
@@ -263,8 +296,8 @@ class _Run:
         outcome = Outcome(number, done.status, done.place, done.reason, kind)
         self._outcomes[number] = outcome
         self._tick()
-        path = self._work.source / self._files[number - 1]
-        entry = entry_of(outcome, file=identifier, stamp=self._account.stamp(path))
+        stamp = self._account.stamp(stamp_of(self._work.source, self._files[number - 1]))
+        entry = entry_of(outcome, file=identifier, stamp=stamp)
         if kind == "unknown":
             self._account.add([entry])
         return entry
@@ -289,7 +322,7 @@ def _name_identities(files: Sequence[str]) -> set[str]:
     """Folder names and file stems of the source that aren't made of role words alone."""
     names: set[str] = set()
     for name in files:
-        *folders, last = name.split("/")
+        *folders, last = as_folder(name).split("/")
         base, _, _ = split_name(last)
         names.update(part for part in (*folders, base) if split_name(part)[0])
     return names

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.errors import RequestError
+from medseg.privacy.inputs import shown
 from medseg.privacy.pseudonym import Pseudonymiser
 
 __all__ = [
@@ -97,10 +98,9 @@ class Account:
         """The keyed hash by which the account knows a source file."""
         return self._pseudonyms.name("source", relative, "F", 20)
 
-    def stamp(self, path: Path) -> str:
-        """A keyed hash of a source file's size and time, to see whether it changed since."""
-        facts = path.lstat()
-        return self._pseudonyms.name("stamp", f"{facts.st_size}|{facts.st_mtime_ns}", "", 12)
+    def stamp(self, facts: str) -> str:
+        """A keyed hash of a source file's size and time (`stamp_of`), to see whether it changed since."""
+        return self._pseudonyms.name("stamp", facts, "", 12)
 
     def known(self, identifier: str, stamp: str) -> dict[str, str] | None:
         """The outcome of an earlier run, if the file is unchanged and its copy is still there."""
@@ -140,12 +140,19 @@ class Account:
             self._places.setdefault(entry["place"], entry["file"])
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all; its folder is made."""
+def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write a file that is there whole or not at all; its folder is made.
+
+    Args:
+        path: The file.
+        data: Its content.
+        mode: Its permissions, of which the process's umask takes away.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        temporary.write_bytes(data)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+            stream.write(data)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -173,7 +180,7 @@ def write_private_list(path: Path, files: Sequence[str], report: DeidentifyRepor
     writer.writerow(("number", "status", "reason", "file"))
     for outcome in report.outcomes:
         if outcome.status != "written":
-            name = files[outcome.number - 1]
+            name = shown(files[outcome.number - 1])
             writer.writerow(
                 (outcome.number, outcome.status, outcome.reason, f"'{name}" if name[:1] in "=+-@" else name)
             )

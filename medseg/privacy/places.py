@@ -25,6 +25,7 @@ _SUFFIXES = (
     ".bmp",
     ".webp",
     ".csv",
+    ".json",
 )
 _SPLIT = re.compile(r"([_\-. ]+)")
 

@@ -11,6 +11,7 @@ from medseg.errors import DataError, ReadError, RequestError
 from medseg.privacy.dicom import clean_dicom, is_dicom, preview_dicom
 from medseg.privacy.guards import QuarantineError
 from medseg.privacy.images import clean_image, clean_jpeg
+from medseg.privacy.inputs import read_input
 from medseg.privacy.outcomes import Status, write_whole
 from medseg.privacy.pixels import clean_text, is_label_picture, ocr_is_here, photograph_has_text, preview_image
 from medseg.privacy.places import split_name
@@ -24,7 +25,7 @@ KINDS = {
     ".jpg": "photograph", ".jpeg": "photograph", ".png": "photograph", ".tif": "photograph", ".tiff": "photograph",
     ".bmp": "photograph", ".webp": "photograph", ".nii": "volume", ".nii.gz": "volume", ".nrrd": "volume",
     ".mha": "volume",
-    ".csv": "table",
+    ".csv": "table", ".json": "table",
 }  # fmt: skip
 """What a file is, by its suffix, where it isn't DICOM."""
 Task = list[tuple[int, str, str]]
@@ -77,7 +78,7 @@ def _clean_one(number: int, name: str, place: str) -> Done:
     identities: frozenset[str] = frozenset()
     data = b""
     try:
-        data = (work.source / name).read_bytes()
+        data = read_input(work.source, name)
         if place:
             clean = _clean_other(data, place, work, looked_at=number in work.accepted)
         else:
