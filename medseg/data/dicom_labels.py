@@ -186,6 +186,10 @@ def read_label_object(path: Path) -> LabelObject:
         from medseg.data.dicom_seg import describe_seg
 
         return describe_seg(dataset, path)
+    if modality == "RTSTRUCT":
+        from medseg.data.rtstruct import describe_rtstruct
+
+        return describe_rtstruct(dataset, path)
     raise ReadError("expected a DICOM segmentation (SEG) or structure set (RTSTRUCT); found another kind of object")
 
 
@@ -215,5 +219,9 @@ def paint_labels(
             from medseg.data.dicom_seg import paint_seg
 
             paint_seg(entry, chosen, target, canvas)
+        elif chosen:
+            from medseg.data.rtstruct import paint_rtstruct
+
+            paint_rtstruct(entry, chosen, target, canvas)
     canvas.require_settled()
     return canvas.label, tuple(dict.fromkeys(canvas.notes))

@@ -1,0 +1,242 @@
+"""RTSTRUCT: a label map as the contours of a structure set on the series that it was predicted from (PS3.3 A.19)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from medseg.data.card import LabelInfo
+from medseg.data.files import atomic_write
+from medseg.errors import DataError, GeometryError
+from medseg.export.dicom_source import (
+    LESION,
+    Algorithm,
+    Plane,
+    add_missing,
+    check_values,
+    code_item,
+    frames_of,
+    make_timeless,
+    planes_of,
+    read_sources,
+    require_deidentified,
+    times_of,
+    uid_maker,
+)
+from medseg.export.outlines import outlines_of
+from medseg.types import Affine, Array, FloatArray, LabelMap
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["write_rtstruct"]
+
+_DETACHED_STUDY: Final = "1.2.840.10008.3.1.2.3.1"
+_CONTOUR_DATA: Final = 0x30060050
+_RAS_TO_LPS: Final = np.array([-1.0, -1.0, 1.0])
+_COLOURS: Final = ((230, 60, 60), (60, 140, 230), (60, 190, 90), (240, 170, 40), (160, 90, 200), (40, 190, 190))
+_COPIED: Final = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime",
+    "AccessionNumber", "StudyID", "ReferringPhysicianName",
+)  # fmt: skip
+
+
+def write_rtstruct(
+    label_map: LabelMap,
+    affine: Affine,
+    source_files: Sequence[Path],
+    path: Path,
+    *,
+    labels: Mapping[int, LabelInfo],
+    algorithm: Algorithm,
+    identified_source: Literal["refuse", "keep"] = "refuse",
+) -> str:
+    """Write a label map as closed contours on the slices of its source series.
+
+    Contours run half-way between voxels that are in and voxels that are out, holes are keyholes (see
+    `medseg.export.outlines`), and each refers to its slice. A reader that takes the voxels whose centres lie inside
+    gets the label map back voxel for voxel. Every label is a structure, numbered in ascending order of its value; one
+    that was not found has no contour. As for a SEG, UIDs follow from the content and no clock is read.
+
+    Args:
+        label_map: Axes (x, y[, z]), on the grid that `medseg.data.dicom.read_series` gave for `source_files`.
+        affine: 4 x 4, index of `label_map` to world, RAS+, millimetres.
+        source_files: The single-frame instances of one series, in any order, or one multi-frame instance.
+        path: Where to write.
+        labels: Label value to name, code and colour, as in the card. Without a code: lesion (SCT 52988006).
+        algorithm: What predicted.
+        identified_source: As for `medseg.export.write_dicom_seg`.
+
+    Returns:
+        The SOP instance UID.
+
+    Raises:
+        DataError: The source has no frame of reference, so that coordinates mean nothing.
+        GeometryError: The source has no position, the label map isn't on its grid, or labelled voxels lie outside.
+        LabelError: The label map has a value that `labels` doesn't know.
+        PrivacyError: The source isn't de-identified and `identified_source` is ``refuse``.
+        ReadError: A source file cannot be read as DICOM, or the files are not of one series.
+    """
+    check_values(label_map, labels)
+    sources = read_sources(source_files)
+    require_deidentified(sources, "a structure set", identified_source=identified_source)
+    if any(not source.get(word) for source in sources for word in ("FrameOfReferenceUID", "StudyInstanceUID")):
+        raise DataError(
+            "the source series has no frame of reference or study that contours could refer to; choose --format nifti"
+        )
+    if len(sources) == 1 and not {"ImagePositionPatient", "PerFrameFunctionalGroupsSequence"} & set(sources[0].dir()):
+        raise GeometryError("the source image has no position in the patient; choose --format nifti or png")
+    planes = planes_of(sources)
+    frames = frames_of(label_map, affine, planes)
+    content = _encode(frames, planes, sources, labels=labels, algorithm=algorithm)
+    buffer = io.BytesIO()
+    content.save_as(buffer, enforce_file_format=True)
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue())
+    return str(content.SOPInstanceUID)
+
+
+def _encode(
+    frames: Array,
+    planes: Sequence[Plane],
+    sources: Sequence[Dataset],
+    *,
+    labels: Mapping[int, LabelInfo],
+    algorithm: Algorithm,
+) -> Dataset:
+    """The structure set, complete but unwritten."""
+    uid = uid_maker(frames, sources, labels=labels, algorithm=algorithm)
+    for source in sources:
+        add_missing(source)
+    content = _begin(sources[0], uid, algorithm)
+    references = _references(sources, count=len(planes))
+    frame_of_reference = str(sources[0].FrameOfReferenceUID)
+    content.FrameOfReferenceUID = frame_of_reference
+    content.PositionReferenceIndicator = ""
+    content.ReferencedFrameOfReferenceSequence = [_referenced_series(sources[0], references)]
+    values = sorted(labels)
+    content.StructureSetROISequence = [
+        _item(
+            ROINumber=number,
+            ReferencedFrameOfReferenceUID=frame_of_reference,
+            ROIName=labels[value].name,
+            ROIGenerationAlgorithm="AUTOMATIC",
+            ROIGenerationDescription=f"{algorithm.name} {algorithm.version}"[:64],
+        )
+        for number, value in enumerate(values, start=1)
+    ]
+    content.ROIContourSequence = [
+        _contours(number, labels[value], frames == value, planes, references)
+        for number, value in enumerate(values, start=1)
+    ]
+    content.RTROIObservationsSequence = [
+        _item(
+            ObservationNumber=number,
+            ReferencedROINumber=number,
+            RTROIIdentificationCodeSequence=[code_item(labels[value].code or LESION)],
+            RTROIInterpretedType="",
+            ROIInterpreter="",
+        )
+        for number, value in enumerate(values, start=1)
+    ]
+    return content
+
+
+def _begin(source: Dataset, uid: Callable[[str], str], algorithm: Algorithm) -> Dataset:
+    """Patient, study, series and equipment."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import UID, ImplicitVRLittleEndian, RTStructureSetStorage
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = RTStructureSetStorage
+    meta.MediaStorageSOPInstanceUID = UID(uid("structure set"))
+    # Implicit, as structure sets usually are: an explicit length of 16 bits ends at 65,534 bytes of contour data.
+    meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    content = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    content.SpecificCharacterSet = source.get("SpecificCharacterSet") or "ISO_IR 192"
+    content.SOPClassUID, content.SOPInstanceUID = RTStructureSetStorage, meta.MediaStorageSOPInstanceUID
+    for keyword in _COPIED:
+        setattr(content, keyword, source.get(keyword, ""))
+    content.Modality = "RTSTRUCT"
+    content.SeriesInstanceUID = uid("structure set series")
+    content.SeriesNumber, content.InstanceNumber = 1, 1
+    content.SeriesDescription = "medseg segmentation"
+    content.OperatorsName = ""
+    content.Manufacturer = content.ManufacturerModelName = "medseg"
+    content.SoftwareVersions = algorithm.version
+    content.DeviceSerialNumber = algorithm.model_id[:16] or "unknown"
+    content.StructureSetLabel = "SEGMENTATION"
+    content.StructureSetDescription = "Automatic segmentation"
+    times = times_of(source)
+    content.StructureSetDate, content.StructureSetTime = times.date, times.time
+    content.ApprovalStatus = "UNAPPROVED"
+    make_timeless(content, source)
+    del content.ContentDate, content.ContentTime  # Not of this kind of object.
+    return content
+
+
+def _references(sources: Sequence[Dataset], *, count: int) -> list[Dataset]:
+    """A reference to every frame, in the order of the planes."""
+    if len(sources) == count and "PerFrameFunctionalGroupsSequence" not in sources[0]:
+        return [_reference(source) for source in sources]
+    return [_reference(sources[0], frame) for frame in range(1, count + 1)]
+
+
+def _reference(source: Dataset, frame: int | None = None) -> Dataset:
+    item = _item(ReferencedSOPClassUID=source.SOPClassUID, ReferencedSOPInstanceUID=source.SOPInstanceUID)
+    if frame is not None:
+        item.ReferencedFrameNumber = frame
+    return item
+
+
+def _referenced_series(source: Dataset, references: Sequence[Dataset]) -> Dataset:
+    series = _item(SeriesInstanceUID=source.SeriesInstanceUID, ContourImageSequence=list(references))
+    study = _item(
+        ReferencedSOPClassUID=_DETACHED_STUDY,
+        ReferencedSOPInstanceUID=source.StudyInstanceUID,
+        RTReferencedSeriesSequence=[series],
+    )
+    return _item(FrameOfReferenceUID=source.FrameOfReferenceUID, RTReferencedStudySequence=[study])
+
+
+def _contours(
+    number: int, info: LabelInfo, masks: Array, planes: Sequence[Plane], references: Sequence[Dataset]
+) -> Dataset:
+    colour = info.colour or _COLOURS[(number - 1) % len(_COLOURS)]
+    item = _item(ROIDisplayColor=list(colour), ReferencedROINumber=number)
+    contours = [
+        _contour(points, plane, reference)
+        for mask, plane, reference in zip(masks, planes, references, strict=True)
+        for points in outlines_of(mask)
+    ]
+    if contours:
+        item.ContourSequence = contours
+    return item
+
+
+def _contour(points: FloatArray, plane: Plane, reference: Dataset) -> Dataset:
+    from pydicom.dataelem import RawDataElement
+    from pydicom.tag import Tag
+
+    world = points @ plane.affine[:3, :2].T + plane.affine[:3, 3]
+    text = "\\".join(f"{value:.5f}" for value in (world * _RAS_TO_LPS).ravel().tolist()).encode("ascii")
+    text += b" " * (len(text) % 2)
+    item = _item(
+        ContourImageSequence=[reference], ContourGeometricType="CLOSED_PLANAR", NumberOfContourPoints=len(points)
+    )
+    # As bytes: a number object for every coordinate would take a hundred times as long.
+    item[_CONTOUR_DATA] = RawDataElement(Tag(_CONTOUR_DATA), "DS", len(text), text, 0, True, True)
+    return item
+
+
+def _item(**values: Any) -> Dataset:
+    from pydicom import Dataset
+
+    item = Dataset()
+    for keyword, value in values.items():
+        setattr(item, keyword, value)
+    return item
