@@ -70,6 +70,8 @@ class Card(Section):
     """Channel names, in the order of the array's first axis."""
     labels: dict[int, LabelInfo] = Field(default_factory=dict)
     """Label value to meaning; 0 is background and isn't listed. ``1: lesion`` is short for ``1: {name: lesion}``."""
+    ignore: Annotated[int, Field(ge=1, le=255)] | None = None
+    """Label value of voxels that are neither labelled nor background; give it to a study as ``data.ignore_label``."""
     modality: Modality = "OTHER"
     """Modality of every case whose row says none."""
     licence: str = ""

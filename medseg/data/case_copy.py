@@ -144,7 +144,7 @@ def copy_case(source: Source, case: str, out: Path, *, patient: str, labels: fro
         spacing=None if is_picture else tuple(round(value, 6) for value in volume.spacing),
         sha256=images_sha256({channel: out / name for channel, name in images.items()}),
         label_sha256=sha256_of(out / label_name) if label_name else "",
-        values=tuple(sorted({int(v) for one in drawn for v in np.unique(one.label) if v})),
+        values=tuple(sorted({value for one in drawn for value in one.values})),
         repaired=any(one.repaired for one in drawn),
         notes=tuple(notes),
         readers=readers,
@@ -182,11 +182,12 @@ def _read_image(source: Source) -> Volume:
 
 @dataclass(frozen=True, eq=False)
 class _Drawn:
-    """A label map on the image's grid, whether its own grid had to be set to that, and what its reader did."""
+    """A label map on the image's grid: whether its own grid had to be set to that, what its reader did, its values."""
 
     label: LabelMap
     repaired: bool
     notes: tuple[str, ...]
+    values: tuple[int, ...]
 
 
 def _read_label(label_map: Path | LabelSource, source: Source, volume: Volume, labels: frozenset[int]) -> _Drawn:
@@ -200,7 +201,8 @@ def _read_label(label_map: Path | LabelSource, source: Source, volume: Volume, l
         if label.ndim == 3 and len(volume.shape) == 2 and label.shape[2] == 1:
             label, grid = label[..., 0], Geometry(label.shape[:2], grid.affine)
         repaired = _require_same_grid(label_map, source, volume, grid)
-    found = [int(value) for value in np.unique(label) if value]
+    ignore = label_map.ignore if isinstance(label_map, LabelSource) else None
+    found = [int(value) for value in np.unique(label) if value not in (0, ignore)]
     unknown = [value for value in found if value > 255 or (labels and value not in labels)]
     if unknown:
         expected = ", ".join(str(value) for value in sorted(labels)) if labels else "values from 1 to 255"
@@ -208,7 +210,7 @@ def _read_label(label_map: Path | LabelSource, source: Source, volume: Volume, l
         raise LabelError(
             f"the label map holds {listed}; expected 0 and {expected}. Correct it, or name it with --label"
         )
-    return _Drawn(label, repaired, notes)
+    return _Drawn(label, repaired, notes, tuple(found))
 
 
 def _require_same_grid(label: Path, source: Source, volume: Volume, grid: Geometry) -> bool:

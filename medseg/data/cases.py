@@ -74,6 +74,8 @@ def read_case_label(case: Case, *, card: Card, geometry: Geometry, ignore_label:
     _require_same_grid(case, geometry, label_geometry, "image and label")
     unknown = sorted(set(np.unique(label).tolist()) - {0, *card.labels} - {ignore_label})
     if unknown:
+        if unknown == [card.ignore]:
+            raise LabelError(f"case {case.case}: some voxels are to be ignored; set data.ignore_label={card.ignore}")
         found = ", ".join(str(value) for value in unknown[:5])
         known = ", ".join(str(value) for value in (0, *card.labels))
         raise LabelError(f"case {case.case}: label map holds {found}; the card names {known}. Correct one of the two")

@@ -13,16 +13,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final
 
+from medseg.data.annotators import name_annotators
+from medseg.data.archive import is_dicomdir, missing_from_dicomdir, opened
 from medseg.data.card import Card, Deidentification, LabelInfo
 from medseg.data.case_copy import Copied, Done, copy_case
 from medseg.data.case_names import Job, digest_of, name_cases
+from medseg.data.label_source import LabelSource
 from medseg.data.layouts import recognise
 from medseg.data.manifest import Case, Manifest, write_manifest
 from medseg.data.metadata import join_metadata
+from medseg.data.modality import settle_modality
+from medseg.data.reading import RESAMPLED
 from medseg.data.recognise import Choice, Recognised, most_common
 from medseg.data.refusal import Refusal, write_refusals
 from medseg.errors import RequestError, RunError
@@ -84,9 +89,14 @@ class ImportReport:
 
 
 def import_tree(
-    source: Path, out: Path, *, options: ImportOptions, progress: Callable[[int, int], None] | None = None
+    source: Path,
+    out: Path,
+    *,
+    options: ImportOptions,
+    progress: Callable[[int, int], None] | None = None,
+    looking: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
-    """Import a folder (or a single image file).
+    """Import a folder (or a single image, a zip file, or the folder of a DICOMDIR).
 
     Args:
         source: Files of any layout that `recognise` knows.
@@ -94,29 +104,36 @@ def import_tree(
             refused, ``refused.csv``.
         options: What the researcher fixes.
         progress: Called with the number of cases done and of all.
+        looking: Called with the number of files unpacked, or of DICOM headers read, and of all.
 
     Raises:
+        ReadError: A zip file is damaged or hostile.
         RequestError: There is nothing to import, every label map is empty, or `out` is no place for it.
         RunError: Another import is writing into `out`.
     """
     _require_places(source, out)
-    with _locked(out):
+    with _locked(out), opened(source, out, progress=looking) as folder:
         state = _read_state(out)
         if not state and (out / "manifest.csv").exists():
             raise RequestError("the output folder holds a manifest that no import wrote; choose another folder")
-        found = recognise(source, options.choice)
+        found = recognise(folder, replace(options.choice, labels=options.labels), looking=looking)
         if not found.sources:
             raise RequestError("expected at least one image to import; found none that fits")
-        facts, notes = join_metadata(_tables(source), found.sources)
-        mark = _deidentified(source)
+        found = settle_modality(found, options.choice)
+        if is_dicomdir(source):
+            found = replace(found, refusals=(*found.refusals, *missing_from_dicomdir(source)))
+        facts, notes = join_metadata(_tables(folder), found.sources)
+        mark = _deidentified(folder)
         keep = options.keep_names or mark is not None
-        jobs = name_cases(found.sources, facts, state, keep=keep)
+        sources, sentence = name_annotators(found.sources, keep=keep)
+        jobs = name_cases(sources, facts, state, keep=keep)
         labels = options.labels or found.labels
         done, reused = _copy_all(jobs, out, state, labels=frozenset(labels), options=options, progress=progress)
         done = _require_alike(done)
         card = _card_of(found, labels=labels, options=options, mark=mark)
         renamed = bool(options.labels or options.title or options.licence)
-        return _finish(found, done, out, card=card, notes=(*found.notes, *notes), reused=reused, rewrite=renamed)
+        notes = (*found.notes, *sentence, *notes)
+        return _finish(found, done, out, card=card, notes=notes, reused=reused, rewrite=renamed)
 
 
 def _require_places(source: Path, out: Path) -> None:
@@ -283,10 +300,11 @@ def _finish(
             "every label map is empty; expected a lesion in at least one. Are these the right label maps?"
         )
     _remove_strangers(out, [copied for _, copied in kept])
+    resampled = sum(bool(_resampled(copied)) for _, copied in kept)
     manifest = Manifest(
         path=out / "manifest.csv",
         cases=tuple(_case(job, copied, out) for job, copied in kept),
-        card=_complete(card, kept[0][1], values=values),
+        card=_complete(card, kept[0][1], values=values, resampled=resampled),
     )
     if rewrite or reused < len(done) or not manifest.path.exists():
         write_manifest(manifest, manifest.path)
@@ -304,7 +322,7 @@ def _finish(
     if reused < len(done):
         stated = {one.name: getattr(report, one.name) for one in fields(report)}
         counts = {name: value for name, value in stated.items() if isinstance(value, int)}
-        facts = {**counts, "refused": len(refusals), "digest": manifest.digest()}
+        facts = {**counts, "refused": len(refusals), "resampled": resampled, "digest": manifest.digest()}
         Ledger(out / "ledger.jsonl").append("imported", facts)
     return report
 
@@ -324,10 +342,16 @@ def _case(job: Job, copied: Copied, out: Path) -> Case:
         site=job.site,
         sha256=copied.sha256,
         spacing=copied.spacing,
-        covariates=job.covariates,
+        covariates={**job.covariates, **_resampled(copied)},
         label_sha256=copied.label_sha256,
         readers={reader: (out / name).absolute() for reader, name in copied.readers.items()},
     )
+
+
+def _resampled(copied: Copied) -> dict[str, str]:
+    """The manifest's column of cases whose slices were irregular: why they were resampled."""
+    reasons = [note.removeprefix(RESAMPLED) for note in copied.notes if note.startswith(RESAMPLED)]
+    return {"resampled": reasons[0]} if reasons else {}
 
 
 def _card_of(
@@ -336,17 +360,24 @@ def _card_of(
     """What is known before any file is read."""
     return Card(
         title=options.title or found.title or "imported data set",
-        labels={value: LabelInfo(name=name) for value, name in labels.items()},
+        labels={value: _label_info(name, found.described.get(value)) for value, name in labels.items()},
         licence=options.licence or found.licence,
+        ignore=next((one.ignore for s in found.sources for one in s.label_maps if isinstance(one, LabelSource)), None),
         provenance=f"imported by medseg from {found.layout}; fresh headers, no metadata",
         deidentification=mark,
     )
 
 
-def _complete(card: Card, copied: Copied, *, values: Sequence[int]) -> Card:
+def _label_info(name: str, described: LabelInfo | None) -> LabelInfo:
+    return LabelInfo(name=name) if described is None else described.model_copy(update={"name": name})
+
+
+def _complete(card: Card, copied: Copied, *, values: Sequence[int], resampled: int) -> Card:
     """The card with the channels and modality of the images, and names for label values that nobody named."""
     names = {values[0]: "lesion"} if len(values) == 1 else {value: f"label {value}" for value in values}
     labels = card.labels or {value: LabelInfo(name=name) for value, name in names.items()}
+    if resampled:
+        card = card.model_copy(update={"provenance": f"{card.provenance}; {resampled} irregular stacks resampled"})
     found = {"channels": copied.channels, "modality": copied.modality, "labels": labels}
     return Card.model_validate({**dict(card), **found})
 

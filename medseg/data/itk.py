@@ -12,7 +12,7 @@ from medseg.data.volume import Geometry
 from medseg.errors import GeometryError, ReadError
 from medseg.types import Affine, Array
 
-__all__ = ["read_itk", "read_itk_geometry"]
+__all__ = ["read_itk", "read_itk_fields", "read_itk_geometry"]
 
 _LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -58,6 +58,17 @@ def read_itk_geometry(path: Path) -> Geometry:
         GeometryError: As `read_itk`.
     """
     return _geometry(_reader(path))
+
+
+def read_itk_fields(path: Path) -> tuple[dict[str, str], int]:
+    """The named texts of a header, and the number of values a voxel has.
+
+    Raises:
+        ReadError: As `read_itk`.
+    """
+    reader = _reader(path)
+    texts = {key: str(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
+    return texts, int(reader.GetNumberOfComponents())
 
 
 def _reader(path: Path) -> Any:

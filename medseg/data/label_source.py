@@ -26,11 +26,13 @@ class LabelSource:
             a sentence without a name. Raises a `DataError` that says why it can't be had.
         paths: Files that belong to this case alone.
         content: SHA-256 of what belongs to this case in files that hold several, to know it again; else empty.
+        ignore: Value of voxels that are neither labelled nor background, or None when there are none.
     """
 
     read: Callable[[Geometry], tuple[LabelMap, tuple[str, ...]]] = field(repr=False)
     paths: tuple[Path, ...] = field(default=(), repr=False)
     content: str = ""
+    ignore: int | None = None
 
 
 def content_digest(*parts: bytes | str) -> str:

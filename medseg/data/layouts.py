@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from medseg.data.annotators import annotator_of_folder, join_annotators
 from medseg.data.dicom_tree import take_dicom_tree
+from medseg.data.drawn_layout import find_drawings, take_drawn
+from medseg.data.label_formats import VOC_LABELS, settle_formats
 from medseg.data.recognise import (
     Choice,
     Files,
@@ -31,25 +34,30 @@ from medseg.errors import RequestError
 
 __all__ = ["recognise", "take_described", "take_flat", "take_pairs", "take_patients"]
 
-_IMAGE_FOLDERS: Final = ("images", "imagestr", "image", "img", "imgs")
+_IMAGE_FOLDERS: Final = ("images", "imagestr", "image", "img", "imgs", "jpegimages")
 _LABEL_FOLDERS: Final = (
     "labels", "labelstr", "masks", "mask", "label", "segmentations", "segmentation", "annotations", "gt",
-    "groundtruth", "ground_truth",
+    "groundtruth", "ground_truth", VOC_LABELS,
 )  # fmt: skip
 _CHANNEL: Final = re.compile(r"(.+)_(\d{4})")
 _SAME_NAMES: Final = 0.5
 """A name that at least this share of the patient folders has is a kind of image, not the name of one image."""
 
 
-def recognise(root: Path, choice: Choice) -> Recognised:
+def recognise(root: Path, choice: Choice, *, looking: Callable[[int, int], None] | None = None) -> Recognised:
     """Find out what a folder holds.
 
     Tried in this order: a data set described by ``dataset.json`` (Medical Segmentation Decathlon, nnU-Net raw), a DICOM
-    tree, ``images`` beside ``masks`` or ``labels``, a folder per patient, and a flat folder.
+    tree, pictures outlined in an annotation tool (COCO, Labelme, CVAT), ``images`` beside ``masks`` or ``labels`` (of
+    one or of several annotators), a folder per patient, and a flat folder.
 
     Raises:
         RequestError: There is no image in it, or what was asked for isn't there.
     """
+    return settle_formats(_recognise_layout(root, choice, looking), choice, root)
+
+
+def _recognise_layout(root: Path, choice: Choice, looking: Callable[[int, int], None] | None) -> Recognised:
     if root.is_file():
         found = Files(root.parent, (), (root,), (), (), 0) if root.exists() else list_files(root)
         return take_flat(found, choice)
@@ -62,7 +70,10 @@ def recognise(root: Path, choice: Choice) -> Recognised:
     if described.is_file() and not files.dicom:
         return take_described(files, choice, described)
     if files.dicom:
-        return take_dicom_tree(files, choice)
+        return take_dicom_tree(files, choice, looking=looking)
+    drawn = find_drawings(files) if files.pictures else []
+    if drawn:
+        return take_drawn(files, choice, drawn)
     pairs = _folder_pairs(files)
     if pairs:
         return take_pairs(files, choice, pairs)
@@ -123,10 +134,12 @@ def take_pairs(
         owner = "" if image_folder.parent == files.root else str(image_folder.parent.relative_to(files.root))
         grouped = _group_channels(images, labels, image_folder=image_folder, channels=channels)
         found, lone = _match(grouped, _labels_by_key(labels, label_folder), owner=owner)
-        sources += found
+        annotator = annotator_of_folder(label_folder.name)
+        sources += [replace(s, label=None, readers={annotator: s.label}) if s.label else s for s in found]
         refusals += [Refusal(f"label map {n} of {len(labels)}", "no image was found for this label map") for n in lone]
+    sources = join_annotators(sources)
     left = [path for path in files.images if path not in used]
-    labelled = sum(source.label is not None for source in sources)
+    labelled = sum(bool(source.label_maps) for source in sources)
     notes = [count_note(images=len(sources), label_maps=labelled, tables=len(files.tables), other_files=files.others)]
     if left:
         notes.append(f"{len(left):,} images outside these folders left out")
@@ -188,7 +201,7 @@ def take_flat(files: Files, choice: Choice) -> Recognised:
 
 
 def _folder_pairs(files: Files) -> list[tuple[Path, Path]]:
-    """Each folder of images that has a folder of label maps beside it."""
+    """Each folder of images with every folder of label maps beside it: one, or one of each annotator."""
     folders: defaultdict[Path, dict[str, Path]] = defaultdict(dict)
     for path in files.images:
         for folder in path.parents:
@@ -199,8 +212,9 @@ def _folder_pairs(files: Files) -> list[tuple[Path, Path]]:
     for children in folders.values():
         image = next((children[name] for name in _IMAGE_FOLDERS if name in children), None)
         label = next((children[name] for name in _LABEL_FOLDERS if name in children), None)
-        if image is not None and label is not None:
-            pairs.append((image, label))
+        labels = [label] if label is not None else []
+        labels += [folder for name, folder in children.items() if annotator_of_folder(name)]
+        pairs += [(image, folder) for folder in labels] if image is not None else []
     return sorted(pairs)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "exif_orientation",
     "orientation_of",
     "picture_size",
+    "read_colours",
     "read_indices",
     "read_picture",
     "save_png",
@@ -94,6 +95,26 @@ def read_indices(path: Path) -> Array:
     if not (colours[..., :1] == colours).all():
         raise ReadError("expected one value a pixel in a label map; found colours. Export it as a grey or indexed PNG")
     return colours[..., 0].T
+
+
+def read_colours(path: Path) -> Array:
+    """Read a picture that holds labels as colours; a palette is looked up, transparency dropped.
+
+    Returns:
+        uint8, axes (red green blue, x, y).
+
+    Raises:
+        ReadError: As `read_picture`; also for JPEG, which smears colours.
+    """
+    with _open(path) as image:
+        if image.format in ("JPEG", "MPO"):
+            raise ReadError("a label map in JPEG is not exact, its edges are smeared; export it as PNG")
+        try:
+            image.load()
+            colours = np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, struct.error) as error:
+            raise ReadError(f"the picture is truncated or damaged ({type(error).__name__}); copy it again") from None
+    return colours.transpose(2, 1, 0)
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -15,9 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from medseg.data.card import LabelInfo
 from medseg.data.dicom_header import looks_like_dicom
+from medseg.data.dicom_structures import StructureRule
 from medseg.data.label_source import LabelSource
 from medseg.data.readers import PICTURE_ENDINGS, VOLUME_ENDINGS
+from medseg.data.reading import DEFAULT_READING, Reading
 from medseg.data.refusal import Refusal
 from medseg.errors import RequestError
 
@@ -86,12 +89,18 @@ class Choice:
         image_pattern: Glob that an image's file name has to match.
         with_unlabelled: Whether images without a label map are taken beside labelled ones.
         labels: Label value to name, as the researcher states them; empty when the data set's own count.
+        colours: Colour map of masks in colours (`medseg.data.colours`); None when masks hold values.
+        structures: Which structures of DICOM files become which labels, in order of priority; empty for all.
+        reading: Which SUV a DICOM PET becomes, and what becomes of an irregular stack.
     """
 
     modality: str | None = None
     image_pattern: str | None = None
     with_unlabelled: bool = False
     labels: Mapping[int, str] = field(default_factory=dict)
+    structures: tuple[StructureRule, ...] = ()
+    colours: Path | None = None
+    reading: Reading = DEFAULT_READING
 
     def is_image(self, path: Path) -> bool:
         """Whether the pattern lets this file be an image."""
@@ -146,6 +155,7 @@ class Recognised:
         sources: What becomes a case, or is refused as one.
         refusals: Inputs that can't even be a case.
         labels: Label value to name where the data set states them.
+        described: Label value to code and colour too, where the data set states them.
         title: Title where the data set states it.
         licence: Licence where the data set states it.
         notes: What was taken for what, in sentences with counts and without names.
@@ -155,6 +165,7 @@ class Recognised:
     sources: tuple[Source, ...]
     refusals: tuple[Refusal, ...] = ()
     labels: Mapping[int, str] = field(default_factory=dict)
+    described: Mapping[int, LabelInfo] = field(default_factory=dict)
     title: str = ""
     licence: str = ""
     notes: tuple[str, ...] = ()
@@ -170,6 +181,8 @@ class Files:
     dicom: tuple[Path, ...]
     tables: tuple[Path, ...]
     others: int
+    annotations: tuple[Path, ...] = ()
+    """JSON and XML files, which may be an annotation tool's; `others` counts them too."""
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -190,7 +203,9 @@ def list_files(root: Path) -> Files:
     """
     if not root.is_dir():
         raise RequestError("expected a folder (or a file) to import; found none")
-    kinds: dict[str, list[Path]] = {"volume": [], "picture": [], "dicom": [], "table": [], "other": []}
+    kinds: dict[str, list[Path]] = {
+        "volume": [], "picture": [], "dicom": [], "table": [], "annotation": [], "other": []
+    }  # fmt: skip
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -203,7 +218,8 @@ def list_files(root: Path) -> Files:
         pictures=tuple(kinds["picture"]),
         dicom=tuple(kinds["dicom"]),
         tables=tuple(kinds["table"]),
-        others=len(kinds["other"]),
+        others=len(kinds["other"]) + len(kinds["annotation"]),
+        annotations=tuple(kinds["annotation"]),
     )
 
 
@@ -284,10 +300,10 @@ def settle_unlabelled(sources: Sequence[Source], choice: Choice) -> tuple[Source
     """Where some images have a label map, those without become refusals unless they are wanted."""
     from dataclasses import replace
 
-    if choice.with_unlabelled or not any(source.label for source in sources):
+    if choice.with_unlabelled or not any(source.label_maps for source in sources):
         return tuple(sources)
     return tuple(
-        replace(source, problem=NO_LABEL) if source.label is None and not source.problem else source
+        replace(source, problem=NO_LABEL) if not source.label_maps and not source.problem else source
         for source in sources
     )
 
@@ -306,6 +322,10 @@ def _kind(path: Path) -> str:
         return "picture"
     if name.endswith((".csv", ".tsv")):
         return "table"
-    if name.endswith((".json", ".txt", ".md", ".yaml", ".yml", ".xml", ".pdf", ".zip", ".gz")):
+    if name.endswith((".json", ".xml")):
+        return "annotation"
+    if name.endswith((".txt", ".md", ".yaml", ".yml", ".pdf", ".zip", ".gz")):
         return "other"
+    if name.endswith((".dcm", ".ima")):
+        return "dicom"  # Opened once, later; where it isn't what it says, it is refused by name of the file's number.
     return "dicom" if looks_like_dicom(path) else "other"

@@ -82,7 +82,7 @@ def lesion_burdens(
         if case.label is None:
             return float("nan")
         label, geometry = read_label(case.label)
-        foreground = int(np.count_nonzero(label))
+        foreground = int(np.count_nonzero((label != 0) & (label != (manifest.card.ignore or 0))))
         return foreground / int(label.size) if label.ndim == 2 else foreground * float(np.prod(geometry.spacing))
 
     values = each_case(burden, manifest.cases, jobs=jobs, progress=progress)

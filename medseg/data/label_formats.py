@@ -1,0 +1,110 @@
+"""Label formats: label files that hold names or colours instead of this data set's values, numbered for all cases.
+
+The layouts pair files by name and place. Here the pairs whose label file is a segmentation of 3D Slicer, a mask in
+colours or one of Pascal VOC get what makes their label map, with one value a name over the whole data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from medseg.data.colours import ColourMap, colour_source, read_colour_map, read_voc_colours, voc_source
+from medseg.data.dicom_structures import tabulate
+from medseg.data.label_source import LabelSource
+from medseg.data.readers import PICTURE_ENDINGS
+from medseg.data.recognise import Choice, Recognised, Source
+from medseg.data.slicer import SLICER_ENDING, Segment, read_segments, slicer_source
+from medseg.errors import DataError
+
+__all__ = ["VOC_LABELS", "settle_formats"]
+
+VOC_LABELS = "segmentationclass"
+"""Folder of Pascal VOC's masks, in lower case."""
+
+
+def settle_formats(found: Recognised, choice: Choice, root: Path) -> Recognised:
+    """Number what label files name.
+
+    Args:
+        found: The pairs.
+        choice: What the researcher fixes.
+        root: The folder that is imported.
+
+    Raises:
+        RequestError: A colour map is wrong, or no segment is left.
+    """
+    found = _settle_slicer(found, choice)
+    if choice.colours is not None:
+        return _settle_colours(found, read_colour_map(choice.colours), _is_picture)
+    if any(_is_voc(path) for path in _label_paths(found)):
+        if (root / "labelmap.txt").is_file():
+            return _settle_colours(found, read_voc_colours(root / "labelmap.txt"), _is_voc)
+        note = "Pascal VOC: indices are label values, 255 is to ignore (254 in the copies)"
+        changed = _changed(found, {path: voc_source(path) for path in _label_paths(found) if _is_voc(path)})
+        return replace(changed, notes=(*changed.notes, note))
+    return found
+
+
+def _label_paths(found: Recognised) -> list[Path]:
+    return [one for source in found.sources for one in source.label_maps if isinstance(one, Path)]
+
+
+def _is_picture(path: Path) -> bool:
+    return path.name.lower().endswith(PICTURE_ENDINGS)
+
+
+def _is_voc(path: Path) -> bool:
+    return path.parent.name.lower() == VOC_LABELS
+
+
+def _settle_colours(found: Recognised, colours: ColourMap, fits: Callable[[Path], bool]) -> Recognised:
+    sources = {path: colour_source(path, colours) for path in _label_paths(found) if fits(path)}
+    note = f"{len(sources):,} masks in colours read by the colour map of {len(colours.labels)} labels"
+    names = {value: info.name for value, info in colours.labels.items()}
+    return replace(_changed(found, sources), labels=names, described=colours.labels, notes=(*found.notes, note))
+
+
+def _settle_slicer(found: Recognised, choice: Choice) -> Recognised:
+    paths = [path for path in _label_paths(found) if path.name.lower().endswith(SLICER_ENDING)]
+    if not paths:
+        return found
+    read: dict[Path, list[Segment]] = {}
+    problems: dict[Path, str] = {}
+    for path in paths:
+        try:
+            read[path] = read_segments(path)
+        except DataError as error:
+            problems[path] = str(error)
+    structures = [segment.structure for segments in read.values() for segment in segments]
+    table = tabulate(structures, choice.structures, choice.labels)
+    made = {path: slicer_source(path, segments, table.values, table.order) for path, segments in read.items()}
+    sources = tuple(_with_problem(source, problems) for source in _changed(found, made).sources)
+    return replace(
+        found,
+        sources=sources,
+        labels={**found.labels, **{value: info.name for value, info in table.labels.items()}},
+        described={**found.described, **table.labels},
+        notes=(*found.notes, f"{len(paths):,} segmentations of 3D Slicer", *table.notes()),
+    )
+
+
+def _with_problem(source: Source, problems: Mapping[Path, str]) -> Source:
+    own = [problems[one] for one in source.label_maps if isinstance(one, Path) and one in problems]
+    return replace(source, problem=own[0]) if own and not source.problem else source
+
+
+def _changed(found: Recognised, made: Mapping[Path, LabelSource]) -> Recognised:
+    def change(one: Path | LabelSource) -> Path | LabelSource:
+        return made.get(one, one) if isinstance(one, Path) else one
+
+    sources = tuple(
+        replace(
+            source,
+            label=None if source.label is None else change(source.label),
+            readers={name: change(one) for name, one in source.readers.items()},
+        )
+        for source in found.sources
+    )
+    return replace(found, sources=sources)
