@@ -77,6 +77,7 @@ class Volume:
         channels: One name per channel.
         modality: ``CT``, ``MR``, ``PT``, ``DERMOSCOPY`` or ``OTHER``.
         notes: What the reader did to the values, one short sentence each, for example ``PET scaled to SUVbw``.
+        unit: What the values are where the file says so: ``HU``, ``SUVbw``, ``SUVlbm``, ``SUVbsa``; else empty.
     """
 
     array: Array
@@ -84,6 +85,7 @@ class Volume:
     channels: tuple[str, ...]
     modality: str = "OTHER"
     notes: tuple[str, ...] = field(default=())
+    unit: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a channel axis that does not fit the names."""
