@@ -1,8 +1,7 @@
-"""DICOM Segmentation: a label map as a binary SEG object on the series that it was predicted from (PS3.3 A.51)."""
+"""DICOM Segmentation: a prediction as a SEG object on the series that it was predicted from (PS3.3 A.51, A.101)."""
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from medseg.data.card import LabelInfo
-from medseg.data.files import atomic_write
-from medseg.errors import DataError
+from medseg.errors import DataError, GeometryError
+from medseg.export.dicom_frames import SourceFrames, placed_on, read_source_frames, save_dicom
 from medseg.export.dicom_source import (
     ABNORMAL,
     ARTIFICIAL_INTELLIGENCE,
@@ -21,19 +20,19 @@ from medseg.export.dicom_source import (
     add_missing,
     check_values,
     code_item,
-    frames_of,
     make_timeless,
-    planes_of,
-    read_sources,
-    require_deidentified,
     uid_maker,
 )
-from medseg.types import Affine, Array, LabelMap
+from medseg.types import Affine, Array, FloatArray, LabelMap
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Algorithm", "write_dicom_seg"]
+__all__ = ["Algorithm", "write_dicom_fractions", "write_dicom_seg"]
+
+_Kind = Literal["BINARY", "LABELMAP", "FRACTIONAL"]
+_MOST = 255
+"""Maximum Fractional Value that is written: probability 1."""
 
 
 def write_dicom_seg(
@@ -44,12 +43,14 @@ def write_dicom_seg(
     *,
     labels: Mapping[int, LabelInfo],
     algorithm: Algorithm,
+    kind: Literal["binary", "labelmap"] = "binary",
     identified_source: Literal["refuse", "keep"] = "refuse",
 ) -> str:
-    """Write a label map as a binary SEG that refers to its source instances and shares their frame of reference.
+    """Write a label map as a SEG that refers to its source instances and shares their frame of reference.
 
-    Segment numbers count 1, 2, ... in ascending order of the label values, as PS3.3 C.8.20.4 demands of binary SEGs. A
-    label map without any labelled voxel gives a SEG whose frames are all empty, so that "nothing found" is recorded.
+    Segment numbers of a binary SEG count 1, 2, ... in ascending order of the label values, as PS3.3 C.8.20.4 demands;
+    those of a label map SEG (a storage class of its own since 2024, which few viewers know yet) are the label values.
+    A label map without any labelled voxel gives a SEG whose frames are all empty, so that "nothing found" is recorded.
     The instance's UIDs are derived from its content (source UIDs, voxels, labels, algorithm): the same prediction
     written twice is the same instance. No clock is read; content date and time are the source's study date and time.
 
@@ -60,6 +61,7 @@ def write_dicom_seg(
         path: Where to write.
         labels: Label value to name, code, category and colour, as in the card. Without a code: lesion (SCT 52988006).
         algorithm: What predicted.
+        kind: ``binary``, one bit for every voxel and segment, or ``labelmap``, one number a voxel.
         identified_source: A SEG carries its source's patient and study attributes. ``refuse`` writes it only on a
             source that says it was de-identified (Patient Identity Removed is YES); ``keep`` writes it regardless.
 
@@ -73,67 +75,121 @@ def write_dicom_seg(
         ReadError: A source file cannot be read as DICOM, or the files are not of one series.
     """
     check_values(label_map, labels)
-    sources = read_sources(source_files)
-    require_deidentified(sources, "a SEG", identified_source=identified_source)
-    frames = frames_of(label_map, affine, planes_of(sources))
-    content = _encode(frames, sources, labels=labels, algorithm=algorithm)
-    buffer = io.BytesIO()
-    content.save_as(buffer, enforce_file_format=True)
-    with atomic_write(path) as file:
-        file.write(buffer.getvalue())
-    return str(content.SOPInstanceUID)
+    source = read_source_frames(source_files, label_map.shape, affine, what="a SEG", identified=identified_source)
+    frames = source.sample(label_map).astype(np.uint16)
+    if kind == "labelmap":
+        content = _encode(frames, source, kind="LABELMAP", labels=labels, algorithm=algorithm)
+    else:
+        numbered = np.zeros_like(frames)
+        for number, value in enumerate(sorted(labels), start=1):
+            numbered[frames == value] = number
+        content = _encode(numbered, source, kind="BINARY", labels=labels, algorithm=algorithm)
+    return save_dicom(content, path)
+
+
+def write_dicom_fractions(
+    fractions: Mapping[int, FloatArray],
+    affine: Affine,
+    source_files: Sequence[Path],
+    path: Path,
+    *,
+    labels: Mapping[int, LabelInfo],
+    algorithm: Algorithm,
+    identified_source: Literal["refuse", "keep"] = "refuse",
+) -> str:
+    """Write the probabilities of labels as a fractional SEG, in steps of 1/255 (PS3.3 C.8.20.2.3, PROBABILITY).
+
+    Otherwise as `write_dicom_seg`. Read back, a voxel has the label with the largest probability where that is at least
+    the background's, which is 1 less all others.
+
+    Args:
+        fractions: Label value to its probability, 0 to 1, axes (x, y[, z]).
+        affine: 4 x 4, index to world, RAS+, millimetres.
+        source_files: As for `write_dicom_seg`.
+        path: Where to write.
+        labels: Label value to name, code, category and colour; exactly those of `fractions`.
+        algorithm: What predicted.
+        identified_source: As for `write_dicom_seg`.
+
+    Returns:
+        The SOP instance UID.
+
+    Raises:
+        GeometryError: As for `write_dicom_seg`; also when values are no probabilities.
+        PrivacyError: As for `write_dicom_seg`.
+        ReadError: As for `write_dicom_seg`.
+    """
+    if not labels or set(fractions) != set(labels):
+        raise GeometryError(f"expected the probabilities of {len(labels)} labels; found those of {len(fractions)}")
+    values = sorted(labels)
+    if any(not np.isfinite(fractions[v]).all() or fractions[v].min() < 0 or fractions[v].max() > 1 for v in values):
+        raise GeometryError("expected probabilities from 0 to 1; found others")
+    shape = fractions[values[0]].shape
+    source = read_source_frames(source_files, shape, affine, what="a SEG", identified=identified_source)
+    stack = [source.sample(np.rint(fractions[value].astype(np.float32) * _MOST).astype(np.uint8)) for value in values]
+    content = _encode(np.stack(stack, axis=-1), source, kind="FRACTIONAL", labels=labels, algorithm=algorithm)
+    return save_dicom(content, path)
 
 
 def _encode(
-    frames: Array, sources: Sequence[Dataset], *, labels: Mapping[int, LabelInfo], algorithm: Algorithm
+    frames: Array, source: SourceFrames, *, kind: _Kind, labels: Mapping[int, LabelInfo], algorithm: Algorithm
 ) -> Dataset:
-    """The SEG object, complete but unwritten."""
+    """The SEG object, complete but unwritten.
+
+    Args:
+        frames: Segment numbers, axes (frame, row, column); of a fractional SEG fractions of `_MOST`, axes (frame, row,
+            column, segment).
+        source: What it refers to.
+        kind: Segmentation Type.
+        labels: Label value to what it stands for.
+        algorithm: What predicted.
+    """
     import highdicom as hd
 
     values = sorted(labels)
-    numbered = np.zeros_like(frames)
-    for number, value in enumerate(values, start=1):
-        numbered[frames == value] = number
-    uid = uid_maker(numbered, sources, labels=labels, algorithm=algorithm)
-    described = [
-        _describe(hd, number, labels[value], algorithm=algorithm) for number, value in enumerate(values, start=1)
-    ]
-    for source in sources:
-        add_missing(source)
+    uid = uid_maker(frames, source.datasets, labels=labels, algorithm=algorithm)
+    role = "" if kind == "BINARY" else f"{kind} "
+    numbers = values if kind == "LABELMAP" else range(1, len(values) + 1)
+    described = [_describe(hd, n, labels[value], algorithm=algorithm) for n, value in zip(numbers, values, strict=True)]
+    for dataset in source.datasets:
+        add_missing(dataset)
     with warnings.catch_warnings():
         # highdicom's and pydicom's warnings repeat attribute values.
         warnings.simplefilter("ignore")
         try:
             content: Dataset = hd.seg.Segmentation(
-                source_images=list(sources),
-                pixel_array=numbered,
-                segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+                source_images=list(source.datasets),
+                pixel_array=frames.astype(np.float32) / _MOST if kind == "FRACTIONAL" else frames,
+                segmentation_type=kind,
                 segment_descriptions=described,
-                series_instance_uid=uid("series"),
+                series_instance_uid=uid(f"{role}series"),
                 series_number=1,
-                sop_instance_uid=uid("instance"),
+                sop_instance_uid=uid(f"{role}instance"),
                 instance_number=1,
                 manufacturer="medseg",
                 manufacturer_model_name="medseg",
                 software_versions=algorithm.version,
                 device_serial_number=algorithm.model_id[:16] or "unknown",
+                max_fractional_value=_MOST,
                 content_label="SEGMENTATION",
                 content_description="Automatic segmentation",
                 content_creator_name=None,
                 series_description="medseg segmentation",
-                omit_empty_frames=bool(numbered.any()),
+                omit_empty_frames=bool(frames.any()),
+                **placed_on(hd, source),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise DataError(
                 "the source series lacks what a SEG has to refer to (study, series or frame of reference); "
                 "write NIfTI instead"
             ) from None
-    make_timeless(content, sources[0])
-    for item in [*content.DimensionOrganizationSequence, *content.get("DimensionIndexSequence", [])]:
-        item.DimensionOrganizationUID = uid("dimensions")
+    make_timeless(content, source.datasets[0])
+    for item in [*content.get("DimensionOrganizationSequence", []), *content.get("DimensionIndexSequence", [])]:
+        item.DimensionOrganizationUID = uid(f"{role}dimensions")
     content.BurnedInAnnotation = "NO"
     # highdicom 0.28 pads an odd number of bytes with the character "0"; PS3.5 8.1.1 wants a zero byte.
-    used = -(-int(content.NumberOfFrames) * int(content.Rows) * int(content.Columns) // 8)
+    bits = int(content.NumberOfFrames) * int(content.Rows) * int(content.Columns) * int(content.BitsAllocated)
+    used = -(-bits // 8)
     content.PixelData = content.PixelData[:used] + b"\0" * (used % 2)
     return content
 

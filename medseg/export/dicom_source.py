@@ -17,7 +17,7 @@ import numpy as np
 from medseg.data.card import CodedConcept, LabelInfo
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError, LabelError, PrivacyError, ReadError
-from medseg.types import Affine, Array, LabelMap
+from medseg.types import Affine, Array, LabelMap, Shape
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -38,6 +38,7 @@ __all__ = [
     "planes_of",
     "read_sources",
     "require_deidentified",
+    "slices_of",
     "times_of",
     "uid_maker",
 ]
@@ -124,6 +125,11 @@ def planes_of(sources: Sequence[Dataset]) -> list[Plane]:
         return [_plane_of_groups(image, frame, shared) for frame in image.PerFrameFunctionalGroupsSequence]
     if len(sources) == 1 and "ImagePositionPatient" not in sources[0]:
         image = sources[0]
+        if int(image.get("NumberOfFrames") or 1) > 1:
+            raise GeometryError(
+                "the source is a film or a set of views, frames without a place of their own, and nothing can refer "
+                "to one of them by its position; choose --format nifti or png"
+            )
         row_spacing, column_spacing = (float(v) for v in image.get("PixelSpacing", (1.0, 1.0)))
         return [Plane(np.diag([column_spacing, row_spacing, 1.0, 1.0]), int(image.Rows), int(image.Columns))]
     try:
@@ -159,52 +165,90 @@ def _plane(image: Dataset, position: Any, orientation: Any, spacing: Any) -> Pla
     return Plane(_LPS_TO_RAS @ affine, int(image.Rows), int(image.Columns))
 
 
-def frames_of(label_map: LabelMap, affine: Affine, planes: Sequence[Plane]) -> Array:
-    """The label map's values at each source frame's pixels.
+def slices_of(shape: Shape, affine: Affine, planes: Sequence[Plane]) -> list[int]:
+    """Which of the source's frames lie on the slices of a grid, one a slice.
+
+    A file may hold several stacks, and several phases of one: frames of another stack are left out, and of frames at
+    one place the first counts.
 
     Args:
-        label_map: Axes (x, y[, z]), on the grid that `medseg.data.dicom.read_series` gave for the source.
+        shape: Voxels of the grid, (x, y[, z]).
         affine: 4 x 4, its index to world, RAS+, mm.
         planes: The source's frames.
 
+    Raises:
+        GeometryError: No frame lies on the grid.
+    """
+    geometry = Geometry(shape=(*shape, 1)[:3], affine=affine)
+    if len(shape) == 2 and len(planes) == 1:
+        return [0]
+    places: dict[bytes, int] = {}
+    for number, plane in enumerate(planes):
+        step = _step_of(geometry, plane)
+        if step is not None:
+            places.setdefault((np.sort(step[:3] @ _corners(plane), axis=1) + 0.0).tobytes(), number)
+    if not places:
+        raise GeometryError(
+            "the label map does not lie on the voxels of the source series; predict on this very series. "
+            f"Label map: {geometry.describe()}"
+        )
+    return sorted(places.values())
+
+
+def frames_of(values: Array, affine: Affine, planes: Sequence[Plane]) -> Array:
+    """The values of a label map, or of another array on its grid, at each source frame's pixels.
+
+    Args:
+        values: Axes (x, y[, z]), on the grid that `medseg.data.dicom.read_series` gave for the source.
+        affine: 4 x 4, its index to world, RAS+, mm.
+        planes: The source's frames, one a slice (`slices_of`).
+
     Returns:
-        uint16, axes (frame, row, column).
+        Of the same type, axes (frame, row, column).
 
     Raises:
-        GeometryError: The label map isn't on the grid of the source, or labelled voxels lie outside its frames.
+        GeometryError: The array isn't on the grid of the source, or values above 0 lie outside its frames.
     """
-    volume = label_map if label_map.ndim == 3 else label_map[..., np.newaxis]
-    if label_map.ndim == 2 and len(planes) == 1:
-        if label_map.T.shape != (planes[0].rows, planes[0].columns):
+    volume = values if values.ndim == 3 else values[..., np.newaxis]
+    if values.ndim == 2 and len(planes) == 1:
+        if values.T.shape != (planes[0].rows, planes[0].columns):
             raise GeometryError(
-                f"expected a label map of {planes[0].columns} x {planes[0].rows} pixels; found {label_map.shape}"
+                f"expected a label map of {planes[0].columns} x {planes[0].rows} pixels; found {values.shape}"
             )
-        return np.ascontiguousarray(label_map.T.astype(np.uint16)[np.newaxis])
+        return np.ascontiguousarray(values.T[np.newaxis])
     geometry = Geometry(shape=volume.shape, affine=affine)
     frames: Array = np.stack([_frame_of(volume, geometry, plane) for plane in planes])
-    if int((frames > 0).sum()) != int((label_map > 0).sum()):
+    if int((frames > 0).sum()) != int((values > 0).sum()):
         raise GeometryError("labelled voxels lie outside the source's frames; predict on this very series")
     return frames
 
 
-def _frame_of(volume: LabelMap, geometry: Geometry, plane: Plane) -> Array:
-    """One frame: the pixel grid must run through voxel centres, along the volume's own axes."""
+def _corners(plane: Plane) -> Array:
+    far = [[0, 0], [plane.columns - 1, 0], [0, plane.rows - 1], [plane.columns - 1, plane.rows - 1]]
+    return np.column_stack([far, np.zeros(4), np.ones(4)]).T
+
+
+def _step_of(geometry: Geometry, plane: Plane) -> Array | None:
+    """Pixel (column, row, 0, 1) to voxel index, whole numbers; None where the pixels aren't voxels of the grid."""
     step = np.linalg.inv(geometry.affine) @ plane.affine
     whole = np.rint(step)
-    far = np.array([[0, 0], [plane.columns - 1, 0], [0, plane.rows - 1], [plane.columns - 1, plane.rows - 1]])
-    corners = np.column_stack([far, np.zeros(4), np.ones(4)]).T
-    exact, rounded = step[:3] @ corners, whole[:3] @ corners
-    last = np.array(volume.shape)[:, np.newaxis] - 1
-    inside = (rounded >= 0).all() and (rounded <= last).all()
-    if not inside or np.abs(exact - rounded).max() > _TOLERANCE_VOXELS:
+    exact, rounded = step[:3] @ _corners(plane), whole[:3] @ _corners(plane)
+    last = np.array(geometry.shape)[:, np.newaxis] - 1
+    inside = bool((rounded >= 0).all() and (rounded <= last).all())
+    return whole if inside and np.abs(exact - rounded).max() <= _TOLERANCE_VOXELS else None
+
+
+def _frame_of(volume: Array, geometry: Geometry, plane: Plane) -> Array:
+    """One frame: the pixel grid must run through voxel centres, along the volume's own axes."""
+    whole = _step_of(geometry, plane)
+    if whole is None:
         raise GeometryError(
             "the label map does not lie on the voxels of the source series; predict on this very series. "
             f"Label map: {geometry.describe()}"
         )
     whole = whole.astype(int)
     columns, rows = np.arange(plane.columns)[np.newaxis, :], np.arange(plane.rows)[:, np.newaxis]
-    index = tuple(whole[a, 0] * columns + whole[a, 1] * rows + whole[a, 3] for a in range(3))
-    frame: Array = volume[index].astype(np.uint16)
+    frame: Array = volume[tuple(whole[a, 0] * columns + whole[a, 1] * rows + whole[a, 3] for a in range(3))]
     return frame
 
 
