@@ -42,7 +42,7 @@ def _medseg(*arguments: str) -> None:
         sys.exit(status)
 
 
-def _pair_patients(manifest: Path) -> None:
+def pair_patients(manifest: Path) -> None:
     """Give both sides of one head the same patient."""
     with manifest.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -61,7 +61,7 @@ def _run(name: str, study: _Study, data: Path, out: Path) -> str:
     if not manifest.with_suffix(".folds.csv").exists():
         _medseg("import", str(data / study.source), str(manifest.parent), *study.import_options)
         if study.patients_in_pairs:
-            _pair_patients(manifest)
+            pair_patients(manifest)
         _medseg("manifest", "split", str(manifest), "--folds", "5")
     settings = ("--set", f"data.manifest={manifest}", "--set", f"train.budget_minutes={study.minutes:g}")
     _medseg("crossval", str(_ROOT / "configs" / f"{study.config}.yaml"), *settings, "--out", str(run))

@@ -80,7 +80,7 @@ class Predictor:
                 f"found {len(volume.channels)} and {len(volume.shape)}; this model was trained on other images"
             )
         prepared = preprocess(volume, self.plan.preprocessing)
-        with self._probabilities(prepared.image) as grid:
+        with self.probabilities(prepared.image) as grid:
             label_map = to_native(grid, prepared.placement)
             kept = None
             if probabilities:
@@ -97,11 +97,12 @@ class Predictor:
 
     def label_prepared(self, image: Array) -> LabelMap:
         """Class indices (x, y[, z]) uint8 of an image that is preprocessed already, on the preprocessed grid."""
-        with self._probabilities(image) as grid:
+        with self.probabilities(image) as grid:
             indices: LabelMap = grid.argmax(axis=0).astype(np.uint8)
         return indices
 
-    def _probabilities(self, image: Array) -> AbstractContextManager[FloatArray]:
+    def probabilities(self, image: Array) -> AbstractContextManager[FloatArray]:
+        """Probabilities (class, x, y[, z]) of an image that is preprocessed already, as long as the context lasts."""
         if self.plan.rgb:
             image = normalise(image, self.plan.normalisation)
         dtype: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "16": torch.float16}
@@ -156,7 +157,8 @@ def build_predictor(
             raise ReadError("the weights are not those of the study's network; package the run again") from None
         networks.append(network.to(place).eval())
     windows = study.inference.batch_size or max(1, 8 if plan.device == "cpu" else 16)
-    axes = tuple(range(plan.spatial_dims)) if study.inference.mirror and study.augment.flip > 0 else ()
+    mirrored = study.inference.mirror and study.augment.flip > 0
+    axes = tuple(axis for axis in range(plan.spatial_dims) if mirrored and axis in study.augment.flip_axes)
     return predictor_of(
         study, _on_this_device(plan, place), networks, mirror_axes=axes, batch_size=windows, scratch=scratch
     )

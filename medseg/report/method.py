@@ -23,7 +23,7 @@ _LOSSES = {
     "dice_boundary": "Dice + boundary", "cldice": "Dice + clDice",
 }  # fmt: skip
 _OPTIMISERS = {"sgd": "SGD with Nesterov momentum", "adam": "Adam", "adamw": "AdamW"}
-_NO_CHANGES = ("rotate_degrees", "zoom_range")
+_NO_CHANGES = ("flip_axes", "rotate_degrees", "zoom_range")
 
 
 def cohort_section(facts: RunFacts, screen: Screen) -> Section:

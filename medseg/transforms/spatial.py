@@ -99,7 +99,7 @@ def draw_spatial(augment: AugmentConfig, patch_size: Shape, generator: np.random
         strength = generator.uniform(0.3, 1.0) * _BEND
         for axis in range(dims):
             bend[axis] *= strength * patch_size[axis] / (_CONTROL_POINTS - 1) if axis in free else 0.0
-    flips = tuple(axis for axis in range(dims) if generator.random() < augment.flip)
+    flips = tuple(axis for axis in range(dims) if axis in augment.flip_axes and generator.random() < augment.flip)
     return SpatialDraw(matrix=None if matrix is None else matrix[:dims, :dims], bend=bend, flips=flips)
 
 

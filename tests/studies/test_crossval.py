@@ -153,6 +153,7 @@ def test_few_shot_trains_from_so_many_cases_and_the_curve_has_a_point_for_each(v
     assert [point.cases for point in points] == [1, 2]
     ledger = (tmp_path / "cases_1" / "ledger.jsonl").read_text()
     assert '"training_cases": 1' in ledger or '"training_cases":1' in ledger
+    assert len(json.loads((tmp_path / "cases_2" / "fold_0" / "few_shot.json").read_text())["cases"]) == 2
     with pytest.raises(ManifestError, match="few_shot"):
         label_curve(tiny_study(volumes, dims=3, iterations=2), cases=[100], out=tmp_path)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from medseg.config import AugmentConfig
 from medseg.transforms import TrainingTransform, build_training_transform, oversized_patch
 
-_PROBABILITIES = tuple(n for n in AugmentConfig.model_fields if n not in ("rotate_degrees", "zoom_range"))
+_PROBABILITIES = tuple(n for n in AugmentConfig.model_fields if n not in ("flip_axes", "rotate_degrees", "zoom_range"))
 _SPATIAL = ("flip", "rotate", "zoom", "shear", "elastic")
 
 
@@ -65,6 +65,14 @@ def test_image_and_label_move_together(seed: int, size: tuple[int, ...]) -> None
     image, label = _patch(oversized_patch(augment, size), 1)
     changed, moved = _build(augment, size, rgb=False)(image, label, np.random.default_rng(seed))
     assert np.mean((changed[0] > 0.5) != (moved == 1)) < 0.01
+
+
+def test_only_the_flip_axes_are_mirrored() -> None:
+    augment = _only("flip").model_copy(update={"flip_axes": (0,)})
+    image, label = _patch((20, 28, 24), 1)
+    changed, moved = _build(augment, (20, 28, 24), rgb=False)(image, label, np.random.default_rng(3))
+    np.testing.assert_array_equal(moved, label[::-1])
+    np.testing.assert_array_equal(changed, image[:, ::-1])
 
 
 def test_a_half_turn_is_a_half_turn() -> None:
