@@ -2,9 +2,9 @@
 
     MEDSEG_TEST_DATA=DATA python benchmarks/few_labels.py OUT [skin] [hippocampus] [--minutes 3]
 
-DATA holds isic2017/ and msd_hippocampus/. Two fifths of the patients are held out and scored; k cases of the others keep
-their labels; pretraining sees the images of the others only, never a held-out one. All arms have the same cases, seed
-and minutes. The same call goes on where it stopped.
+DATA holds isic2017/ and msd_hippocampus/. Two fifths of the patients are held out and scored; k cases of the others
+keep their labels; pretraining sees the images of the others only, never a held-out one. All arms have the same cases,
+seed and minutes. The same call goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,7 +155,7 @@ def _held_out(manifest: Path) -> set[str]:
     return {row["case"] for row in _read(manifest.with_suffix(".folds.csv")) if row["fold"] == "test"}
 
 
-def _subset(manifest: Path, out: Path, wanted, *, labels: bool = True) -> None:  # type: ignore[no-untyped-def]
+def _subset(manifest: Path, out: Path, wanted: Callable[[dict[str, str]], bool], *, labels: bool = True) -> None:
     rows = [row for row in _read(manifest) if wanted(row)]
     for row in rows:
         row["image"] = f"data/{row['image']}"
