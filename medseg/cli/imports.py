@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
 from medseg.errors import RequestError
+
+if TYPE_CHECKING:
+    from medseg.data.reading import SuvKind
 
 __all__ = ["register"]
 
@@ -55,6 +58,16 @@ def _import(
     list_structures: Annotated[
         bool, typer.Option(help="Print the names of all segments and regions instead; they may identify.")
     ] = False,
+    suv: Annotated[
+        str, typer.Option(metavar="bw|lbm|bsa", help="SUV of DICOM PET: by body weight, lean body mass or surface.")
+    ] = "bw",
+    resample_irregular: Annotated[
+        bool, typer.Option(help="Resample tilted or unevenly spaced DICOM slices, which are refused otherwise.")
+    ] = False,
+    colour_map: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Masks in colours: YAML with value, name and colour of labels, or a card."),
+    ] = None,
     with_unlabelled: Annotated[
         bool, typer.Option(help="Take images without a label map beside labelled ones.")
     ] = False,
@@ -68,14 +81,17 @@ def _import(
 ) -> int:
     """Turn images and label maps of any layout into a manifest with clean copies under pseudonyms.
 
-    Recognised by itself: Medical Segmentation Decathlon and nnU-Net folders, images/ beside masks/ or labels/, a folder
-    per patient, DICOM trees with label maps, and flat folders. Says what it took each file for; what is refused is
-    listed in DIR/refused.csv. The same command again goes on where it stopped.
+    SRC is a folder, an image, a zip file or a DICOMDIR. Recognised by itself: Medical Segmentation Decathlon and
+    nnU-Net folders, images/ beside masks/ or labels/ (masks_NAME/ for each of several annotators), pictures outlined in
+    COCO, Labelme or CVAT, Pascal VOC, a folder per patient, DICOM trees with label maps, and flat folders; label maps
+    may be .seg.nrrd of 3D Slicer. Says what it took each file for; what is refused is listed in DIR/refused.csv. The
+    same command again goes on where it stopped.
 
     Example: medseg import PATIENTS data --modality PET
     """
     from medseg.data.dicom_structures import StructureRule
     from medseg.data.importer import ImportOptions, import_tree
+    from medseg.data.reading import Reading
     from medseg.data.recognise import Choice
 
     if list_structures:
@@ -87,6 +103,8 @@ def _import(
             modality=_modality(modality),
             image_pattern=image_pattern,
             with_unlabelled=with_unlabelled,
+            colours=colour_map,
+            reading=Reading(suv=_suv(suv), resample_irregular=resample_irregular),
             structures=tuple(StructureRule.of(text) for text in structure or []),
         ),
         labels=_labels(label or []),
@@ -102,6 +120,7 @@ def _import(
             out,
             options=options,
             progress=lambda done, total: bars.update(task, description="Copying cases", completed=done, total=total),
+            looking=lambda done, total: bars.update(task, completed=done, total=total),
         )
     note(f"Took the source for {report.layout}.")
     for sentence in report.notes:
@@ -148,6 +167,13 @@ def _modality(text: str | None) -> str | None:
     if text.upper() not in _MODALITIES:
         raise RequestError(f"--modality: expected one of {', '.join(_MODALITIES)}")
     return _MODALITIES[text.upper()]
+
+
+def _suv(text: str) -> SuvKind:
+    kinds: dict[str, SuvKind] = {"bw": "bw", "lbm": "lbm", "bsa": "bsa"}
+    if text.lower() not in kinds:
+        raise RequestError("--suv: expected bw (body weight), lbm (lean body mass) or bsa (body surface area)")
+    return kinds[text.lower()]
 
 
 def _labels(pairs: list[str]) -> dict[int, str]:

@@ -65,8 +65,13 @@ def read_colour_map(path: Path) -> ColourMap:
     if not isinstance(stated, dict) or not stated:
         raise RequestError(f"the colour map names no labels; {example}")
     try:
-        labels = {int(value): LabelInfo.model_validate(info) for value, info in stated.items()}
-        extra = {key: LabelInfo(name=key, colour=content[key]) for key in ("background", "ignore") if key in content}
+        labels = {
+            int(value): LabelInfo.model_validate({"name": info} if isinstance(info, str) else info)
+            for value, info in stated.items()
+        }
+        # A card's `ignore` is a label value, no colour.
+        named = {key: content[key] for key in ("background", "ignore") if not isinstance(content.get(key, 0), int)}
+        extra = {key: LabelInfo(name=key, colour=colour) for key, colour in named.items()}
     except (ValidationError, ValueError, TypeError):
         raise RequestError(f"the colour map is not valid; {example}") from None
     without = [value for value, info in labels.items() if info.colour is None]
