@@ -51,12 +51,13 @@ def _predict(
 
     Example: medseg predict model.medseg data/manifest.csv predictions
     """
+    from medseg.data.reading import reading_for
     from medseg.data.source import find_inputs
     from medseg.export.load import load_model
 
-    inputs, refusals = find_inputs(source, keep_names=keep_names)
-    out.mkdir(parents=True, exist_ok=True)
     loaded = load_model(model, mirror=not fast, scratch=out)
+    inputs, refusals = find_inputs(source, keep_names=keep_names, reading=reading_for(loaded.predictor.plan.channels))
+    out.mkdir(parents=True, exist_ok=True)
     if support is not None:
         loaded = _taught(loaded, support)
     written, refused = _predict_each(loaded, inputs, out, output_format)

@@ -85,6 +85,8 @@ def digest_of(source: Source) -> str:
     """SHA-256 over the digests of a source's files, to know it again; no name goes in."""
     try:
         parts = [sha256_of(path) for path in source.paths]
+        if source.series is not None:
+            parts += [mark for mark in (source.series.part, source.series.reading.mark) if mark]
         parts += [one.content for one in source.label_maps if isinstance(one, LabelSource) and one.content]
     except OSError:
         return ""
@@ -121,7 +123,7 @@ def _case_names(sources: Sequence[Source]) -> list[str]:
     own, full = [], []
     for source in sources:
         path = next(iter(source.images.values()), None)
-        uid = source.series.series_uid if source.series is not None else source.key
+        uid = f"{source.series.series_uid}{source.series.part}" if source.series is not None else source.key
         name = stem_of(path) if path is not None else f"{_patient_name(source.patient)}-{_short_hash(uid)}"
         own.append(_clean(name))
         full.append(_clean(f"{_patient_name(source.patient)}_{name}"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,7 @@ from medseg.data.dicom_geometry import Stack, plane_affine, stack_slices
 from medseg.data.dicom_header import Header, read_dataset
 from medseg.data.dicom_phases import find_phases
 from medseg.data.dicom_pixels import is_colour, is_inverted, padding_places, value_dtype, value_frames
-from medseg.data.dicom_resample import resample_stack
+from medseg.data.dicom_resample import RegularGrid, regular_grid, resample_stack
 from medseg.data.dicom_sort import (
     SeriesFiles,
     find_series,
@@ -33,7 +33,7 @@ from medseg.data.dicom_sort import (
     volumes_of,
 )
 from medseg.data.limits import MAX_VOXELS
-from medseg.data.reading import DEFAULT_READING, Reading
+from medseg.data.reading import DEFAULT_READING, RESAMPLED, SUV_CHANNELS, Reading
 from medseg.data.suv import suv_factor
 from medseg.data.volume import Geometry, Volume
 from medseg.errors import GeometryError, ReadError
@@ -54,7 +54,6 @@ _MODALITIES: Final = {
 }  # fmt: skip
 _SECTIONS: Final = ("CT", "MR", "PT")
 _SAME_GRID_MM: Final = 1e-2
-_SUV_CHANNELS: Final = {"bw": "PT", "lbm": "SUVlbm", "bsa": "SUVbsa"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,17 +62,17 @@ class _Grid:
 
     Attributes:
         places: For each channel and each z the index of the file and of the frame among its frames.
-        geometry: The voxel grid; where the stack is irregular, that of its slices one beneath the other.
+        geometry: The voxel grid.
         notes: What isn't exact.
         names: Names of the channels; one empty name where there is one phase only.
-        irregular: Why the slices form no regular grid; empty where they do.
+        irregular: How slices that form no regular grid come onto one; None where they do.
     """
 
     places: tuple[tuple[tuple[int, int], ...], ...]
     geometry: Geometry
     notes: tuple[str, ...]
     names: tuple[str, ...] = ("",)
-    irregular: str = ""
+    irregular: RegularGrid | None = None
 
 
 def read_series(files: Sequence[Path], *, reading: Reading = DEFAULT_READING) -> Volume:
@@ -92,7 +91,7 @@ def read_series(files: Sequence[Path], *, reading: Reading = DEFAULT_READING) ->
         ReadError: A file is missing, truncated, holds no image or can't be decoded.
         GeometryError: The slices are no stack, or several; the message says why.
     """
-    return read_sorted_series(_only_volume(_headers(files)), reading=reading)
+    return read_sorted_series(replace(_only_volume(_headers(files)), reading=reading))
 
 
 def read_series_geometry(files: Sequence[Path]) -> Geometry:
@@ -107,34 +106,34 @@ def read_series_geometry(files: Sequence[Path]) -> Geometry:
 
 def series_geometry(series: SeriesFiles) -> Geometry:
     """The voxel grid of a series that `find_series` found; as `read_series_geometry`."""
-    return _grid(series.headers, reading=DEFAULT_READING).geometry
+    return _grid(series.headers, reading=series.reading).geometry
 
 
-def read_sorted_series(series: SeriesFiles, *, reading: Reading = DEFAULT_READING) -> Volume:
+def read_sorted_series(series: SeriesFiles) -> Volume:
     """Read a series that `find_series` found, without reading its headers again; as `read_series`."""
-    headers = series.headers
+    headers, reading = series.headers, series.reading
     grid = _grid(headers, reading=reading)
     stored, notes = _read_pixels(headers, grid)
-    affine = grid.geometry.affine
-    if grid.irregular:
-        frames = [headers[h].frames[f] for h, f in grid.places[0]]
-        stored, affine = _regular(stored, frames)
-        notes.append(f"resampled onto a regular grid: {grid.irregular}")
+    if grid.irregular is not None:
+        stored = resample_stack(stored, grid.irregular)
+        notes.append(f"{RESAMPLED}{grid.irregular.reason}")
     if any(is_inverted(header) for header in headers):
         notes.append("MONOCHROME1 inverted: bright is bright")
     array = stored.transpose(0, 3, 2, 1)
     array = array if len(grid.geometry.shape) == 3 else array[..., 0]
     channels = ("red", "green", "blue") if is_colour(headers[0]) else _channel_names(grid, headers[0].modality)
+    unit = "HU" if headers[0].modality == "CT" and all(header.rescale_is_unit for header in headers) else ""
     if headers[0].modality == "PT" and not is_colour(headers[0]):
-        array, note, kind = _to_suv(array, headers, reading)
+        array, note, kind, unit = _to_suv(array, headers, reading)
         notes.append(note)
         channels = tuple(name if kind == "PT" else kind if name == "PT" else f"{kind}_{name}" for name in channels)
     return Volume(
         array=array,
-        affine=affine,
+        affine=grid.geometry.affine,
         channels=channels,
         modality=_MODALITIES.get(headers[0].modality, "OTHER"),
         notes=(*grid.notes, *notes),
+        unit=unit,
     )
 
 
@@ -212,7 +211,10 @@ def _stack_grid(headers: Sequence[Header], frames: Sequence[tuple[int, int, Fram
     notes = (
         stacks[0].notes if len(phases) == 1 else (*stacks[0].notes, f"{len(phases)} images of each place, as channels")
     )
-    return _Grid(places, geometries[0], notes, names, stacks[0].irregular)
+    if not any(stack.irregular for stack in stacks):
+        return _Grid(places, geometries[0], notes, names)
+    regular = _regular_grid([headers[h].frames[f] for h, f in places[0]], shape[:2], stacks[0].irregular)
+    return _Grid(places, regular.geometry, notes, names, regular)
 
 
 def _stack(frames: Sequence[Frame], reading: Reading) -> Stack:
@@ -331,21 +333,22 @@ def _settle_padding(stored: Array, filled: Array | None) -> list[str]:
     return ["padding around the image set to the image's lowest value"]
 
 
-def _regular(stored: Array, frames: Sequence[Frame]) -> tuple[Array, Affine]:
+def _regular_grid(frames: Sequence[Frame], size: tuple[int, int], reason: str) -> RegularGrid:
     first = frames[0]
     if first.orientation is None or first.spacing is None:
         raise GeometryError("expected position, orientation and pixel spacing in every slice")
     positions = np.array([frame.position for frame in frames], dtype=np.float64)
-    return resample_stack(stored, positions, orientation=first.orientation, spacing=first.spacing)
+    return regular_grid(positions, orientation=first.orientation, spacing=first.spacing, size=size, reason=reason)
 
 
-def _to_suv(array: Array, headers: Sequence[Header], reading: Reading) -> tuple[Array, str, str]:
-    """The values as SUV where the header allows; a sentence; and the name of the channel."""
+def _to_suv(array: Array, headers: Sequence[Header], reading: Reading) -> tuple[Array, str, str, str]:
+    """The values as SUV where the header allows; a sentence; the name of the channel; and the unit."""
     dataset = read_dataset(headers[0].path, tags=None, pixels=False)
     factor, note = suv_factor(dataset, acquired=[header.acquired for header in headers], kind=reading.suv)
-    name = "PT" if np.isnan(factor) else _SUV_CHANNELS[reading.suv]
+    name = "PT" if np.isnan(factor) else SUV_CHANNELS[reading.suv]
+    unit = "" if np.isnan(factor) else f"SUV{reading.suv}"
     if np.isnan(factor) or factor == 1.0:
-        return array, note, name
+        return array, note, name, unit
     scaled = array.astype(np.float32, copy=False)
     scaled *= np.float32(factor)
-    return scaled, note, name
+    return scaled, note, name, unit

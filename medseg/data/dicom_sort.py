@@ -27,6 +27,7 @@ from medseg.data.dicom_frames import Frame
 from medseg.data.dicom_header import Header, read_header
 from medseg.data.dicom_labels import LABEL_MODALITIES
 from medseg.data.dicom_phases import find_phases, places_along
+from medseg.data.reading import DEFAULT_READING, Reading
 from medseg.data.refusal import Refusal
 from medseg.errors import DataError, ReadError
 
@@ -58,6 +59,7 @@ class SeriesFiles:
         study_uid: StudyInstanceUID; grouping only, never shown.
         headers: What was read of each file, in the order of `files`.
         part: Which part of the series, for example ``stack2`` or ``image3``; empty for the whole.
+        reading: Which SUV its values become, and what becomes of an irregular stack.
     """
 
     series_uid: str
@@ -67,6 +69,7 @@ class SeriesFiles:
     study_uid: str = field(default="", repr=False)
     headers: tuple[Header, ...] = field(default=(), repr=False)
     part: str = ""
+    reading: Reading = DEFAULT_READING
 
 
 def find_series(folder: Path, *, progress: Callable[[], None] | None = None) -> tuple[list[SeriesFiles], list[Refusal]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,13 +34,14 @@ __all__ = ["take_dicom_tree"]
 _NO_IMAGE = "not an image"
 
 
-def take_dicom_tree(files: Files, choice: Choice) -> Recognised:
+def take_dicom_tree(files: Files, choice: Choice, *, looking: Callable[[int, int], None] | None = None) -> Recognised:
     """Every series becomes a case; where some have a label map, only those.
 
     A label map belongs to the series in whose folder it lies; else to the one whose folder bears its name; else to the
     series of the same folder or patient on whose grid it lies. What stays ambiguous is refused.
     """
-    found, outlines, refused = sort_files(files.dicom)
+    found, outlines, refused = sort_files(files.dicom, progress=_counter(looking, len(files.dicom)))
+    found = [replace(one, reading=choice.reading) for one in found]
     series = [_found(s, files) for s in found]
     outlined = outlined_series(outlines, found, rules=choice.structures, stated=choice.labels,
                                preferred=[_modality(one) == choice.modality for one in found])  # fmt: skip
@@ -89,6 +91,13 @@ def _with_structures(sources: Sequence[Source], outlined: Outlined, *, asked: bo
     return result, [f"{both:,} images have a label map beside them and a DICOM label file: took {taken}"]
 
 
+def _counter(looking: Callable[[int, int], None] | None, total: int) -> Callable[[], None] | None:
+    if looking is None:
+        return None
+    numbers = itertools.count(1)
+    return lambda: looking(next(numbers), total)
+
+
 @dataclass(frozen=True, eq=False)
 class _Found:
     series: SeriesFiles
@@ -118,7 +127,7 @@ def _with_labels(series: Sequence[_Found], files: Files) -> list[Source]:
     claims = _claimed_once([_claim(found, series, masks, grids, files) for found in series])
     return [
         Source(
-            key="/".join((found.patient, found.series.study_uid, found.series.series_uid)),
+            key="/".join((found.patient, found.series.study_uid, found.series.series_uid, found.series.part)),
             patient=found.patient,
             series=found.series,
             label=claim.label,

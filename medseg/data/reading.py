@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-__all__ = ["DEFAULT_READING", "Reading", "SuvKind"]
+__all__ = ["DEFAULT_READING", "RESAMPLED", "SUV_CHANNELS", "Reading", "SuvKind", "reading_for"]
 
+RESAMPLED: Final = "resampled onto a regular grid: "
+"""How the note of a resampled stack begins; its reason follows."""
 SuvKind = Literal["bw", "lbm", "bsa"]
 """What the injected activity is divided by: body weight, lean body mass or body surface area."""
+SUV_CHANNELS: Final[dict[SuvKind, str]] = {"bw": "PT", "lbm": "SUVlbm", "bsa": "SUVbsa"}
+"""Name of the channel of each SUV, by which a model knows what it was trained on."""
 
 
 @dataclass(frozen=True)
@@ -31,3 +36,17 @@ class Reading:
 
 
 DEFAULT_READING = Reading()
+
+
+def reading_for(channels: Sequence[str]) -> Reading:
+    """The reading that gives a model the SUV it was trained on.
+
+    Args:
+        channels: The model's channels.
+
+    Example:
+        >>> reading_for(["SUVlbm"]).suv
+        'lbm'
+    """
+    kinds = [kind for kind, name in SUV_CHANNELS.items() if any(one.split("_")[0] == name for one in channels)]
+    return Reading(suv=kinds[0]) if kinds else DEFAULT_READING

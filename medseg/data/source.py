@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg.data.cases import read_case_image
 from medseg.data.manifest import read_manifest
 from medseg.data.readers import PICTURE_ENDINGS, VOLUME_ENDINGS, read_volume
+from medseg.data.reading import DEFAULT_READING, Reading
 from medseg.data.refusal import Refusal
 from medseg.data.volume import Volume
 from medseg.errors import ManifestError, ReadError
@@ -35,12 +36,19 @@ class Input:
     series: tuple[Path, ...] = field(default=(), repr=False)
 
 
-def find_inputs(source: Path, *, keep_names: bool = False) -> tuple[list[Input], list[Refusal]]:
+def find_inputs(
+    source: Path, *, keep_names: bool = False, reading: Reading = DEFAULT_READING
+) -> tuple[list[Input], list[Refusal]]:
     """Find the images of a manifest, a file, a folder or a DICOM tree.
 
     A manifest's images bear their cases' names. Others are numbered in the order of their paths (``image_0001``), since
     a file's name may identify; with `keep_names` they keep their stems. In a folder that `medseg deidentify` wrote,
     names are pseudonyms already and are kept: a series is named by patient and series.
+
+    Args:
+        source: What to predict.
+        keep_names: Keep the files' stems.
+        reading: Which SUV a DICOM PET becomes, and what becomes of an irregular stack.
 
     Raises:
         ReadError: Nothing is there, or nothing of a known format.
@@ -55,12 +63,14 @@ def find_inputs(source: Path, *, keep_names: bool = False) -> tuple[list[Input],
     if source.is_file():
         name = _stem(source) if keep_names else "image_0001"
         series = (source,) if _ending(source) == "" else ()
-        return [Input(name, lambda: read_volume(source), series)], []
+        return [Input(name, lambda: _read_file(source, series, reading), series)], []
     if not source.is_dir():
         raise ReadError("expected a manifest, an image, a folder or a DICOM tree to predict; found nothing there")
     files = sorted(p for p in source.rglob("*") if p.is_file() and not p.is_symlink() and _ending(p))
     pseudonymous = (source / _DEIDENTIFIED_MARK).exists()
-    inputs, refusals = _series_inputs(source, keep_names=keep_names or pseudonymous, has_files=bool(files))
+    inputs, refusals = _series_inputs(
+        source, keep_names=keep_names or pseudonymous, has_files=bool(files), reading=reading
+    )
     if not inputs:
         inputs = [_file_input(path, number, keep_names or pseudonymous) for number, path in enumerate(files)]
         refusals = []
@@ -74,11 +84,21 @@ def find_inputs(source: Path, *, keep_names: bool = False) -> tuple[list[Input],
     return inputs, refusals
 
 
+def _read_file(path: Path, series: tuple[Path, ...], reading: Reading) -> Volume:
+    if not series:
+        return read_volume(path)
+    from medseg.data.dicom import read_series
+
+    return read_series(series, reading=reading)
+
+
 def _file_input(path: Path, number: int, keep_names: bool) -> Input:
     return Input(_stem(path) if keep_names else f"image_{number + 1:04d}", lambda: read_volume(path))
 
 
-def _series_inputs(source: Path, *, keep_names: bool, has_files: bool) -> tuple[list[Input], list[Refusal]]:
+def _series_inputs(
+    source: Path, *, keep_names: bool, has_files: bool, reading: Reading
+) -> tuple[list[Input], list[Refusal]]:
     """DICOM series of a tree; masks and other files that lie between them are no inputs."""
     from medseg.data.dicom import find_series, read_sorted_series
 
@@ -86,11 +106,11 @@ def _series_inputs(source: Path, *, keep_names: bool, has_files: bool) -> tuple[
         return [], []
     series, refusals = find_series(source)
     inputs = []
-    for number, entry in enumerate(series):
+    for number, entry in enumerate(replace(one, reading=reading) for one in series):
         folder = entry.files[0].parent
         # A de-identified tree is patient/study/series: patient and series together name the image.
         parts = folder.relative_to(source).parts
-        name = _safe("_".join(dict.fromkeys((parts[0], parts[-1])))) if keep_names and parts else ""
+        name = _safe("_".join(dict.fromkeys((parts[0], parts[-1], entry.part)))) if keep_names and parts else ""
         inputs.append(
             Input(name or f"image_{number + 1:04d}", functools.partial(read_sorted_series, entry), entry.files)
         )
