@@ -135,10 +135,10 @@ class Tracker:
                 self._outbox.close()
 
     @contextmanager
-    def fold(self, k: int) -> Iterator[FoldTracker]:
-        """The child run of a fold, inside `study`."""
-        name = f"fold {k}"
-        self._start(name, label=f"{self._study.name} fold {k}", tags={"medseg.fold": str(k)})
+    def fold(self, k: int | None) -> Iterator[FoldTracker]:
+        """The child run of a fold, or with None that of a training on all cases; inside `study`."""
+        name = "all cases" if k is None else f"fold {k}"
+        self._start(name, label=f"{self._study.name} {name}", tags={"medseg.fold": "all" if k is None else str(k)})
         monitor = SystemMonitor() if self._outbox is not None and self._study.track.system_metrics else None
         tracker = FoldTracker(self, name, monitor)
         status = "FINISHED"

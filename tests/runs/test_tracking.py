@@ -254,3 +254,11 @@ def test_a_real_server_takes_the_study_behind_a_password(
     refused = record_a_study(tmp_path / "again", experiment="on_a_server", epochs=1)
     assert refused.problem is not None
     assert "wrong" not in refused.problem
+
+
+def test_a_training_on_all_cases_is_called_so(tmp_path: Path) -> None:
+    tracker = open_tracker(_study(), tmp_path)
+    with tracker.study({}, {}, "ab" * 32), tracker.fold(None) as fold:
+        fold.log_epoch(0, {"train_loss": 1.0})
+    with closing(sqlite3.connect(tmp_path / "mlflow" / "mlflow.db")) as store:
+        assert store.execute("SELECT count(*) FROM runs WHERE name = 'skin all cases'").fetchone() == (1,)
