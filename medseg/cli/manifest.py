@@ -1,4 +1,4 @@
-"""Commands of manifest: check, split, describe, convert."""
+"""Commands of manifest: check, split, describe, convert, fuse."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
+from medseg.cli.fuse import fuse
 from medseg.errors import RequestError
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    manifest = typer.Typer(no_args_is_help=True, help="Check, split, describe and convert a data set.")
+    manifest = typer.Typer(no_args_is_help=True, help="Check, split, describe, convert a data set; fuse annotators.")
     manifest.command("check")(_check)
     manifest.command("split")(_split)
     manifest.command("describe")(_describe)
     manifest.command("convert")(_convert)
+    manifest.command("fuse")(fuse)
     app.add_typer(manifest, name="manifest")
 
 
