@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,10 @@ _MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 _MOST_CONTEXTS = 128
 _UIDS_A_MOVE = 100
+_ASK_AGAIN = 2
 _PENDING = (0xFF00, 0xFF01)
 _DESTINATION_UNKNOWN = 0xA801
+_LOST = "the archive stopped answering half-way"
 _NOT_TAKEN = "the archive doesn't take objects of this class in this transfer syntax"
 
 
@@ -55,7 +58,7 @@ class DimseArchive:
         self._entity.acse_timeout = self._entity.dimse_timeout = timeout_seconds
         self._entity.network_timeout = timeout_seconds
         self._tls = None if settings.tls is None else tls_context(settings.tls)
-        self._reached = False
+        self._reached = self._answered = False
 
     def find_studies(self, wanted: Wanted) -> list[FoundStudy]:
         """Studies that fit a line of the list; as `Archive.find_studies`."""
@@ -125,9 +128,9 @@ class DimseArchive:
         except ValueError:
             return _NOT_TAKEN
         except (RuntimeError, AttributeError, OSError):
-            raise ConnectionLostError("the archive stopped answering half-way") from None
+            raise ConnectionLostError(_LOST) from None
         if "Status" not in status:
-            raise ConnectionLostError("the archive stopped answering half-way")
+            raise ConnectionLostError(_LOST)
         code = int(status.Status)
         # 0xB000 to 0xBFFF are warnings: stored, with some attribute changed (PS3.4 B.2.3).
         return "" if code == 0 or 0xB000 <= code <= 0xBFFF else f"the archive refused it (status {code:#06x})"
@@ -140,7 +143,8 @@ class DimseArchive:
                 raise ArchiveError("the archive doesn't answer queries (C-FIND, study root); it can only be sent to")
             for status, answer in association.send_c_find(query, _FIND):
                 if "Status" not in status:
-                    raise ConnectionLostError("the archive stopped answering half-way")
+                    raise self._hung_up()
+                self._answered = True
                 code = int(status.Status)
                 if code in _PENDING and answer is not None:
                     found.append(answer)
@@ -160,7 +164,7 @@ class DimseArchive:
                 if stop():
                     return
                 if "Status" not in status:
-                    raise ConnectionLostError("the archive stopped answering half-way")
+                    raise self._hung_up()
                 self._check_move(status)
 
     def _check_move(self, status: Dataset) -> None:
@@ -186,25 +190,14 @@ class DimseArchive:
         Raises:
             ArchiveError: Nobody answers, TLS isn't trusted, or the archive rejects us.
         """
-        from pynetdicom import build_context
-        from pynetdicom.pdu_primitives import UserIdentityNegotiation
-
         self._knock()
-        identity = None
-        if self._settings.user is not None:
-            identity = UserIdentityNegotiation()
-            identity.user_identity_type = 1 if self._settings.password is None else 2
-            identity.primary_field = self._settings.user.encode("utf-8")
-            if self._settings.password is not None:
-                identity.secondary_field = self._settings.password.get_secret_value().encode("utf-8")
-        association = self._entity.associate(
-            self._settings.host,
-            self._settings.port,
-            contexts=[build_context(kind, syntaxes) for kind, syntaxes in contexts],
-            ae_title=self._settings.title,
-            ext_neg=None if identity is None else [identity],
-            tls_args=None if self._tls is None else (self._tls, self._settings.host),
-        )
+        association = self._associate(contexts)
+        for _ in range(_ASK_AGAIN):
+            # A refusal can be lost where the archive hangs up right behind it; asked again it mostly comes through.
+            if association.is_established or association.is_rejected or association.rejected_contexts:
+                break
+            time.sleep(0.1)
+            association = self._associate(contexts)
         if not association.is_established:
             # An archive that takes none of the contexts is told apart from one that doesn't take us.
             if association.is_rejected or not association.rejected_contexts:
@@ -217,6 +210,26 @@ class DimseArchive:
         finally:
             if association.is_established:
                 association.release()
+
+    def _associate(self, contexts: Sequence[tuple[str, list[str]]]) -> Association:
+        from pynetdicom import build_context
+        from pynetdicom.pdu_primitives import UserIdentityNegotiation
+
+        identity = None
+        if self._settings.user is not None:
+            identity = UserIdentityNegotiation()
+            identity.user_identity_type = 1 if self._settings.password is None else 2
+            identity.primary_field = self._settings.user.encode("utf-8")
+            if self._settings.password is not None:
+                identity.secondary_field = self._settings.password.get_secret_value().encode("utf-8")
+        return self._entity.associate(
+            self._settings.host,
+            self._settings.port,
+            contexts=[build_context(kind, syntaxes) for kind, syntaxes in contexts],
+            ae_title=self._settings.title,
+            ext_neg=None if identity is None else [identity],
+            tls_args=None if self._tls is None else (self._tls, self._settings.host),
+        )
 
     def _knock(self) -> None:
         """Connect once, to learn why it can't be done: the network library keeps the reason to itself."""
@@ -242,6 +255,14 @@ class DimseArchive:
                 "nothing answers at the archive's address; check host and port, and whether it runs"
             ) from None
 
+    def _hung_up(self) -> ArchiveError:
+        if self._answered:
+            return ConnectionLostError(_LOST)
+        return ArchiveError(
+            "the archive hung up on our first question; most often it doesn't know our AE title, dicom.own_title: ask "
+            "its administrator to add it with this machine's address"
+        )
+
     def _rejection(self, association: Association) -> ArchiveError:
         if association.is_rejected:
             answer = association.acceptor.primitive
@@ -257,7 +278,7 @@ class DimseArchive:
                 "the archive rejected us; check title, own_title, user and password, or ask its administrator"
             )
         if self._reached:
-            return ConnectionLostError("the archive stopped answering half-way")
+            return ConnectionLostError(_LOST)
         return ArchiveError(
             "the archive hung up before it said who it is; check that dicom.port is a DICOM port, and whether it wants "
             "TLS (section dicom.tls) and a certificate of ours"

@@ -154,26 +154,31 @@ class _Run:
         return len(self._here) - self.already
 
     def go(self, attempts: int) -> None:
-        """Fetch until nothing is missing, or the connection is lost and nothing new comes any more."""
+        """Fetch until nothing is missing, or nothing new comes any more."""
         self._tell()
-        vain = 0
-        while vain < attempts:
+        vain, lost = 0, ""
+        while vain < attempts and (missing := self._missing_by_series()):
             before = len(self._here)
             try:
-                for series in self._missing_by_series():
+                for series in missing:
                     self._fetch(series)
-                return
+                lost = ""
             except ConnectionLostError as error:
                 lost = str(error)
-            vain = 0 if len(self._here) > before else vain + 1
-            time.sleep(_PAUSE_SECONDS if vain else 0.0)
-        if not self._here:
+            if len(self._here) > before:
+                vain = 0
+            elif lost:
+                vain += 1
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                break
+        if lost and not self._here:
             raise ArchiveError(lost)
-        for instance in self._instances:
+        for instance in self._instances if lost else ():
             self._reasons.setdefault(instance.uid, lost)
 
     def refusals(self) -> Iterator[Refusal]:
-        """Instances that aren't here, by number."""
+        """Instances that aren't here, by their number."""
         count = len(self._instances)
         for number, instance in enumerate(self._instances, start=1):
             if instance not in self._here:

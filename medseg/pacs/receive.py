@@ -6,11 +6,15 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from medseg.errors import ArchiveError
 from medseg.pacs.archive import Take
 from medseg.pacs.settings import DicomSettings, tls_context
+
+if TYPE_CHECKING:
+    from pynetdicom.presentation import PresentationContext
 
 __all__ = ["Inbox", "receiver"]
 
@@ -59,15 +63,12 @@ def receiver(settings: DicomSettings, take: Take, *, timeout_seconds: float) -> 
     Raises:
         ArchiveError: The port is taken, or may not be opened.
     """
-    from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+    from pynetdicom import AE, evt
 
     entity = AE(ae_title=settings.own_title)
     entity.require_called_aet = True
     entity.require_calling_aet = [settings.title]
     entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = timeout_seconds
-    entity.add_supported_context("1.2.840.10008.1.1")
-    for context in AllStoragePresentationContexts:
-        entity.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
     inbox = Inbox(take)
     server = None
     try:
@@ -75,6 +76,7 @@ def receiver(settings: DicomSettings, take: Take, *, timeout_seconds: float) -> 
         server = entity.start_server(
             (settings.own_address, settings.own_port),
             block=False,
+            contexts=_contexts(),
             evt_handlers=[(evt.EVT_C_STORE, inbox.stored)],
             ssl_context=None if settings.tls is None else tls_context(settings.tls, server=True),
         )
@@ -87,6 +89,15 @@ def receiver(settings: DicomSettings, take: Take, *, timeout_seconds: float) -> 
         yield inbox
     finally:
         server.shutdown()
+
+
+@cache
+def _contexts() -> list[PresentationContext]:
+    """Every kind of object of the standard, in every transfer syntax, and the question whether anybody is there."""
+    from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, build_context
+
+    kinds = [context.abstract_syntax for context in AllStoragePresentationContexts]
+    return [build_context("1.2.840.10008.1.1"), *(build_context(kind, ALL_TRANSFER_SYNTAXES) for kind in kinds)]
 
 
 def _check_free(settings: DicomSettings) -> None:

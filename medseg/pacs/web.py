@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["WebArchive"]
 
 _PAGE = 1000
+_BUSY = (408, 429, 502, 503, 504)
 _KEYS = {
     "study": "StudyInstanceUID", "accession": "AccessionNumber", "patient": "PatientID", "date": "StudyDate",
     "modality": "ModalitiesInStudy",
@@ -46,7 +47,8 @@ class WebArchive:
         self._client = DICOMwebClient(
             settings.url.rstrip("/"), session=_session(settings), timeout=(min(timeout_seconds, 10.0), timeout_seconds)
         )
-        self._client.set_http_retry_params(max_attempts=3, wait_exponential_multiplier=500)
+        # Who goes on after a failure is decided by `pull` and `push`, which know what is missing.
+        self._client.set_http_retry_params(retry=False)
         self._reached = False
 
     def find_studies(self, wanted: Wanted) -> list[FoundStudy]:
@@ -180,6 +182,8 @@ class WebArchive:
             )
         if status == 403:
             return ArchiveError("the archive knows us, but doesn't let us do this (HTTP 403); ask its administrator")
+        if status in _BUSY:
+            return ConnectionLostError(f"the archive is too busy or not ready (HTTP {status})")
         if missing_is_fatal:
             return ArchiveError(
                 f"the archive doesn't answer searches there (HTTP {status}); check dicomweb.url, which is what stands "
