@@ -5,7 +5,15 @@ from medseg.config.data import AugmentConfig, DataConfig, PlanConfig
 from medseg.config.load import dump_study, load_study, parse_study, study_schema
 from medseg.config.model import EfficientUNetConfig, LossConfig, ModelConfig, UNetConfig
 from medseg.config.study import InferenceConfig, MetricsConfig, StudyConfig, TrackConfig
-from medseg.config.train import AdamConfig, FewShotConfig, OptimizerConfig, PretrainConfig, ScheduleConfig, TrainConfig
+from medseg.config.train import (
+    AdamConfig,
+    FewShotConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    PrivacyConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
 
 __all__ = [
     "AdamConfig",
@@ -20,6 +28,7 @@ __all__ = [
     "OptimizerConfig",
     "PlanConfig",
     "PretrainConfig",
+    "PrivacyConfig",
     "ScheduleConfig",
     "Section",
     "StudyConfig",

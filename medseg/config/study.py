@@ -88,4 +88,35 @@ class StudyConfig(Section):
         if self.train.init is not None and self.model.name == "efficient_unet" and self.model.pretrained:
             # Both would start the encoder; the researcher has to say which.
             raise ValueError("train.init and model.pretrained both start the encoder; set model.pretrained: false")
+        problems = _privacy_problems(self)
+        if problems:
+            raise ValueError("train.privacy: the guarantee would not hold: " + "; ".join(problems))
         return self
+
+
+def _privacy_problems(study: StudyConfig) -> list[str]:
+    """What in a study would let images reach the weights past the noise of ``train.privacy``; what to do instead."""
+    train, private = study.train, study.train.privacy
+    if private is None:
+        return []
+    guided = train.select == "best" or train.early_stopping is not None or train.schedule.name == "plateau"
+    found = {
+        "select: best, early_stopping and plateau choose by patients' images without noise; set train.select: last, "
+        "leave train.early_stopping out and take another train.schedule": guided,
+        "train.few_shot draws its cases by their labels without noise; leave it out": train.few_shot is not None,
+        "train.init may hold what these patients taught it; set train.privacy.public_init: true where none of them had "
+        "a part in it": train.init is not None and not private.public_init,
+        "model.name: efficient_unet keeps means and variances of the images (batch normalisation) without noise; set "
+        "model.name: unet": study.model.name == "efficient_unet",
+        "the noise is chosen for a number of steps; set plan.iterations (train.budget_minutes may end a run earlier)": (
+            study.plan.iterations is None
+        ),
+        "plan.batch_size has no meaning; set train.privacy.patients and train.privacy.patches": (
+            study.plan.batch_size is not None
+        ),
+        "train.accumulate has no meaning; set it to 1 and raise train.privacy.patients": train.accumulate != 1,
+        "train.precision: 16 scales gradients, which the clipping must see as they are; set 32 or bf16": (
+            train.precision == "16"
+        ),
+    }
+    return [words for words, there in found.items() if there]

@@ -13,6 +13,7 @@ __all__ = [
     "FewShotConfig",
     "OptimizerConfig",
     "PretrainConfig",
+    "PrivacyConfig",
     "ScheduleConfig",
     "SgdConfig",
     "TrainConfig",
@@ -89,6 +90,27 @@ class PretrainConfig(Section):
     """Learning rate (AdamW, cosine)."""
 
 
+class PrivacyConfig(Section):
+    """Differentially private training, the unit being the patient (Abadi et al. 2016); needs the extra `dp`.
+
+    The guarantee is for the weights of one run: `plan.iterations` steps cost `epsilon` together. Whatever would reach
+    the weights past the noise is refused.
+    """
+
+    epsilon: PositiveFloat = 8.0
+    """Upper bound of epsilon of one run; the noise is chosen by it."""
+    delta: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Chance that the guarantee leaves out; without it, a tenth of one over the number of training patients."""
+    clip_norm: PositiveFloat = 1.0
+    """Largest norm of one patient's gradient."""
+    patients: PositiveInt = 16
+    """Patients that take part in a step, on average; each by lot. More need less noise and more time."""
+    patches: PositiveInt = 2
+    """Patches of each patient that takes part; they go through the network together."""
+    public_init: bool = False
+    """Your word that none of these patients had a part in the weights of `train.init`; the report repeats it."""
+
+
 class TrainConfig(Section):
     """How one run is trained."""
 
@@ -118,6 +140,8 @@ class TrainConfig(Section):
     init: str | None = None
     """Model package, pretraining folder or safetensors file whose matching weights start the run."""
     few_shot: FewShotConfig | None = None
+    privacy: PrivacyConfig | None = None
+    """Differentially private training; without it, none."""
     deterministic: bool = True
     """Same seed, same weights. On a GPU this costs some speed."""
     checkpoint_minutes: PositiveFloat = 2.0

@@ -19,6 +19,7 @@ from medseg.data.fingerprint import Fingerprint
 from medseg.errors import PlanError
 from medseg.planning.device import DeviceFacts
 from medseg.planning.plan import ChannelNormalisation, Plan
+from medseg.planning.private import check_private_plan
 from medseg.transforms.normalise import IMAGENET_MEAN, IMAGENET_STD
 from medseg.types import Shape, Spacing
 
@@ -67,6 +68,8 @@ def make_plan(study: StudyConfig, fingerprint: Fingerprint, device: DeviceFacts)
     normalisation = _normalisation(study, fingerprint, reasons)
     rgb = all(n.method == "rgb" for n in normalisation)
     fit: Literal["spacing", "image"] = "image" if rgb and dims == 2 and study.plan.spacing is None else "spacing"
+    if study.train.privacy is not None:
+        reasons.give("privacy", check_private_plan(study, study.train.privacy, fit=fit, normalisation=normalisation))
     if study.model.name == "efficient_unet" and dims != 2:
         raise PlanError("model.name: efficient_unet is a 2D network and the images are 3D; set model.name: unet")
     spacing = _spacing(study, fingerprint, dims, fit, reasons)
@@ -183,6 +186,9 @@ def _precision(study: StudyConfig, device: DeviceFacts, reasons: _Reasons) -> Li
             raise PlanError("train.precision: 16 needs a GPU; use auto, bf16 or 32")
         reasons.give("precision", "Fixed by the study.")
         return study.train.precision
+    if study.train.privacy is not None and not device.fast_bf16:
+        reasons.give("precision", "Private training clips gradients as they are; half precision would scale them.")
+        return "32"
     if device.fast_bf16:
         reasons.give("precision", "The device computes bfloat16 in hardware.")
         return "bf16"
@@ -323,6 +329,9 @@ def _batch_size(
     if study.plan.batch_size is not None:
         batch = study.plan.batch_size
         reasons.give("batch_size", "Fixed by the study.")
+    elif study.train.privacy is not None:
+        batch = study.train.privacy.patches
+        reasons.give("batch_size", "The patches of one patient; a step takes several patients one after the other.")
     else:
         batch = min(max(2, round(work / voxels)), 16 if device.kind == "cpu" else 64, max(fits, 0))
         reasons.give("batch_size", f"Work for about {seconds:.2g} s a step on this device.")

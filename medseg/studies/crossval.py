@@ -23,6 +23,7 @@ from medseg.runs.environment import describe_environment
 from medseg.runs.folder import RunFolder, portable_study
 from medseg.runs.tracking import FoldTracker, ModelSignature, Tracker, open_tracker
 from medseg.studies.fold import FoldCases, few_shot_cases, predict_cases, train_fold
+from medseg.studies.private import write_privacy_facts
 from medseg.studies.reporting import SilentProgress, StudyProgress
 from medseg.studies.scoring import find_prediction, score_prediction
 from medseg.studies.study import StudyData, case_entries, inner_part, open_data, plan_study, relative_study
@@ -31,7 +32,7 @@ from medseg.studies.tables import CaseRow, write_cases, write_summary
 from medseg.training.checkpoint import Epoch
 from medseg.training.control import read_epochs
 
-__all__ = ["Deliverables", "StudyOutcome", "cross_validate", "train_all"]
+__all__ = ["Deliverables", "StudyOutcome", "cross_validate", "fold_cases", "fold_seed", "train_all"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ def cross_validate(
                 )
                 refusals += found
                 rows += scored
-            summary = _sum_up(study, run, rows)
+            privacy = write_privacy_facts(study, out, splits={f"fold_{k}": split for k, split in enumerate(splits)})
+            summary = _sum_up(study, run, rows, privacy=privacy)
             write_refusals(refusals, run.root / "refused.csv")
             _track_results(tracker, deliver(out), summary, plan)
         return StudyOutcome(out, plan, summary, tuple(refusals), problem=tracker.problem)
@@ -130,8 +132,8 @@ def train_all(
     with RunFolder.open(out, study_yaml=dump_study(relative_study(study, out))) as run:
         plan = _begin(study, data, run, progress)
         tracker = open_tracker(portable_study(study), out, identities=identities)
-        with _tracked(tracker, run, plan, data), tracker.fold(0) as fold_tracker:
-            cases = _fold_cases(study, data, plan, everything, seed=study.seed, progress=progress)
+        with _tracked(tracker, run, plan, data), tracker.fold(None) as fold_tracker:
+            cases = fold_cases(study, data, plan, everything, seed=study.seed, progress=progress)
             train_fold(
                 study,
                 data,
@@ -143,6 +145,7 @@ def train_all(
                 on_epoch=_epoch_sink(fold_tracker),
                 progress=progress,
             )
+        write_privacy_facts(study, out, splits={"fold_all": everything})
         epochs = read_epochs(run.root / "fold_all" / "epochs.csv")
         return StudyOutcome(out, plan, {}, (), epochs[-1].iteration if epochs else 0, tracker.problem)
 
@@ -173,12 +176,13 @@ def _run_split(
     of: int,
     progress: StudyProgress,
 ) -> tuple[list[Refusal], list[CaseRow]]:
-    seed = int(np.random.SeedSequence([study.seed, split.repeat, split.fold]).generate_state(1)[0] >> 1)
+    seed = fold_seed(study, split)
     folder = run.fold(number)
     finished = (folder / "weights.safetensors").exists()
-    cases = (
-        FoldCases((), (), False) if finished else _fold_cases(study, data, plan, split, seed=seed, progress=progress)
-    )
+    cases = FoldCases((), (), False) if finished else fold_cases(study, data, plan, split, seed=seed, progress=progress)
+    if cases.training and study.train.few_shot is not None:
+        with atomic_write(folder / "few_shot.json", mode="w") as stream:
+            stream.write(json.dumps({"cases": [case.case for case in cases.training]}) + "\n")
     with nullcontext() if finished else tracker.fold(number) as fold_tracker:
         weights = train_fold(
             study,
@@ -209,10 +213,24 @@ def _run_split(
     return refusals + unscored, rows
 
 
-def _fold_cases(
+def fold_seed(study: StudyConfig, split: Split) -> int:
+    """Seed of a fold's run: of the study's seed, the repeat and the fold alone."""
+    return int(np.random.SeedSequence([study.seed, split.repeat, split.fold]).generate_state(1)[0] >> 1)
+
+
+def fold_cases(
     study: StudyConfig, data: StudyData, plan: Plan, split: Split, *, seed: int, progress: StudyProgress
 ) -> FoldCases:
-    """Which cases train, and which are monitored: an inner part that may guide, or held-out ones that may not."""
+    """Which cases train, and which are monitored: an inner part that may guide, or held-out ones that may not.
+
+    Args:
+        study: The resolved study.
+        data: Its cases.
+        plan: Its plan.
+        split: The split.
+        seed: `fold_seed` of the split.
+        progress: Told how far it is.
+    """
     guided = study.train.select == "best" or study.train.early_stopping is not None
     guided = guided or study.train.schedule.name == "plateau"
     training, inner = split.training, split.test
@@ -261,7 +279,9 @@ def _score(
     return rows, refusals
 
 
-def _sum_up(study: StudyConfig, run: RunFolder, rows: Sequence[CaseRow]) -> Mapping[str, Any]:
+def _sum_up(
+    study: StudyConfig, run: RunFolder, rows: Sequence[CaseRow], *, privacy: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
     if not rows:
         raise RunError("no held-out case could be scored; see refused.csv in the run folder")
     write_cases(rows, run.cases_csv)
@@ -272,6 +292,8 @@ def _sum_up(study: StudyConfig, run: RunFolder, rows: Sequence[CaseRow]) -> Mapp
         seed=study.seed,
         empty_reference=study.metrics.empty_reference,
     )
+    if privacy is not None:
+        summary["privacy"] = privacy
     write_summary(summary, run.summary_json)
     run.ledger.append("study summed up", {"rows": len(rows)})
     return summary

@@ -26,12 +26,14 @@ from medseg.metrics.overlap import overlap
 from medseg.models import transfer_weights
 from medseg.models.efficientnet import EfficientNetLite0Encoder
 from medseg.planning import Plan
+from medseg.studies.private import write_spend
 from medseg.studies.reporting import StudyProgress
 from medseg.studies.scoring import find_prediction
 from medseg.studies.start import read_start
 from medseg.studies.study import StudyData, case_entries, study_digest
 from medseg.training.checkpoint import Epoch, load_weights, save_weights
 from medseg.training.fit import Hooks, fit
+from medseg.training.private import forget_key
 
 __all__ = ["FoldCases", "few_shot_cases", "predict_cases", "train_fold"]
 
@@ -98,6 +100,7 @@ def train_fold(
         study,
         plan,
         entries=entries,
+        patients=[case.patient for case in cases.training],
         folder=folder,
         seed=seed,
         study_digest=study_digest(study, plan, cases.training),
@@ -110,7 +113,10 @@ def train_fold(
         ),
     )
     progress.end()
+    if result.privacy is not None:
+        write_spend(result.privacy, folder)
     save_weights(result.weights, weights)
+    forget_key(folder)
     return result.weights
 
 

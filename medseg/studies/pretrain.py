@@ -13,6 +13,7 @@ from torch import Tensor
 from medseg.config import AdamConfig, ScheduleConfig, StudyConfig, dump_study
 from medseg.data.cache import CacheEntry
 from medseg.data.files import atomic_write
+from medseg.errors import RequestError
 from medseg.planning import Plan
 from medseg.runs.folder import RunFolder
 from medseg.studies.reporting import SilentProgress, StudyProgress
@@ -58,6 +59,11 @@ def pretrain(study: StudyConfig, *, out: Path, progress: StudyProgress | None = 
     Raises:
         RequestError: The study cannot be carried out as it stands.
     """
+    if study.train.privacy is not None:
+        raise RequestError(
+            "train.privacy: pretraining adds no noise, so its weights would carry these patients past the guarantee; "
+            "pretrain on public images with a study of its own, or leave train.privacy out"
+        )
     progress = progress or SilentProgress()
     data = open_data(study.data)
     with RunFolder.open(out, study_yaml=dump_study(relative_study(study, out))) as run:

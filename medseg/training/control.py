@@ -143,11 +143,13 @@ class RunControl(pl.Callback):
         del batch, batch_idx
         assert isinstance(pl_module, RunModule)
         self.batches += 1
-        loss = float(outputs["loss"].detach()) * self._config.accumulate
-        if not math.isfinite(loss):
-            raise FloatingPointError("the loss is not finite")
-        self._loss_sum += loss
-        self._loss_count += 1
+        # A private batch may be empty.
+        loss = float(outputs["loss"].detach()) * self._config.accumulate if "loss" in outputs else None
+        if loss is not None:
+            if not math.isfinite(loss):
+                raise FloatingPointError("the loss is not finite")
+            self._loss_sum += loss
+            self._loss_count += 1
         if self._average is not None and self.batches % self._config.accumulate == 0:
             self._average.update()
         done = self.done
@@ -159,7 +161,8 @@ class RunControl(pl.Callback):
             trainer.should_stop = True
         elif time.monotonic() - self._last_saved > 60.0 * self._config.checkpoint_minutes:
             self.save(pl_module)
-        self._progress(done, f"loss {loss:.3f}" + (f", Dice {self.epochs[-1].val_dice:.3f}" if self.epochs else ""))
+        told = "no patient in this step" if loss is None else f"loss {loss:.3f}"
+        self._progress(done, told + (f", Dice {self.epochs[-1].val_dice:.3f}" if self.epochs else ""))
 
     def save(self, module: RunModule) -> None:
         """Write last.ckpt."""
@@ -176,6 +179,7 @@ class RunControl(pl.Callback):
                 "loss_sum": self._loss_sum,
                 "loss_count": self._loss_count,
                 **{f"plateau_{k}": v for k, v in self._plateau.state().items()},
+                **(module.private.state() if module.private is not None else {}),
             },
             epochs=self.epochs,
             best=self.best,
@@ -203,7 +207,7 @@ class RunControl(pl.Callback):
             iteration=self.batches // self._config.accumulate,
             minutes=round(self.seconds / 60.0, 4),
             lr=float(module.optimizer.param_groups[-1]["lr"]),
-            train_loss=self._loss_sum / max(self._loss_count, 1.0),
+            train_loss=self._loss_sum / self._loss_count if self._loss_count else math.nan,
             val_dice=dice,
         )
         self._loss_sum = self._loss_count = 0.0

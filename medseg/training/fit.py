@@ -14,6 +14,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from medseg.config import StudyConfig
 from medseg.data.cache import CacheEntry
@@ -21,11 +22,19 @@ from medseg.errors import RunError
 from medseg.losses import DeepSupervisionLoss, build_loss
 from medseg.models import build_model
 from medseg.planning import Plan
+from medseg.training.accounting import PrivacySpend, privacy_terms, spent
 from medseg.training.checkpoint import Checkpoint, Epoch, load_checkpoint
 from medseg.training.control import Monitor, Progress, RunControl, RunLimits
 from medseg.training.module import MovingAverage, RunModule, supervised_step
 from medseg.training.optim import build_optimizer
 from medseg.training.patches import PatchDataset, build_loader
+from medseg.training.private import (
+    PatientBatches,
+    PrivateGradient,
+    build_patient_loader,
+    check_network,
+    private_key,
+)
 from medseg.transforms import build_batch_transform, build_training_transform, oversized_patch
 from medseg.transforms.normalise import normalise
 from medseg.types import Array
@@ -64,12 +73,14 @@ class FitResult:
         epochs: The rows of epochs.csv.
         seconds: Wall-clock seconds of training.
         iterations: Optimiser steps.
+        privacy: The guarantee that the weights carry, or None.
     """
 
     weights: dict[str, Tensor]
     epochs: list[Epoch]
     seconds: float
     iterations: int
+    privacy: PrivacySpend | None = None
 
 
 def network_of(study: StudyConfig, plan: Plan) -> nn.Module:
@@ -93,6 +104,7 @@ def fit(
     folder: Path,
     seed: int,
     study_digest: str,
+    patients: Sequence[str] | None = None,
     hooks: Hooks | None = None,
     model: nn.Module | None = None,
     loss: nn.Module | None = None,
@@ -109,6 +121,7 @@ def fit(
         folder: Where last.ckpt and epochs.csv are written.
         seed: Seed of this run.
         study_digest: SHA-256 over study, plan and cases; a checkpoint with another one is refused.
+        patients: Pseudonym of the patient of each entry; needed with ``train.privacy`` only.
         hooks: What the training tells, asks and takes from outside.
         model: A network of your own instead of the study's.
         loss: A loss of your own instead of the study's.
@@ -131,6 +144,7 @@ def fit(
     average = MovingAverage(network, decay=study.train.ema_decay) if study.train.ema_decay > 0 else None
     if resumed is not None:
         _restore(resumed, network, optimizer, average, accumulate=study.train.accumulate)
+    private = _private_gradient(study, plan, network, patients=patients, folder=folder, resumed=resumed)
     control = RunControl(
         study.train,
         limits=_limits(study, plan),
@@ -149,19 +163,26 @@ def fit(
             batch_transform=build_batch_transform(study.augment, seed),
             classes=plan.classes,
         )
-        module = RunModule(network, step=step, optimizer=optimizer, seed=seed, first=control.batches)
-        run_loop(study, plan, entries=entries, module=module, control=control)
+        module = RunModule(network, step=step, optimizer=optimizer, seed=seed, first=control.batches, private=private)
+        run_loop(study, plan, entries=entries, module=module, control=control, patients=patients or ())
     state = network.state_dict()
     if study.train.select == "best" and control.best:
         state = {**state, **control.best}
     elif average is not None:
         state = {**state, **average.state()}
     weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-    return FitResult(weights, control.epochs, control.seconds, control.batches // study.train.accumulate)
+    spend = spent(private.terms, steps=private.steps) if private is not None else None
+    return FitResult(weights, control.epochs, control.seconds, control.batches // study.train.accumulate, spend)
 
 
 def run_loop(
-    study: StudyConfig, plan: Plan, *, entries: Sequence[CacheEntry], module: RunModule, control: RunControl
+    study: StudyConfig,
+    plan: Plan,
+    *,
+    entries: Sequence[CacheEntry],
+    module: RunModule,
+    control: RunControl,
+    patients: Sequence[str] = (),
 ) -> None:
     """Run a module on random patches until its control says that the run is done; then write last.ckpt.
 
@@ -171,6 +192,7 @@ def run_loop(
         entries: Preprocessed cases.
         module: The network with its step and optimiser.
         control: Knows where the run begins and ends.
+        patients: Patient of each entry; used where the module is private.
 
     Raises:
         RunError: The loss is not finite.
@@ -191,12 +213,16 @@ def run_loop(
         finish=_Finish(plan),
         seed=seed,
     )
-    loader = build_loader(
-        dataset,
-        first=control.batches * plan.batch_size,
-        batch_size=plan.batch_size,
-        workers=loader_workers(study.data.loader_workers),
-    )
+    workers = loader_workers(study.data.loader_workers)
+    loader: DataLoader[Any]
+    if module.private is None:
+        loader = build_loader(
+            dataset, first=control.batches * plan.batch_size, batch_size=plan.batch_size, workers=workers
+        )
+    else:
+        key = private_key(control.folder)
+        batches = PatientBatches(dataset, patients=patients, terms=module.private.terms, key=key, seed=seed)
+        loader = build_patient_loader(batches, first=control.batches, workers=workers)
     precision: Any = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[plan.precision]
     trainer = pl.Trainer(
         accelerator="gpu" if plan.device == "cuda" else "cpu",
@@ -204,7 +230,7 @@ def run_loop(
         precision=precision,
         max_epochs=1,
         accumulate_grad_batches=study.train.accumulate,
-        gradient_clip_val=study.train.gradient_clip or None,
+        gradient_clip_val=(study.train.gradient_clip or None) if module.private is None else None,
         callbacks=[control],
         logger=False,
         enable_checkpointing=False,
@@ -271,6 +297,32 @@ def _loss_of(study: StudyConfig, plan: Plan, loss: nn.Module | None) -> nn.Modul
     ignore = plan.classes if study.data.ignore_label is not None else None
     chosen = loss if loss is not None else build_loss(study.loss, ignore_index=ignore)
     return DeepSupervisionLoss(chosen) if plan.deep_supervision else chosen
+
+
+def _private_gradient(
+    study: StudyConfig,
+    plan: Plan,
+    network: nn.Module,
+    *,
+    patients: Sequence[str] | None,
+    folder: Path,
+    resumed: Checkpoint | None,
+) -> PrivateGradient | None:
+    """What makes the steps private, with the account of an interrupted run; None where the study doesn't ask for it."""
+    if study.train.privacy is None:
+        return None
+    if patients is None:
+        raise RunError("train.privacy: expected the patient of each case, whom the guarantee is for; found none")
+    check_network(network)
+    account = resumed.control if resumed is not None else {}
+    terms = privacy_terms(study.train.privacy, patients=len(set(patients)), steps=plan.iterations, resumed=account)
+    return PrivateGradient(
+        network,
+        terms=terms,
+        key=private_key(folder),
+        gradient_clip=study.train.gradient_clip,
+        steps=int(account.get("private_steps", 0)),
+    )
 
 
 def _restore(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medseg.training.masked import hidden_error, hide_blocks
+from medseg.training.private import PatientBatch, PrivateGradient
 from medseg.transforms import BatchTransform
 
 __all__ = ["MovingAverage", "RunModule", "Step", "masked_step", "supervised_step"]
@@ -61,29 +62,57 @@ class RunModule(pl.LightningModule):
         optimizer: Each group has ``base_lr``.
         seed: Seed of the run; whatever is drawn in batch n depends on it and n alone.
         first: Number of the first batch; not 0 in a resumed run.
+        private: Makes the gradient differentially private; batches are then those of `PatientBatches`.
     """
 
     def __init__(
-        self, model: nn.Module, *, step: Step, optimizer: torch.optim.Optimizer, seed: int, first: int
+        self,
+        model: nn.Module,
+        *,
+        step: Step,
+        optimizer: torch.optim.Optimizer,
+        seed: int,
+        first: int,
+        private: PrivateGradient | None = None,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = private is None
         self.model = model
         self.step = step
         self.optimizer = optimizer
         self.run_seed = seed
         self.first = first
+        self.private = private
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser; its learning rate is set by the run's control."""
         return self.optimizer
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """Loss of one batch."""
+    def training_step(self, batch: tuple[Tensor, Tensor] | PatientBatch, batch_index: int) -> Tensor | None:
+        """Loss of one batch; None where a private batch is empty."""
         number = self.first + batch_index
         seed = (self.run_seed * 1_000_003 + number) % 2**63
+        if self.private is not None:
+            return self._private_step(self.private, batch, number, seed)
         torch.manual_seed(seed)
-        image, target = batch
+        image, target = batch[:2]
         return self.step(self.model, image, target, number)
+
+    def _private_step(
+        self, private: PrivateGradient, batch: tuple[Tensor, ...], number: int, seed: int
+    ) -> Tensor | None:
+        """The same step, patient by patient, with the optimiser's step."""
+        images, targets, patients = batch
+
+        def loss_of(patient: int) -> Tensor:
+            # Dropout must not depend on who else takes part.
+            torch.manual_seed((seed + int(patients[patient])) % 2**63)
+            return self.step(self.model, images[patient], targets[patient], number)
+
+        loss = private.write(loss_of, patients=len(patients), number=number)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss
 
 
 def supervised_step(loss: Loss, *, batch_transform: BatchTransform, classes: int) -> Step:

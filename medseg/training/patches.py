@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from medseg.data.cache import CacheEntry
 from medseg.types import Array, Shape
 
-__all__ = ["PatchDataset", "build_loader", "read_patch"]
+__all__ = ["Counter", "PatchDataset", "build_loader", "read_patch", "single_thread"]
 
 PatchTransform = Callable[[Array, Array, np.random.Generator], tuple[Array, Array]]
 
@@ -48,6 +48,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         self._entries = list(entries)
         self._draw_size = draw_size
         self._batch_size = batch_size
+        self._foreground_fraction = foreground_fraction
         self._background = round(batch_size * (1.0 - foreground_fraction))
         self._transform = transform
         self._finish = finish
@@ -60,12 +61,24 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Sample `index`: image (channel, x, y[, z]) float32 and class indices (x, y[, z]) int64."""
         generator = np.random.default_rng((self._seed, index))
-        entry = self._entries[self._case_of(index)]
+        forced = index % self._batch_size >= self._background
+        return self._cut(self._entries[self._case_of(index)], forced=forced, generator=generator)
+
+    def draw(self, case: int, *, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """A patch of one case, on foreground by lot: image and class indices as `__getitem__` gives them.
+
+        Args:
+            case: Place of the case among the entries.
+            generator: Draws everything.
+        """
+        forced = bool(generator.random() < self._foreground_fraction)
+        return self._cut(self._entries[case], forced=forced, generator=generator)
+
+    def _cut(self, entry: CacheEntry, *, forced: bool, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         label = entry.label
         if label is None:
             # Pretraining doesn't look at the target.
             label = np.zeros(entry.shape, dtype=np.uint8)
-        forced = index % self._batch_size >= self._background
         centre = _draw_centre(entry, self._draw_size, forced=forced, generator=generator)
         start = [int(c) - n // 2 for c, n in zip(centre, self._draw_size, strict=True)]
         image = read_patch(entry.image, start, self._draw_size)
@@ -112,16 +125,22 @@ def build_loader(
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=_Counter(first),
+        sampler=Counter(first),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_single_thread if workers else None,
+        worker_init_fn=single_thread if workers else None,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
     )
 
 
-class _Counter(Sampler[int]):
+class Counter(Sampler[int]):
+    """Counts up without end.
+
+    Args:
+        first: Where it begins.
+    """
+
     def __init__(self, first: int) -> None:
         self._first = first
 
@@ -132,7 +151,8 @@ class _Counter(Sampler[int]):
             number += 1
 
 
-def _single_thread(_worker: int) -> None:
+def single_thread(_worker: int) -> None:
+    """Keep a loader's process from starting threads of its own."""
     torch.set_num_threads(1)
 
 
