@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from medseg.data.files import atomic_write
+from medseg.errors import DataError, GeometryError
 from medseg.export.dicom_source import Plane, frames_of, planes_of, read_sources, require_deidentified, slices_of
 from medseg.types import Affine, Array, Shape
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["SourceFrames", "placed_on", "read_source_frames", "save_dicom"]
+__all__ = ["SourceFrames", "placed_on", "read_source_frames", "require_world", "save_dicom"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +79,45 @@ def read_source_frames(
     """
     datasets = read_sources(files)
     require_deidentified(datasets, what, identified_source=identified)
+    datasets = _telling(datasets, shape, affine)
     planes = planes_of(datasets)
-    chosen = slices_of(shape, affine, planes)
-    source = SourceFrames(tuple(datasets), tuple(planes), tuple(chosen), affine)
+    source = SourceFrames(tuple(datasets), tuple(planes), tuple(slices_of(shape, affine, planes)), affine)
     if source.is_multiframe:
-        _share(datasets[0], chosen[0])
+        _share(datasets[0], source.chosen[0])
     return source
+
+
+def require_world(source: SourceFrames, what: str) -> None:
+    """Refuse a source whose positions mean nothing.
+
+    Args:
+        source: The source.
+        what: What its positions would stand in, with its article, for a message.
+
+    Raises:
+        DataError: It has positions without a frame of reference.
+    """
+    placed = source.is_multiframe or "ImagePositionPatient" in source.datasets[0]
+    if placed and not all(dataset.get("FrameOfReferenceUID") for dataset in source.datasets):
+        raise DataError(
+            f"the source series has no frame of reference, without which positions in {what} mean nothing; choose "
+            "--format nifti or png"
+        )
+
+
+def _telling(datasets: list[Dataset], shape: Shape, affine: Affine) -> list[Dataset]:
+    """Of several multi-frame instances (phases, each a file) the first that has every slice; else all."""
+    if len(datasets) < 2 or not all("PerFrameFunctionalGroupsSequence" in dataset for dataset in datasets):
+        return datasets
+    slices = (*shape, 1)[2]
+    for dataset in datasets:
+        with suppress(GeometryError):
+            if len(slices_of(shape, affine, planes_of([dataset]))) == slices:
+                return [dataset]
+    raise GeometryError(
+        f"the {slices} slices lie in several of {len(datasets)} multi-frame instances, and one object can refer to a "
+        "single one; choose --format nifti or png"
+    )
 
 
 def _share(image: Dataset, number: int) -> None:

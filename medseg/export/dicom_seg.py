@@ -11,7 +11,7 @@ import numpy as np
 
 from medseg.data.card import LabelInfo
 from medseg.errors import DataError, GeometryError
-from medseg.export.dicom_frames import SourceFrames, placed_on, read_source_frames, save_dicom
+from medseg.export.dicom_frames import SourceFrames, placed_on, read_source_frames, require_world, save_dicom
 from medseg.export.dicom_source import (
     ABNORMAL,
     ARTIFICIAL_INTELLIGENCE,
@@ -146,6 +146,7 @@ def _encode(
     """
     import highdicom as hd
 
+    require_world(source, "a SEG")
     values = sorted(labels)
     uid = uid_maker(frames, source.datasets, labels=labels, algorithm=algorithm)
     role = "" if kind == "BINARY" else f"{kind} "
@@ -187,6 +188,8 @@ def _encode(
     for item in [*content.get("DimensionOrganizationSequence", []), *content.get("DimensionIndexSequence", [])]:
         item.DimensionOrganizationUID = uid(f"{role}dimensions")
     content.BurnedInAnnotation = "NO"
+    if "ImagePositionPatient" not in source.datasets[0] and not source.is_multiframe:
+        content.PatientOrientation = source.datasets[0].get("PatientOrientation") or None
     # highdicom 0.28 pads an odd number of bytes with the character "0"; PS3.5 8.1.1 wants a zero byte.
     bits = int(content.NumberOfFrames) * int(content.Rows) * int(content.Columns) * int(content.BitsAllocated)
     used = -(-bits // 8)

@@ -301,13 +301,15 @@ def code_item(concept: CodedConcept) -> Any:
 
 
 def add_missing(source: Dataset) -> None:
-    """Type 2 attributes that highdicom reads without asking; absent ones become empty."""
+    """Make good what highdicom reads without asking: absent type 2 attributes become empty."""
     for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
         if keyword not in source:
             setattr(source, keyword, "")
     for keyword in ("StudyDate", "StudyTime"):
         if keyword not in source:
             setattr(source, keyword, None)
+    if "SpecificCharacterSet" in source and not source.SpecificCharacterSet:
+        del source.SpecificCharacterSet  # empty means the default, which highdicom takes for an error
 
 
 def make_timeless(content: Dataset, source: Dataset) -> None:

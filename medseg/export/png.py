@@ -14,11 +14,12 @@ from medseg.data.volume import Volume
 from medseg.errors import GeometryError, LabelError
 from medseg.types import Array, LabelMap
 
-__all__ = ["overlay_picture", "write_overlay_png", "write_png"]
+__all__ = ["LABEL_COLOURS", "draw_labels", "overlay_picture", "write_overlay_png", "write_png"]
 
 _FILL = 0.3
 _SMALLEST_EDGE = 384
-_DEFAULT_COLOURS = ((230, 60, 60), (60, 140, 230), (70, 180, 90), (240, 180, 40), (160, 90, 200), (60, 190, 190))
+LABEL_COLOURS = ((230, 60, 60), (60, 140, 230), (70, 180, 90), (240, 180, 40), (160, 90, 200), (60, 190, 190))
+"""Colours of labels that have none of their own, in turn."""
 
 
 def write_png(label_map: LabelMap, path: Path, *, label_count: int = 1) -> None:
@@ -90,9 +91,23 @@ def overlay_picture(
     else:
         image, labels, aspect = volume.array, label_map, 1.0
     picture, rows = _enlarge(_as_rgb(image), labels.T, aspect=aspect)
+    return draw_labels(picture, rows, colours or {})
+
+
+def draw_labels(picture: Array, rows: LabelMap, colours: Mapping[int, tuple[int, int, int]]) -> Array:
+    """Draw a label map over a picture: filled lightly, outlined firmly.
+
+    Args:
+        picture: uint8, axes (row, column, 3).
+        rows: Label values, axes (row, column).
+        colours: Red, green and blue (0 to 255) of each label value; others get one of six.
+
+    Returns:
+        uint8, axes (row, column, 3).
+    """
     drawn = picture.astype(np.float32)
     for value in np.unique(rows[rows > 0]).tolist():
-        colour = np.asarray((colours or {}).get(value, _DEFAULT_COLOURS[(value - 1) % len(_DEFAULT_COLOURS)]))
+        colour = np.asarray(colours.get(value, LABEL_COLOURS[(value - 1) % len(LABEL_COLOURS)]))
         region = rows == value
         drawn[region] = (1 - _FILL) * drawn[region] + _FILL * colour
         drawn[_outline(region)] = colour
