@@ -1,7 +1,7 @@
 """DICOM overlay: a prediction drawn over its series, as a colour picture for viewers that show nothing else.
 
-A multi-frame true colour secondary capture (PS3.3 A.8.5), one frame for every slice in the order of the source's files or
-frames, which refers to the instances it was drawn from. It is a picture and no label map: nothing can be measured on it.
+A multi-frame true colour secondary capture (PS3.3 A.8.5), one frame for every slice in the order of the source's files
+or frames, which refers to the instances it was drawn from. It is a picture and no label map: nothing can be measured.
 """
 
 from __future__ import annotations
@@ -158,7 +158,9 @@ def _describe(content: Any, source: SourceFrames, frames: Array) -> None:
     content.ConversionType = "WSD"
     content.ImageType = ["DERIVED", "SECONDARY"]
     content.DerivationDescription = "Automatic segmentation drawn over its source; not for measurement"
-    content.BurnedInAnnotation = "NO"
+    # The capture shows the source's own pixels: what is burned into them is burned into it.
+    clean = "NO" if source.datasets[0].get("PatientIdentityRemoved") == "YES" else "YES"
+    content.BurnedInAnnotation = str(source.datasets[0].get("BurnedInAnnotation") or clean)
     content.Laterality = content.PatientOrientation = None
     content.SamplesPerPixel, content.PhotometricInterpretation, content.PlanarConfiguration = 3, "RGB", 0
     content.NumberOfFrames, content.Rows, content.Columns = frames.shape[:3]
