@@ -39,15 +39,16 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture
 def ct() -> Series:
-    """A CT series of 8 slices with a bright cube, that names its patient."""
+    """A CT series of 8 slices with a bright ball, that names its patient."""
     return make_ct()
 
 
 def make_ct(slices: int = 8, size: int = 24, **changed: str) -> Series:
-    """A CT series with a bright cube; its rows and columns are `size`."""
+    """A CT series with a bright ball; its rows and columns are `size`."""
     made = make_series((slices, size, size), spacing=(1.0, 1.0, 3.0), extra={**IDENTITIES, **changed})
-    made.voxels[:] = np.random.default_rng(1).integers(900, 1100, made.voxels.shape)
-    made.voxels[2:5, 6:14, 8:16] = 1800
+    z, y, x = np.indices(made.voxels.shape)
+    ball = 900 * np.exp(-(((z - slices / 2) * 3) ** 2 + (y - size / 2) ** 2 + (x - size / 2) ** 2) / 40)
+    made.voxels[:] = 1000 + ball + np.random.default_rng(1).normal(0, 20, made.voxels.shape)
     for data, plane in zip(made.slices, made.voxels, strict=True):
         data.PixelData = np.ascontiguousarray(plane).tobytes()
         data.RescaleIntercept = -1024
