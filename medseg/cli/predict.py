@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note
+from medseg.errors import RequestError
 
 if TYPE_CHECKING:
     from medseg.data.refusal import Refusal
@@ -24,6 +25,8 @@ class _Format(StrEnum):
     NIFTI = "nifti"
     PNG = "png"
     DICOM_SEG = "dicom-seg"
+    RTSTRUCT = "rtstruct"
+    SR = "sr"
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +39,9 @@ def _predict(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="A manifest, an image, a folder, or a DICOM tree.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the predictions.")],
     output_format: Annotated[_Format, typer.Option("--format", help="What to write.")] = _Format.NIFTI,
+    report: Annotated[
+        bool, typer.Option("--report", help="Beside a SEG, a structured report of its lesions (TID 1500).")
+    ] = False,
     keep_names: Annotated[bool, typer.Option("--keep-names", help="Name outputs by the files' stems.")] = False,
     fast: Annotated[bool, typer.Option("--fast", help="No mirrored copies: up to 8 times faster in 3D.")] = False,
     support: Annotated[
@@ -52,6 +58,9 @@ def _predict(
     Example: medseg predict model.medseg data/manifest.csv predictions
     """
     from medseg.data.reading import reading_for
+
+    if report and output_format is not _Format.DICOM_SEG:
+        raise RequestError("--report goes with --format dicom-seg; --format sr writes a report alone")
     from medseg.data.source import find_inputs
     from medseg.export.load import load_model
 
@@ -60,7 +69,7 @@ def _predict(
     out.mkdir(parents=True, exist_ok=True)
     if support is not None:
         loaded = _taught(loaded, support)
-    written, refused = _predict_each(loaded, inputs, out, output_format)
+    written, refused = _predict_each(loaded, inputs, out, output_format, report=report)
     refusals += refused
     for refusal in refusals:
         note(f"refused: {refusal.input}: {refusal.reason}")
@@ -81,19 +90,19 @@ def _taught(loaded: LoadedModel, support: Path) -> LoadedModel:
 
 
 def _predict_each(
-    loaded: LoadedModel, inputs: list[Input], out: Path, output_format: _Format
+    loaded: LoadedModel, inputs: list[Input], out: Path, output_format: _Format, *, report: bool
 ) -> tuple[int, list[Refusal]]:
     from medseg.cli.bars import StudyBars
     from medseg.data.refusal import Refusal
     from medseg.errors import DataError
-    from medseg.export.prediction import output_path, write_prediction
+    from medseg.export.prediction import output_paths, write_prediction
 
     refusals = []
     written = 0
     with StudyBars() as bars:
         bars.begin("predict", len(inputs))
         for number, entry in enumerate(inputs):
-            if not output_path(out, entry.name, output_format.value).exists():
+            if not all(path.exists() for path in output_paths(out, entry.name, output_format.value, report=report)):
                 try:
                     volume = entry.read()
                     write_prediction(
@@ -104,6 +113,7 @@ def _predict_each(
                         output_format=output_format.value,
                         labels=loaded.labels,
                         algorithm=loaded.algorithm,
+                        report=report,
                     )
                 except DataError as error:
                     refusals.append(Refusal(input=entry.name, reason=str(error)))

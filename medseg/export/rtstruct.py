@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from medseg.data.card import LabelInfo
-from medseg.data.files import atomic_write
 from medseg.errors import DataError, GeometryError
+from medseg.export.dicom_frames import SourceFrames, read_source_frames, save_dicom
 from medseg.export.dicom_source import (
     LESION,
     Algorithm,
@@ -19,11 +18,7 @@ from medseg.export.dicom_source import (
     add_missing,
     check_values,
     code_item,
-    frames_of,
     make_timeless,
-    planes_of,
-    read_sources,
-    require_deidentified,
     times_of,
     uid_maker,
 )
@@ -82,43 +77,32 @@ def write_rtstruct(
         ReadError: A source file cannot be read as DICOM, or the files are not of one series.
     """
     check_values(label_map, labels)
-    sources = read_sources(source_files)
-    require_deidentified(sources, "a structure set", identified_source=identified_source)
-    if any(not source.get(word) for source in sources for word in ("FrameOfReferenceUID", "StudyInstanceUID")):
+    source = read_source_frames(
+        source_files, label_map.shape, affine, what="a structure set", identified=identified_source
+    )
+    first = source.datasets[0]
+    if not source.is_multiframe and "ImagePositionPatient" not in first:
+        raise GeometryError("the source image has no position in the patient; choose --format nifti or png")
+    if not first.get("FrameOfReferenceUID") or not first.get("StudyInstanceUID"):
         raise DataError(
             "the source series has no frame of reference or study that contours could refer to; choose --format nifti"
         )
-    if len(sources) == 1 and not {"ImagePositionPatient", "PerFrameFunctionalGroupsSequence"} & set(sources[0].dir()):
-        raise GeometryError("the source image has no position in the patient; choose --format nifti or png")
-    planes = planes_of(sources)
-    frames = frames_of(label_map, affine, planes)
-    content = _encode(frames, planes, sources, labels=labels, algorithm=algorithm)
-    buffer = io.BytesIO()
-    content.save_as(buffer, enforce_file_format=True)
-    with atomic_write(path) as file:
-        file.write(buffer.getvalue())
-    return str(content.SOPInstanceUID)
+    return save_dicom(_encode(source.sample(label_map), source, labels=labels, algorithm=algorithm), path)
 
 
-def _encode(
-    frames: Array,
-    planes: Sequence[Plane],
-    sources: Sequence[Dataset],
-    *,
-    labels: Mapping[int, LabelInfo],
-    algorithm: Algorithm,
-) -> Dataset:
+def _encode(frames: Array, source: SourceFrames, *, labels: Mapping[int, LabelInfo], algorithm: Algorithm) -> Dataset:
     """The structure set, complete but unwritten."""
-    uid = uid_maker(frames, sources, labels=labels, algorithm=algorithm)
-    for source in sources:
-        add_missing(source)
-    content = _begin(sources[0], uid, algorithm)
-    references = _references(sources, count=len(planes))
-    frame_of_reference = str(sources[0].FrameOfReferenceUID)
+    uid = uid_maker(frames, source.datasets, labels=labels, algorithm=algorithm)
+    first = source.datasets[0]
+    add_missing(first)
+    content = _begin(first, uid, algorithm)
+    references = _references(source)
+    frame_of_reference = str(first.FrameOfReferenceUID)
     content.FrameOfReferenceUID = frame_of_reference
     content.PositionReferenceIndicator = ""
-    content.ReferencedFrameOfReferenceSequence = [_referenced_series(sources[0], references)]
-    values = sorted(labels)
+    content.ReferencedFrameOfReferenceSequence = [_referenced_series(first, references)]
+    planes = [source.planes[number] for number in source.chosen]
+    numbered = list(enumerate(sorted(labels), start=1))
     content.StructureSetROISequence = [
         _item(
             ROINumber=number,
@@ -127,11 +111,10 @@ def _encode(
             ROIGenerationAlgorithm="AUTOMATIC",
             ROIGenerationDescription=f"{algorithm.name} {algorithm.version}"[:64],
         )
-        for number, value in enumerate(values, start=1)
+        for number, value in numbered
     ]
     content.ROIContourSequence = [
-        _contours(number, labels[value], frames == value, planes, references)
-        for number, value in enumerate(values, start=1)
+        _contours(number, labels[value], frames == value, planes, references) for number, value in numbered
     ]
     content.RTROIObservationsSequence = [
         _item(
@@ -141,7 +124,7 @@ def _encode(
             RTROIInterpretedType="",
             ROIInterpreter="",
         )
-        for number, value in enumerate(values, start=1)
+        for number, value in numbered
     ]
     return content
 
@@ -179,11 +162,11 @@ def _begin(source: Dataset, uid: Callable[[str], str], algorithm: Algorithm) -> 
     return content
 
 
-def _references(sources: Sequence[Dataset], *, count: int) -> list[Dataset]:
-    """A reference to every frame, in the order of the planes."""
-    if len(sources) == count and "PerFrameFunctionalGroupsSequence" not in sources[0]:
-        return [_reference(source) for source in sources]
-    return [_reference(sources[0], frame) for frame in range(1, count + 1)]
+def _references(source: SourceFrames) -> list[Dataset]:
+    """A reference to each frame that the prediction lies on."""
+    if not source.is_multiframe:
+        return [_reference(source.datasets[number]) for number in source.chosen]
+    return [_reference(source.datasets[0], number + 1) for number in source.chosen]
 
 
 def _reference(source: Dataset, frame: int | None = None) -> Dataset:
