@@ -148,19 +148,24 @@ def _describe(path: _ManifestPath, jobs: _Jobs = 2, as_json: _Json = False) -> i
 def _convert(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="A manifest, or with --from a folder or JSON file.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")],
-    to: Annotated[str | None, typer.Option("--to", metavar="nnunet|msd|monai", help="Write this format.")] = None,
-    origin: Annotated[str | None, typer.Option("--from", metavar="nnunet|msd|monai", help="Read this format.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="nnunet|msd|monai|bids|coco", help="Write this format.")
+    ] = None,
+    origin: Annotated[
+        str | None, typer.Option("--from", metavar="nnunet|msd|monai|bids|coco", help="Read this format.")
+    ] = None,
     as_json: _Json = False,
 ) -> int:
     """Hand a data set with its folds to another tool, or take one over.
 
     Example: medseg manifest convert data/manifest.csv nnunet_raw/Dataset001_Lesion --to nnunet
     """
-    from medseg.data.convert import export_dataset, parse_format
+    from medseg.data.convert import export_dataset
+    from medseg.data.exchange import parse_format
     from medseg.data.foreign import import_dataset
 
     if (to is None) == (origin is None):
-        raise RequestError("expected either --to FORMAT or --from FORMAT; the formats are nnunet, msd and monai")
+        raise RequestError("expected either --to FORMAT or --from FORMAT; the formats are nnunet, msd, monai, bids, coco")
     with _progress("converting cases", None) as advance:
         if to is not None:
             count = export_dataset(source, out, to=parse_format(to), progress=advance)

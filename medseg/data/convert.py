@@ -1,68 +1,30 @@
-"""Conversion: a data set with its folds in the form of nnU-Net raw, the Medical Segmentation Decathlon or MONAI.
+"""Conversion: a data set with its folds in the form of nnU-Net raw, the Decathlon, MONAI, BIDS or COCO.
 
-What a format cannot hold (patients, sites, covariates, codes) goes into ``medseg.json`` beside it, so that the way back
-restores the manifest. nnU-Net wants label values 1, 2, ... without a gap; they are renumbered there and restored.
+nnU-Net wants label values 1, 2, ... without a gap; they are renumbered there and restored.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 from medseg.data.cases import read_case_image, read_case_label
+from medseg.data.convert_bids import export_bids
+from medseg.data.convert_coco import export_coco
+from medseg.data.exchange import Format, first_repeat, new_folder, write_image, write_json
 from medseg.data.manifest import Case, Manifest, read_manifest
 from medseg.data.readers import PICTURE_ENDINGS
 from medseg.data.split import Folds, read_folds
 from medseg.data.volume import Volume
 from medseg.errors import ManifestError, RequestError
-from medseg.types import Affine, Array
+from medseg.types import Array
 
-__all__ = ["Format", "export_dataset", "new_folder", "parse_format", "write_image"]
+__all__ = ["export_dataset"]
 
-Format = Literal["nnunet", "msd", "monai"]
 _Entry = dict[str, Any]
-
-
-def parse_format(text: str) -> Format:
-    """The format of this name.
-
-    Raises:
-        RequestError: There is no such format.
-    """
-    for name in get_args(Format):
-        if text == name:
-            return name  # type: ignore[no-any-return]
-    raise RequestError(f"expected a format of {', '.join(get_args(Format))}; found {text!r}")
-
-
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` when the block ends well, and disappears otherwise.
-
-    Raises:
-        RequestError: `path` is there already and isn't an empty folder.
-    """
-    path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RequestError("the output folder is not empty; nothing was written, choose a new one")
-    temporary = path.absolute().with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if path.exists():
-            path.rmdir()
-        os.replace(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def export_dataset(manifest_path: Path, out: Path, *, to: Format, progress: Callable[[], None] | None = None) -> int:
@@ -84,16 +46,24 @@ def export_dataset(manifest_path: Path, out: Path, *, to: Format, progress: Call
     manifest = read_manifest(manifest_path)
     folds = read_folds(manifest.folds_path, manifest) if manifest.folds_path.exists() else None
     pictures = _are_pictures(manifest)
-    if to == "msd" and pictures:
-        raise RequestError("the decathlon's format holds volumes only; choose --to nnunet or monai for photographs")
+    if to in ("msd", "bids") and pictures:
+        raise RequestError(f"{to} holds volumes only; choose --to nnunet, monai or coco for photographs")
+    if to == "coco" and not pictures:
+        raise RequestError("COCO holds pictures only; choose --to nnunet, msd, monai or bids for volumes")
     values = _values(manifest, renumber=to == "nnunet")
     with new_folder(out) as folder:
+        if to == "bids" or to == "coco":
+            fold_of = {} if folds is None else first_repeat(folds)
+            export = export_bids if to == "bids" else export_coco
+            names = export(manifest, folder, fold_of=fold_of, progress=progress)
+            write_json(folder / "medseg.json", _sidecar(manifest, values, names))
+            return len(manifest.cases)
         entries = []
         for case in manifest.cases:
             entries.append(_export_case(case, manifest, folder, to=to, values=values, pictures=pictures))
             if progress is not None:
                 progress()
-        _write_json(folder / "medseg.json", _sidecar(manifest, values))
+        write_json(folder / "medseg.json", _sidecar(manifest, values, {}))
         if to == "nnunet":
             _finish_nnunet(folder, manifest, folds, values, pictures=pictures)
         else:
@@ -109,8 +79,9 @@ def _are_pictures(manifest: Manifest) -> bool:
 
 
 def _values(manifest: Manifest, *, renumber: bool) -> dict[int, int]:
-    """Our label value to theirs."""
-    return {value: number if renumber else value for number, value in enumerate(manifest.card.labels, start=1)}
+    """Our label value to theirs; the value to ignore comes last, as nnU-Net wants it."""
+    ours = [*manifest.card.labels, *([manifest.card.ignore] if manifest.card.ignore is not None else [])]
+    return {value: number if renumber else value for number, value in enumerate(ours, start=1)}
 
 
 def _export_case(
@@ -128,7 +99,8 @@ def _export_case(
         written.append(target.relative_to(folder).as_posix())
     entry: _Entry = {"case": case.case, "image": written[0]}
     if case.label is not None:
-        label = read_case_label(case, card=manifest.card, geometry=volume.geometry)
+        card = manifest.card
+        label = read_case_label(case, card=card, geometry=volume.geometry, ignore_label=card.ignore)
         renumbered = np.zeros(256, dtype=np.uint8)
         renumbered[list(values)] = list(values.values())
         target = folder / labels / f"{case.case}{ending}"
@@ -150,29 +122,12 @@ def _parts(volume: Volume, *, to: Format, pictures: bool) -> list[Array]:
     return [volume.array[0] if len(volume.array) == 1 else np.moveaxis(volume.array, 0, -1)]
 
 
-def write_image(array: Array, affine: Affine, target: Path) -> None:
-    """Write axes (x, y[, z][, channel]) as PNG or NIfTI, with a header that holds the geometry and nothing else."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix == ".png":
-        from PIL import Image
-
-        if array.dtype not in (np.uint8, np.uint16):
-            raise RequestError("expected pictures of 8 or 16 bits, found another depth; PNG cannot hold it")
-        Image.fromarray(np.ascontiguousarray(np.swapaxes(array, 0, 1))).save(target)
-        return
-    import nibabel
-
-    if array.dtype not in (np.uint8, np.int16, np.int32, np.uint16, np.float32):
-        array = array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
-    image = nibabel.Nifti1Image(array, affine)
-    image.header.set_xyzt_units("mm")
-    nibabel.save(image, target)
-
-
-def _sidecar(manifest: Manifest, values: Mapping[int, int]) -> _Entry:
+def _sidecar(manifest: Manifest, values: Mapping[int, int], names: Mapping[str, str]) -> _Entry:
+    """What the format cannot hold; `names` are the cases' names there, where they are others."""
     card = manifest.card.model_copy(update={"files_outside": False}).model_dump(mode="json", exclude_none=True)
     cases = {
-        case.case: {
+        names.get(case.case, case.case): {
+            "case": case.case,
             "patient": case.patient,
             "modality": case.modality,
             "site": case.site,
@@ -187,16 +142,16 @@ def _finish_nnunet(
     folder: Path, manifest: Manifest, folds: Folds | None, values: Mapping[int, int], *, pictures: bool
 ) -> None:
     labelled = [case.case for case in manifest.cases if case.label is not None]
-    names = manifest.card.label_names()
+    names = dict.fromkeys(values, "ignore") | manifest.card.label_names()
     content = {
         "channel_names": {str(number): name for number, name in enumerate(manifest.card.channels)},
         "labels": {"background": 0} | {names[ours]: theirs for ours, theirs in values.items()},
         "numTraining": len(labelled),
         "file_ending": ".png" if pictures else ".nii.gz",
     }
-    _write_json(folder / "dataset.json", content)
+    write_json(folder / "dataset.json", content)
     if folds is not None:
-        _write_json(folder / "splits_final.json", _nnunet_splits(folds, set(labelled)))
+        write_json(folder / "splits_final.json", _nnunet_splits(folds, set(labelled)))
 
 
 def _nnunet_splits(folds: Folds, labelled: set[str]) -> list[dict[str, list[str]]]:
@@ -211,7 +166,7 @@ def _nnunet_splits(folds: Folds, labelled: set[str]) -> list[dict[str, list[str]
 def _finish_datalist(
     folder: Path, manifest: Manifest, folds: Folds | None, entries: Sequence[_Entry], *, to: Format
 ) -> None:
-    fold_of = {} if folds is None or folds.kind == "holdout" else _first_repeat(folds)
+    fold_of = {} if folds is None else first_repeat(folds)
     prefix = "./" if to == "msd" else ""
     training, test = [], []
     for entry in entries:
@@ -233,12 +188,4 @@ def _finish_datalist(
         "training": training,
         "test": test,
     }
-    _write_json(folder / ("dataset.json" if to == "msd" else "datalist.json"), content)
-
-
-def _first_repeat(folds: Folds) -> dict[str, int]:
-    return {case: split.fold for split in folds.splits if split.repeat == 0 for case in split.test}
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / ("dataset.json" if to == "msd" else "datalist.json"), content)

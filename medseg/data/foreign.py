@@ -1,4 +1,4 @@
-"""Foreign data set: one in the form of nnU-Net raw, the decathlon or MONAI, taken over with its folds.
+"""Foreign data set: one in the form of nnU-Net raw, the decathlon, MONAI, BIDS or COCO, taken over with its folds.
 
 Patients, sites, covariates and codes come from the ``medseg.json`` that `medseg.data.convert` left there. Without it
 each case counts as a patient of its own, which the caller is told.
@@ -10,22 +10,33 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from medseg.data.convert import Format, new_folder, write_image
+from medseg.data.convert_bids import bids_cases
+from medseg.data.convert_coco import coco_cases
+from medseg.data.exchange import ForeignCase, Format, file_inside, new_folder, read_json, write_image
 from medseg.data.files import sha256_of
+from medseg.data.label_source import LabelSource
 from medseg.data.manifest import ID_PATTERN, Card, Case, LabelInfo, Manifest, images_sha256, write_manifest
 from medseg.data.readers import read_geometry, read_label
 from medseg.data.split import Folds, Split, write_folds
+from medseg.data.volume import Geometry
 from medseg.errors import ManifestError
 
 __all__ = ["Adoption", "import_dataset"]
 
+_LISTING: Mapping[Format, str] = {
+    "nnunet": "dataset.json",
+    "msd": "dataset.json",
+    "monai": "datalist.json",
+    "bids": "dataset_description.json",
+    "coco": "annotations/instances.json",
+}
 _CHANNEL_FILE = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 
@@ -44,16 +55,6 @@ class Adoption:
     folds: int
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A case as it lies there: its images in the order of the channels, its label, its fold."""
-
-    case: str
-    images: tuple[Path, ...]
-    label: Path | None
-    fold: int | None = None
-
-
 def import_dataset(source: Path, out: Path, *, origin: Format, progress: Callable[[], None] | None = None) -> Adoption:
     """Copy a data set of another tool into a new folder with a manifest, a card and, where there are any, folds.
 
@@ -69,19 +70,21 @@ def import_dataset(source: Path, out: Path, *, origin: Format, progress: Callabl
         DataError: An image cannot be read.
     """
     source = Path(source)
-    listing = source if source.is_file() else source / ("datalist.json" if origin == "monai" else "dataset.json")
-    root = listing.parent
-    content = _read_json(listing)
-    sidecar = _read_json(root / "medseg.json") if (root / "medseg.json").exists() else {}
-    found = _nnunet_sources(root, content) if origin == "nnunet" else _datalist_sources(root, content)
+    listing = source if source.is_file() else source / _LISTING[origin]
+    root = listing.parent.parent if origin == "coco" and listing.parent.name == "annotations" else listing.parent
+    sidecar = read_json(root / "medseg.json") if (root / "medseg.json").exists() else {}
+    found, card = _read(listing, root, origin=origin)
     if not found:
         raise ManifestError(f"{listing.name} names no case")
-    card = _card(content, sidecar, origin=origin)
+    card = _sidecar_card(sidecar) or card
+    known = {str(facts.get("case", name)): facts for name, facts in sidecar.get("cases", {}).items()}
+    ours = {name: str(facts.get("case", name)) for name, facts in sidecar.get("cases", {}).items()}
+    found = sorted((replace(one, case=ours.get(one.case, one.case)) for one in found), key=lambda one: one.case)
     values = {int(theirs): int(ours) for ours, theirs in sidecar.get("values", {}).items()}
     with new_folder(out) as folder:
         cases = []
         for entry in found:
-            cases.append(_adopt(entry, folder, card=card, known=sidecar.get("cases", {}), values=values))
+            cases.append(_adopt(entry, folder, card=card, known=known, values=values))
             if progress is not None:
                 progress()
         manifest = Manifest(path=folder / "manifest.csv", cases=tuple(cases), card=card)
@@ -92,19 +95,25 @@ def import_dataset(source: Path, out: Path, *, origin: Format, progress: Callabl
     return Adoption(cases=len(cases), patients_known=bool(sidecar), folds=len(folds.splits) if folds else 0)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read(listing: Path, root: Path, *, origin: Format) -> tuple[list[ForeignCase], Card]:
+    """The cases and what the format itself says of the whole data set."""
+    if origin == "bids":
+        return bids_cases(root, read_json(listing))
+    content = read_json(listing)
+    if origin == "coco":
+        return coco_cases(root, content)
+    found = _nnunet_sources(root, content) if origin == "nnunet" else _datalist_sources(root, content)
+    return found, _card(content, origin=origin)
+
+
+def _sidecar_card(sidecar: Mapping[str, Any]) -> Card | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ManifestError(f"{path.name} is missing; give the folder that holds it") from None
-    except (OSError, ValueError):
-        raise ManifestError(f"{path.name} is not valid JSON") from None
-    if not isinstance(content, dict):
-        raise ManifestError(f"{path.name}: expected an object")
-    return content
+        return Card.model_validate(sidecar["card"]) if "card" in sidecar else None
+    except ValidationError:
+        raise ManifestError("medseg.json: the card is not valid; take the file away to go without it") from None
 
 
-def _nnunet_sources(root: Path, content: Mapping[str, Any]) -> list[_Source]:
+def _nnunet_sources(root: Path, content: Mapping[str, Any]) -> list[ForeignCase]:
     ending = str(content.get("file_ending", ".nii.gz"))
     sources = []
     for name in ("imagesTr", "imagesTs"):
@@ -117,11 +126,11 @@ def _nnunet_sources(root: Path, content: Mapping[str, Any]) -> list[_Source]:
         for case, channels in images.items():
             label = root / "labelsTr" / f"{case}{ending}"
             ordered = tuple(channels[number] for number in sorted(channels))
-            sources.append(_Source(case=case, images=ordered, label=label if label.exists() else None))
+            sources.append(ForeignCase(case=case, images=ordered, label=label if label.exists() else None))
     return sources
 
 
-def _datalist_sources(root: Path, content: Mapping[str, Any]) -> list[_Source]:
+def _datalist_sources(root: Path, content: Mapping[str, Any]) -> list[ForeignCase]:
     sources = []
     for part in ("training", "validation", "test"):
         for number, entry in enumerate(content.get(part, []), start=1):
@@ -129,39 +138,31 @@ def _datalist_sources(root: Path, content: Mapping[str, Any]) -> list[_Source]:
             images = [fields["image"]] if isinstance(fields.get("image"), str) else fields.get("image")
             if not images or not all(isinstance(image, str) for image in images):
                 raise ManifestError(f"{part}, entry {number}: expected an image path, or a list of them")
-            paths = tuple(_inside(root, image, place=f"{part}, entry {number}") for image in images)
-            label = _inside(root, fields["label"], place=f"{part}, entry {number}") if fields.get("label") else None
-            sources.append(_Source(case=_stem(paths[0]), images=paths, label=label, fold=fields.get("fold")))
+            paths = tuple(file_inside(root, image, place=f"{part}, entry {number}") for image in images)
+            label = file_inside(root, fields["label"], place=f"{part}, entry {number}") if fields.get("label") else None
+            sources.append(ForeignCase(case=_stem(paths[0]), images=paths, label=label, fold=fields.get("fold")))
     return sources
-
-
-def _inside(root: Path, text: str, *, place: str) -> Path:
-    path = (root / text).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise ManifestError(f"{place}: expected a path inside the data set's folder")
-    if not path.exists():
-        raise ManifestError(f"{place}: the file is missing")
-    return path
 
 
 def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").rsplit(".", 1)[0]
 
 
-def _card(content: Mapping[str, Any], sidecar: Mapping[str, Any], *, origin: Format) -> Card:
+def _card(content: Mapping[str, Any], *, origin: Format) -> Card:
     try:
-        if "card" in sidecar:
-            return Card.model_validate(sidecar["card"])
         channels = content.get("channel_names") or content.get("modality") or {"0": "image"}
         labels = content.get("labels") or {}
         pairs = labels.items() if origin == "nnunet" else ((name, value) for value, name in labels.items())
-        infos = {int(value): LabelInfo(name=str(name)) for name, value in pairs if int(value) != 0}
+        named = {str(name): int(value) for name, value in pairs if int(value) != 0}
+        ignore = named.pop("ignore", None) if origin == "nnunet" else None
+        infos = {value: LabelInfo(name=name) for name, value in named.items()}
         names = tuple(str(channels[key]) for key in sorted(channels, key=int))
         unique = names if len(set(names)) == len(names) else tuple(f"channel{i}" for i in range(len(names)))
         return Card(
             title=str(content.get("name", "data set")),
             channels=unique,
             labels=infos,
+            ignore=ignore,
             licence=str(content.get("licence", "")),
             citation=str(content.get("reference", "")),
         )
@@ -172,7 +173,9 @@ def _card(content: Mapping[str, Any], sidecar: Mapping[str, Any], *, origin: For
         ) from None
 
 
-def _adopt(entry: _Source, folder: Path, *, card: Card, known: Mapping[str, Any], values: Mapping[int, int]) -> Case:
+def _adopt(
+    entry: ForeignCase, folder: Path, *, card: Card, known: Mapping[str, Any], values: Mapping[int, int]
+) -> Case:
     if not ID_PATTERN.fullmatch(entry.case):
         raise ManifestError("a case's file name is not made of letters, digits, _ or -; rename the files")
     facts = known.get(entry.case, {})
@@ -184,11 +187,11 @@ def _adopt(entry: _Source, folder: Path, *, card: Card, known: Mapping[str, Any]
         channel = card.channels[number] if several or len(card.channels) == 1 else "image"
         ending = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
         images[channel] = _copy(path, folder / "images" / f"{entry.case}{f'_{number:04d}' if several else ''}{ending}")
-    label = None if entry.label is None else _adopt_label(entry.label, folder, entry.case, values)
     geometry = read_geometry(next(iter(images.values())))
+    label = None if entry.label is None else _adopt_label(entry.label, folder, entry.case, values, geometry)
     return Case(
         case=entry.case,
-        patient=str(facts.get("patient", entry.case)),
+        patient=str(facts.get("patient", entry.patient or entry.case)),
         images=images,
         label=label,
         modality=str(facts.get("modality", card.modality)),
@@ -206,20 +209,26 @@ def _copy(path: Path, target: Path) -> Path:
     return target
 
 
-def _adopt_label(path: Path, folder: Path, case: str, values: Mapping[int, int]) -> Path:
-    """Copy a label map, or write it anew where its values have to change."""
+def _adopt_label(
+    path: Path | LabelSource, folder: Path, case: str, values: Mapping[int, int], geometry: Geometry
+) -> Path:
+    """Copy a label map, or write it anew where its values have to change or it was drawn as outlines."""
+    if isinstance(path, LabelSource):
+        target = folder / "labels" / f"{case}{'.png' if len(geometry.shape) == 2 else '.nii.gz'}"
+        write_image(path.read(geometry)[0], geometry.affine, target)
+        return target
     ending = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
     target = folder / "labels" / f"{case}{ending}"
     if all(theirs == ours for theirs, ours in values.items()):
         return _copy(path, target)
-    label, geometry = read_label(path)
+    label, own = read_label(path)
     renumbered = np.zeros(256, dtype=np.uint8)
     renumbered[list(values)] = list(values.values())
-    write_image(renumbered[label], geometry.affine, target)
+    write_image(renumbered[label], own.affine, target)
     return target
 
 
-def _folds(root: Path, found: Sequence[_Source], *, origin: Format) -> Folds | None:
+def _folds(root: Path, found: Sequence[ForeignCase], *, origin: Format) -> Folds | None:
     """Folds of ``splits_final.json`` or of the entries' ``fold``; None unless they part all cases."""
     cases = [entry.case for entry in found]
     if origin == "nnunet":

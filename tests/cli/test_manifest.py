@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from medseg.cli.app import app
 from medseg.data.manifest import read_manifest
+from medseg.data.readers import read_label
 from medseg.data.split import read_folds
 from tests.data.cohort import picture_cohort, volume_cohort
 
@@ -129,7 +130,7 @@ def test_describe_counts_what_a_first_table_needs(tmp_path: Path) -> None:
     assert facts["spacing z, mm, median (quartiles)"] == "2 (2 to 2)"
 
 
-@pytest.mark.parametrize("to", ["nnunet", "msd", "monai"])
+@pytest.mark.parametrize("to", ["nnunet", "msd", "monai", "bids"])
 def test_converted_there_and_back_it_is_the_same_data_set(tmp_path: Path, to: str) -> None:
     manifest = volume_cohort(tmp_path / "a", cases=6, per_patient=2)
     assert run("split", manifest.path, "--folds", 3).exit_code == 0
@@ -151,6 +152,56 @@ def test_converted_there_and_back_it_is_the_same_data_set(tmp_path: Path, to: st
     assert read_folds(back.folds_path, back) == read_folds(manifest.folds_path, manifest)
 
 
+def test_coco_there_and_back_holds_every_pixel_and_the_folds(tmp_path: Path) -> None:
+    manifest = picture_cohort(tmp_path / "a")
+    assert run("split", manifest.path, "--folds", 3).exit_code == 0
+    assert run("convert", manifest.path, tmp_path / "b", "--to", "coco").exit_code == 0
+    content = json.loads((tmp_path / "b" / "annotations" / "instances.json").read_text())
+    assert [entry["bbox"] for entry in content["annotations"]] == [[30, 20, 20 + n, 20] for n in range(6)]
+    assert [entry["area"] for entry in content["annotations"]] == [20 * (20 + n) for n in range(6)]
+    for command in (["convert", tmp_path / "b", tmp_path / "c", "--from", "coco"],):
+        assert run(*command).exit_code == 0
+    back = read_manifest(tmp_path / "c" / "manifest.csv")
+    assert back.card == manifest.card
+    for ours, theirs in zip(manifest.cases, back.cases, strict=True):
+        assert (ours.case, ours.patient) == (theirs.case, theirs.patient)
+        np.testing.assert_array_equal(read_label(ours.label)[0], read_label(theirs.label)[0])
+        assert next(iter(ours.images.values())).read_bytes() == next(iter(theirs.images.values())).read_bytes()
+    assert read_folds(back.folds_path, back) == read_folds(manifest.folds_path, manifest)
+    imported = CliRunner().invoke(app, ["import", str(tmp_path / "b"), str(tmp_path / "d"), "--json"])
+    assert imported.exit_code == 0, imported.output
+    assert json.loads(imported.stdout)["layout"] == "pictures outlined in COCO"
+
+
+def test_bids_names_sessions_and_refuses_a_contrast_that_it_cannot_tell(tmp_path: Path) -> None:
+    manifest = volume_cohort(tmp_path / "a", cases=4, per_patient=2)
+    assert run("split", manifest.path, "--folds", 2).exit_code == 0
+    assert run("convert", manifest.path, tmp_path / "b", "--to", "bids").exit_code == 0
+    files = sorted(path.relative_to(tmp_path / "b").as_posix() for path in (tmp_path / "b").rglob("*.nii.gz"))
+    assert "sub-P0000/ses-02/ct/sub-P0000_ses-02_ct.nii.gz" in files
+    assert "derivatives/labels/sub-P0001/ses-01/ct/sub-P0001_ses-01_desc-reference_dseg.nii.gz" in files
+    table = (tmp_path / "b" / "participants.tsv").read_text().splitlines()
+    assert table[0] == "participant_id\tfold\tsite\tsex"
+    (tmp_path / "b" / "medseg.json").unlink()
+    plain = run("convert", tmp_path / "b", tmp_path / "c", "--from", "bids")
+    assert plain.exit_code == 0, plain.output
+    back = read_manifest(tmp_path / "c" / "manifest.csv")
+    assert [case.patient for case in back.cases] == ["P0000", "P0000", "P0001", "P0001"]
+    assert back.card.label_names() == {1: "lesion"}
+    folds = read_folds(manifest.folds_path, manifest)
+    theirs = read_folds(back.folds_path, back)
+    order = {ours.case: other.case for ours, other in zip(manifest.cases, back.cases, strict=True)}
+    assert [sorted(order[c] for c in s.test) for s in folds.splits] == [sorted(s.test) for s in theirs.splits]
+    card = manifest.path.with_suffix(".yaml")
+    text = card.read_text().replace("modality: CT", "modality: MR")
+    card.write_text(text)
+    rows = manifest.path.read_text().replace(",CT,", ",MR,")
+    manifest.path.write_text(rows)
+    refused = run("convert", manifest.path, tmp_path / "e", "--to", "bids")
+    assert refused.exit_code == 2
+    assert "name the channels so in the card" in refused.stderr
+
+
 def test_nnunet_gets_labels_without_gaps_its_folds_and_pictures_as_png(tmp_path: Path) -> None:
     manifest = picture_cohort(tmp_path / "a")
     card = manifest.path.with_suffix(".yaml")
@@ -169,6 +220,7 @@ def test_nnunet_gets_labels_without_gaps_its_folds_and_pictures_as_png(tmp_path:
     assert run("convert", manifest.path, tmp_path / "m", "--to", "msd").exit_code == 2
     assert not (tmp_path / "m").exists()
     assert run("convert", manifest.path, tmp_path / "m", "--to", "bids").exit_code == 2
+    assert run("convert", manifest.path, tmp_path / "m", "--to", "minc").exit_code == 2
 
 
 def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path) -> None:
