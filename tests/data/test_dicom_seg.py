@@ -1,0 +1,416 @@
+"""DICOM SEG as labels: every kind of it, every way it can refer to its image, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.uid import ExplicitVRBigEndian, generate_uid
+
+from medseg.data.dicom import find_series, read_series, series_geometry
+from medseg.data.dicom_labels import Target, paint_labels, read_label_object
+from medseg.data.dicom_structures import StructureRule, structure_names
+from medseg.data.importer import ImportOptions, ImportReport, import_tree
+from medseg.data.manifest import read_manifest
+from medseg.data.readers import read_label
+from medseg.data.recognise import Choice
+from medseg.errors import GeometryError, LabelError, ReadError, RequestError
+from tests.data.dicom_factory import Series, make_enhanced, make_series
+from tests.data.seg_factory import KINDS, make_seg, source_images, write_seg
+
+NAMES = ("lesion", "oedema")
+NUMBERS = {name: number for number, name in enumerate(NAMES, start=1)}
+
+
+def _voxels(shape: tuple[int, ...] = (5, 6, 7), *, seed: int = 0, values: int = 2) -> np.ndarray:
+    """Segment numbers, axes (slice, row, column)."""
+    return np.random.default_rng(seed).integers(0, values + 1, size=shape).astype(np.uint8)
+
+
+def _series(tmp_path: Path, **facts) -> tuple[Series, list[Path]]:
+    series = make_series(**facts)
+    source_images(series)
+    return series, series.write(tmp_path / "ct")
+
+
+def _paint(path: Path, folder: Path, *, values: dict[str, int] = NUMBERS, order: tuple[int, ...] = ()):
+    """The SEG's label map on the one series of a folder, and the notes."""
+    (series,) = (s for s in find_series(folder)[0])
+    target = Target(series_geometry(series), series.headers)
+    return paint_labels([read_label_object(path)], target, values, order=order)
+
+
+def _run(source: Path, out: Path, *, structures: tuple[str, ...] = (), **options: object) -> ImportReport:
+    choice = Choice(structures=tuple(StructureRule.of(text) for text in structures))
+    return import_tree(source, out, options=ImportOptions(choice=choice, **options))
+
+
+def _refused(out: Path) -> list[str]:
+    with (out / "refused.csv").open() as stream:
+        return [row["reason"] for row in csv.DictReader(stream)]
+
+
+@given(
+    seed=st.integers(0, 1000),
+    kind=st.sampled_from(KINDS),
+    order=st.permutations(range(5)),
+    spacing=st.tuples(*[st.floats(0.3, 6)] * 3),
+)
+@settings(max_examples=4, deadline=None)
+def test_every_voxel_lies_where_highdicom_put_it_however_the_series_lies(seed, kind, order, spacing, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("seg")
+    rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+    rotation[:, 2] *= np.sign(np.linalg.det(rotation))
+    series = make_series(seed=seed, orientation=(*rotation[:, 0], *rotation[:, 1]), spacing=spacing)
+    names = [f"IM{number}.dcm" for number in order]
+    series.write(folder / "ct", names=names)
+    voxels = _voxels(seed=seed)
+    shuffled = [source_images(series)[number] for number in order]
+    path = write_seg(make_seg(shuffled, voxels[list(order)], NAMES, kind=kind), folder / "seg.dcm")
+    label, _ = _paint(path, folder / "ct")
+    grid = series_geometry(find_series(folder / "ct")[0][0])
+    expected = np.linalg.inv(series.affine) @ grid.affine  # our index to (column, row, slice)
+    index = np.indices(label.shape).reshape(3, -1)
+    column, row, plane = np.rint(expected[:3] @ np.vstack([index, np.ones(index.shape[1])])).astype(int)
+    assert np.array_equal(label.ravel(), voxels[plane, row, column])
+    read, own = read_label(path)
+    world = own.affine @ np.vstack([np.argwhere(read == 2).T, np.ones((read == 2).sum())])
+    ours = grid.affine @ np.vstack([np.argwhere(label == 2).T, np.ones((label == 2).sum())])
+    assert _apart(world, ours) < 1e-3
+
+
+def _apart(first: np.ndarray, second: np.ndarray) -> float:
+    """Largest distance in mm of each point from the nearest of the others."""
+    distances = np.linalg.norm(first[:3, :, np.newaxis] - second[:3, np.newaxis, :], axis=0)
+    return float(max(distances.min(axis=0).max(), distances.min(axis=1).max()))
+
+
+def test_segments_that_overlap_are_refused_until_their_order_is_given(tmp_path):
+    series, _ = _series(tmp_path)
+    stacked = np.zeros((5, 6, 7, 2), np.uint8)
+    stacked[1, 1:4, 1:4, 0] = stacked[1, 3:6, 3:6, 1] = 1
+    path = write_seg(make_seg(source_images(series), stacked, NAMES), tmp_path / "seg.dcm")
+    with pytest.raises(LabelError, match=r"labels 1 and 2 in 1 voxels.*--structure in order of priority"):
+        _paint(path, tmp_path / "ct")
+    first, notes = _paint(path, tmp_path / "ct", order=(1, 2))
+    second, _ = _paint(path, tmp_path / "ct", order=(2, 1))
+    assert (first[3, 3, 1], second[3, 3, 1]) == (1, 2)
+    assert ((first > 0) == (second > 0)).all()
+    assert any("overlapping structures" in note for note in notes)
+    out = tmp_path.with_name(f"{tmp_path.name}_out")
+    report = _run(tmp_path, out, structures=("oedema", "lesion=tumour"))
+    assert read_manifest(out / "manifest.csv").card.label_names() == {1: "oedema", 2: "tumour"}
+    assert any("the first in the order of --structure won (labels 1 and 2 in 1 voxels)" in n for n in report.notes)
+    with pytest.raises(RequestError, match="structures overlap"):
+        _run(tmp_path, out.with_name(f"{out.name}2"))
+
+
+def test_fractions_become_the_label_of_the_largest_where_it_beats_the_rest(tmp_path):
+    series, _ = _series(tmp_path)
+    shares = np.zeros((5, 6, 7, 2), np.float32)
+    shares[1, 1, :5] = [(0.4, 0.35), (0.3, 0.3), (0.3, 0.45), (0.5, 0), (0.05, 0.9)]
+    path = write_seg(make_seg(source_images(series), shares, NAMES, kind="FRACTIONAL"), tmp_path / "seg.dcm")
+    label, notes = _paint(path, tmp_path / "ct")
+    assert label[:5, 1, 1].tolist() == [1, 0, 2, 1, 2]
+    assert "largest fraction" in notes[0]
+    only, _ = _paint(path, tmp_path / "ct", values={"lesion": 7})
+    assert only[:5, 1, 1].tolist() == [7, 0, 0, 7, 0]
+
+
+def test_fractions_that_overlap_count_from_one_half(tmp_path):
+    series, _ = _series(tmp_path)
+    shares = np.zeros((5, 6, 7, 2), np.float32)
+    shares[1, 1, :3] = [(0.9, 0.4), (0.3, 0.8), (0.45, 0.2)]
+    path = write_seg(make_seg(source_images(series), shares, NAMES, kind="FRACTIONAL"), tmp_path / "seg.dcm")
+    label, notes = _paint(path, tmp_path / "ct")
+    assert label[:3, 1, 1].tolist() == [1, 2, 0]
+    assert "one half or more" in notes[0]
+
+
+def test_a_frame_of_reference_alone_is_reference_enough(tmp_path):
+    series, _ = _series(tmp_path)
+    voxels = _voxels()
+    content = make_seg(source_images(series), voxels, NAMES)
+    del content.ReferencedSeriesSequence
+    for group in content.PerFrameFunctionalGroupsSequence:
+        del group.DerivationImageSequence
+    write_seg(content, tmp_path / "seg.dcm")
+    label, _ = _paint(tmp_path / "seg.dcm", tmp_path / "ct")
+    assert np.array_equal(label, voxels.transpose(2, 1, 0))
+    assert _run(tmp_path, tmp_path.with_name(f"{tmp_path.name}_out")).labelled == 1
+
+
+def test_an_instance_alone_is_reference_enough(tmp_path):
+    series, _ = _series(tmp_path)
+    voxels = _voxels()
+    content = make_seg(source_images(series), voxels, NAMES)
+    content.FrameOfReferenceUID = generate_uid()
+    for group in content.PerFrameFunctionalGroupsSequence:
+        del group.PlanePositionSequence
+    write_seg(content, tmp_path / "seg.dcm")
+    label, _ = _paint(tmp_path / "seg.dcm", tmp_path / "ct")
+    assert np.array_equal(label, voxels.transpose(2, 1, 0))
+
+
+def test_a_frame_of_an_enhanced_image_alone_is_reference_enough(tmp_path):
+    series = make_series()
+    source_images(series)
+    image = make_enhanced(series, order=[3, 1, 0, 4, 2])
+    for keyword in ("PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
+        setattr(image, keyword, "")
+    image.StudyDate = image.StudyTime = None
+    (tmp_path / "ct").mkdir()
+    image.save_as(tmp_path / "ct" / "mf.dcm", enforce_file_format=True)
+    voxels = _voxels()
+    content = make_seg([image], voxels[[3, 1, 0, 4, 2]], NAMES)
+    content.FrameOfReferenceUID = generate_uid()
+    for group in content.PerFrameFunctionalGroupsSequence:
+        del group.PlanePositionSequence
+    write_seg(content, tmp_path / "seg.dcm")
+    label, _ = _paint(tmp_path / "seg.dcm", tmp_path / "ct")
+    assert np.array_equal(label, voxels.transpose(2, 1, 0))
+
+
+def test_another_frame_of_reference_with_another_place_is_refused_with_both_geometries(tmp_path):
+    series, _ = _series(tmp_path)
+    content = make_seg(source_images(series), _voxels(), NAMES)
+    content.FrameOfReferenceUID = generate_uid()
+    for group in content.PerFrameFunctionalGroupsSequence:
+        x, y, z = group.PlanePositionSequence[0].ImagePositionPatient
+        group.PlanePositionSequence[0].ImagePositionPatient = [x + 3, y, z]
+    write_seg(content, tmp_path / "seg.dcm")
+    with pytest.raises(GeometryError, match=r"another frame of reference.*image has shape 7 x 6 x 5.*SEG has shape"):
+        _paint(tmp_path / "seg.dcm", tmp_path / "ct")
+
+
+def test_another_grid_in_the_same_world_is_resampled_by_the_nearest_voxel_and_said(tmp_path):
+    fine = make_series((9, 16, 14), spacing=(0.4, 0.35, 1.25))
+    coarse, _ = _series(tmp_path, shape=(5, 8, 7))
+    for image in source_images(fine):
+        image.FrameOfReferenceUID, image.StudyInstanceUID = coarse.frame, coarse.study
+    voxels = np.zeros((9, 16, 14), np.uint8)
+    voxels[2:6, 4:10, 2:8] = 1
+    content = make_seg(fine.slices, voxels, ["lesion"])
+    write_seg(content, tmp_path / "seg.dcm")
+    label, notes = _paint(tmp_path / "seg.dcm", tmp_path / "ct")
+    # Closed form: voxel (i, j, k) of the image lies on voxel (2i, 2j, 2k) of the SEG.
+    assert np.array_equal(label, voxels.transpose(2, 1, 0)[::2, ::2, ::2])
+    assert any("resampled onto the image's by the nearest voxel: from shape 14 x 16 x 4" in note for note in notes)
+
+
+def test_a_segment_that_vanishes_in_resampling_is_refused(tmp_path):
+    fine = make_series((9, 16, 14), spacing=(0.4, 0.35, 1.25))
+    coarse, _ = _series(tmp_path, shape=(5, 8, 7))
+    for image in source_images(fine):
+        image.FrameOfReferenceUID = coarse.frame
+    voxels = np.zeros((9, 16, 14), np.uint8)
+    voxels[2:6, 4:10, 2:8], voxels[3, 3, 3] = 1, 2
+    write_seg(make_seg(fine.slices, voxels, NAMES), tmp_path / "seg.dcm")
+    with pytest.raises(GeometryError, match="1 of 2 labels have no voxel left"):
+        _paint(tmp_path / "seg.dcm", tmp_path / "ct")
+
+
+def test_labels_outside_the_image_are_left_out_and_said_and_a_seg_beside_it_is_refused(tmp_path):
+    series = make_series()
+    voxels = np.ones((5, 6, 7), np.uint8)
+    write_seg(make_seg(source_images(series), voxels, ["lesion"]), tmp_path / "seg.dcm")
+    for image in series.slices[:2]:
+        image.save_as(tmp_path / "unused.dcm")
+    series.slices = series.slices[2:]
+    series.write(tmp_path / "ct")
+    label, notes = _paint(tmp_path / "seg.dcm", tmp_path / "ct")
+    assert label.all()
+    assert notes == ("84 labelled voxels of a SEG lie outside the image and are left out",)
+    voxels[2:] = 0
+    (tmp_path / "unused.dcm").unlink()
+    again = make_series()
+    for image in source_images(again):
+        image.FrameOfReferenceUID = series.frame
+    write_seg(make_seg(again.slices, voxels, ["lesion"]), tmp_path / "seg.dcm")
+    with pytest.raises(GeometryError, match="all 84 labelled voxels"):
+        _paint(tmp_path / "seg.dcm", tmp_path / "ct")
+
+
+def test_what_highdicom_refuses_but_the_standard_allows_is_read(tmp_path):
+    series, _ = _series(tmp_path)
+    voxels = _voxels(values=1)
+    content = make_seg(source_images(series), voxels)
+    write_seg(content, tmp_path / "little.dcm")
+    big = pydicom.dcmread(tmp_path / "little.dcm")
+    assert sum(1 for _ in big.iterall()) > 50  # every value is parsed, so that it can be written in another order
+    big.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    pydicom.dcmwrite(tmp_path / "big.dcm", big, implicit_vr=False, little_endian=False, force_encoding=True)
+    with pytest.raises(ValueError, match="ittle"):
+        hd.seg.segread(tmp_path / "big.dcm")
+    label, _ = _paint(tmp_path / "big.dcm", tmp_path / "ct")
+    assert np.array_equal(label, voxels.transpose(2, 1, 0))
+
+
+def test_one_name_is_one_label_in_every_case_whatever_its_number_in_the_file(tmp_path):
+    for number, names in enumerate((("Lesion", "oedema"), ("oedema", "lesion"))):
+        series = make_series(patient=f"P{number}", seed=number)
+        voxels = np.zeros((5, 6, 7), np.uint8)
+        voxels[1, 1, 1], voxels[2, 2, 2:4] = names.index(next(n for n in names if n.lower() == "lesion")) + 1, 0
+        voxels[2, 2, 2:4] = names.index("oedema") + 1
+        folder = tmp_path / "in" / f"p{number}"
+        write_seg(make_seg(source_images(series), voxels, names), folder / "seg.dcm")
+        series.write(folder / "ct")
+    report = _run(tmp_path / "in", tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert report.labelled == 2
+    assert manifest.card.label_names() == {1: "Lesion", 2: "oedema"}
+    assert manifest.card.labels[1].code is not None
+    assert manifest.card.labels[1].code.meaning == "Neoplasm"
+    for case in manifest.cases:
+        label, _ = read_label(case.label)
+        assert [(label == value).sum() for value in (1, 2)] == [1, 2]
+
+
+def test_names_that_may_identify_are_shown_on_request_and_written_nowhere(tmp_path):
+    series = make_series()
+    voxels = _voxels(values=2)
+    write_seg(
+        make_seg(source_images(series), voxels, ("Dr Muellermeier lesion", "oedema")), tmp_path / "in" / "seg.dcm"
+    )
+    series.write(tmp_path / "in" / "ct")
+    assert structure_names(tmp_path / "in")[0] == {"Dr Muellermeier lesion": 1, "oedema": 1}
+    report = _run(tmp_path / "in", tmp_path / "out")
+    names = read_manifest(tmp_path / "out" / "manifest.csv").card.label_names()
+    assert sorted(names.values()) == ["Neoplasm 1", "oedema"]
+    assert any("--list-structures shows them" in note for note in report.notes)
+    written = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert b"Muellermeier" not in written
+    _run(tmp_path / "in", tmp_path / "named", structures=("*muellermeier*=tumour",))
+    assert read_manifest(tmp_path / "named" / "manifest.csv").card.label_names() == {1: "tumour"}
+
+
+def test_names_that_nothing_matches_are_a_wrong_request(tmp_path):
+    series = make_series()
+    write_seg(make_seg(source_images(series), _voxels(values=1)), tmp_path / "in" / "seg.dcm")
+    series.write(tmp_path / "in" / "ct")
+    with pytest.raises(RequestError, match="none of the 1 structure names matches"):
+        _run(tmp_path / "in", tmp_path / "out", structures=("kidney",))
+    assert not (tmp_path / "out").exists()
+    _run(tmp_path / "in", tmp_path / "out", labels={4: "tumour"})
+    manifest = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert manifest.card.label_names() == {4: "tumour"}
+    assert set(np.unique(read_label(manifest.cases[0].label)[0])) == {0, 4}
+
+
+def test_two_versions_of_a_segmentation_are_a_question_not_a_guess(tmp_path):
+    series = make_series()
+    for version in range(2):
+        seg = make_seg(source_images(series), _voxels(seed=version, values=1))
+        write_seg(seg, tmp_path / "in" / f"seg{version}.dcm")
+    series.write(tmp_path / "in" / "ct")
+    with pytest.raises(RequestError, match="2 files outline 1 structures of the same name"):
+        _run(tmp_path / "in", tmp_path / "out")
+
+
+def test_a_segmentation_whose_image_is_not_here_is_refused_and_the_others_go_on(tmp_path):
+    series, stranger = make_series(), make_series(patient="OTHER", seed=1)
+    write_seg(make_seg(source_images(series), _voxels(values=1)), tmp_path / "in" / "a.dcm")
+    write_seg(make_seg(source_images(stranger), _voxels(values=1)), tmp_path / "in" / "b.dcm")
+    series.write(tmp_path / "in" / "ct")
+    report = _run(tmp_path / "in", tmp_path / "out")
+    assert (report.cases, report.labelled) == (1, 1)
+    assert _refused(tmp_path / "out") == [
+        "it refers to no image that is here, and shares no image's frame of reference; import both together"
+    ]
+
+
+def test_the_same_import_again_reads_nothing_and_another_choice_reads_anew(tmp_path):
+    series = make_series()
+    write_seg(make_seg(source_images(series), _voxels(), NAMES), tmp_path / "in" / "seg.dcm")
+    series.write(tmp_path / "in" / "ct")
+    _run(tmp_path / "in", tmp_path / "out")
+    assert _run(tmp_path / "in", tmp_path / "out").reused == 1
+    with pytest.raises(RequestError, match="choose another folder"):
+        _run(tmp_path / "in", tmp_path / "out", structures=("oedema",))
+
+
+def test_damaged_segmentations_are_refused_with_their_true_reason(tmp_path):
+    series, _ = _series(tmp_path)
+    content = make_seg(source_images(series), _voxels(values=1))
+    path = write_seg(content, tmp_path / "seg.dcm")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    with pytest.raises(ReadError, match=r"truncated|damaged"):
+        _paint(path, tmp_path / "ct")
+    for group in (*content.SharedFunctionalGroupsSequence, *content.PerFrameFunctionalGroupsSequence):
+        group.pop("SegmentIdentificationSequence", None)
+    write_seg(content, path)
+    with pytest.raises(ReadError, match="says no segment"):
+        _paint(path, tmp_path / "ct", values={"lesion": 1})
+    del content.SegmentSequence
+    write_seg(content, path)
+    with pytest.raises(ReadError, match="describes no segment"):
+        read_label_object(path)
+    with pytest.raises(ReadError, match="expected a DICOM SEG"):
+        read_label(next((tmp_path / "ct").iterdir()))
+
+
+@pytest.mark.parametrize(("name", "voxels"), [
+    ("dcmqi/24x38x3/seg/label.seg", 315),
+    ("dcmqi/liver.dcm", 107098),
+    ("highdicom/seg_image_ct_binary.dcm", 638),
+    ("highdicom/seg_image_ct_binary_fractional.dcm", 638),
+    ("highdicom/seg_image_ct_true_fractional.dcm", 638),
+    ("highdicom/seg_image_cr_binary.dcm", 151),
+    ("highdicom/seg_image_ct_binary_single_frame.dcm", 1832),
+])  # fmt: skip
+def test_real_segmentations_have_highdicom_s_voxels(test_data, name, voxels):
+    path = test_data / "dicom_seg_small" / name
+    label, grid = read_label(path)
+    assert (label > 0).sum() == voxels
+    seg = hd.seg.segread(path)
+    if "cr_binary" in name:
+        assert np.array_equal(label.T, seg.get_stored_frames()[0])
+        return
+    volume = seg.get_volume()
+    expected = volume.array[..., 0] >= (0.5 if seg.segmentation_type.value == "FRACTIONAL" else 1)
+    theirs = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine @ np.vstack([np.argwhere(expected).T, np.ones(voxels)])
+    ours = np.argwhere(label).T if label.ndim == 3 else np.vstack([np.argwhere(label).T, np.zeros(voxels)])
+    found = grid.affine @ np.vstack([ours, np.ones(voxels)])
+    assert np.abs(_sorted(found) - _sorted(theirs)).max() < 1e-3
+
+
+def _sorted(points: np.ndarray) -> np.ndarray:
+    rounded = np.round(points[:3].T, 3) + 0.0
+    return rounded[np.lexsort(rounded.T)]
+
+
+def test_tiles_of_a_slide_are_refused(test_data):
+    for path in sorted((test_data / "dicom_seg_small" / "highdicom").glob("seg_image_sm_*.dcm")):
+        with pytest.raises(ReadError, match="tiles of a microscopy slide"):
+            read_label_object(path)
+
+
+def test_the_lesions_of_a_real_pet_import_as_two_labels_where_their_frames_say(test_data, tmp_path):
+    source = test_data / "dicom_seg_pet_lesions"
+    report = _run(source, tmp_path / "out")
+    assert (report.cases, report.labelled, report.refusals) == (1, 1, ())
+    manifest = read_manifest(tmp_path / "out" / "manifest.csv")
+    label, grid = read_label(manifest.cases[0].label)
+    assert manifest.card.label_names() == {1: "Neoplasm, Primary", 2: "Neoplasm, Secondary"}
+    # Independent: pydicom alone, every frame's pixels by its own position.
+    seg = pydicom.dcmread(source / "mask" / "mask.dcm")
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    spacing = [float(v) for v in shared.PixelMeasuresSequence[0].PixelSpacing]
+    expected = np.zeros(label.shape, np.uint8)
+    for frame, group in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        position = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
+        value = 1 if group.SegmentIdentificationSequence[0].ReferencedSegmentNumber == 1 else 2
+        rows, columns = np.nonzero(frame)
+        lps = position[:, None] + np.stack([columns * spacing[1], rows * spacing[0], np.zeros(len(rows))])
+        index = np.linalg.inv(grid.affine) @ np.vstack([-lps[:2], lps[2:], np.ones((1, len(rows)))])
+        assert np.abs(index - np.rint(index)).max() < 0.05  # the file's positions are rounded
+        expected[tuple(np.rint(index[:3]).astype(int))] = value
+    assert np.array_equal(label, expected)
+    assert read_series([p for p in (source / "image").iterdir() if p.suffix == ".dcm"]).shape == label.shape
