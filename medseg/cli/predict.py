@@ -23,8 +23,13 @@ class _Format(StrEnum):
     """Formats of a prediction."""
 
     NIFTI = "nifti"
+    NRRD = "nrrd"
     PNG = "png"
     DICOM_SEG = "dicom-seg"
+    DICOM_SEG_LABELMAP = "dicom-seg-labelmap"
+    DICOM_SEG_FRACTIONAL = "dicom-seg-fractional"
+    DICOM_UNCERTAINTY = "dicom-uncertainty"
+    DICOM_OVERLAY = "dicom-overlay"
     RTSTRUCT = "rtstruct"
     SR = "sr"
 
@@ -53,7 +58,10 @@ def _predict(
     """Label images with a trained model, each on its own grid.
 
     Outputs are named by the manifest's cases; those of files and folders are numbered, since file names may identify.
-    Predictions that are there already are left: the same command goes on where it stopped.
+    Predictions that are there already are left: the same command goes on where it stopped. nrrd is a segmentation of 3D
+    Slicer. DICOM formats need a DICOM series as input: dicom-seg (binary), -labelmap (the new storage class) and
+    -fractional (probabilities), dicom-uncertainty (parametric map of the entropy), dicom-overlay (colour capture for
+    viewers that know nothing else), rtstruct, sr.
 
     Example: medseg predict model.medseg data/manifest.csv predictions
     """
@@ -95,7 +103,7 @@ def _predict_each(
     from medseg.cli.bars import StudyBars
     from medseg.data.refusal import Refusal
     from medseg.errors import DataError
-    from medseg.export.prediction import output_paths, write_prediction
+    from medseg.export.prediction import NEED_PROBABILITIES, output_paths, write_prediction
 
     refusals = []
     written = 0
@@ -106,7 +114,7 @@ def _predict_each(
                 try:
                     volume = entry.read()
                     write_prediction(
-                        loaded.predictor.predict(volume),
+                        loaded.predictor.predict(volume, probabilities=output_format.value in NEED_PROBABILITIES),
                         volume,
                         entry,
                         out,

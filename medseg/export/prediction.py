@@ -1,4 +1,4 @@
-"""A prediction as files: NIfTI, PNG, DICOM SEG, RTSTRUCT or structured report, named by case."""
+"""A prediction as files: NIfTI, NRRD, PNG, and DICOM objects of many kinds, named by case."""
 
 from __future__ import annotations
 
@@ -9,22 +9,45 @@ from typing import Literal
 from medseg.data.card import LabelInfo
 from medseg.data.source import Input
 from medseg.data.volume import Volume
-from medseg.errors import ReadError
-from medseg.export.dicom_seg import write_dicom_seg
+from medseg.errors import DataError, ReadError
+from medseg.export.dicom_map import write_uncertainty_map
+from medseg.export.dicom_overlay import write_dicom_overlay
+from medseg.export.dicom_seg import write_dicom_fractions, write_dicom_seg
 from medseg.export.dicom_source import Algorithm
 from medseg.export.nifti import write_nifti
+from medseg.export.nrrd import write_seg_nrrd
 from medseg.export.png import write_overlay_png, write_png
 from medseg.export.rtstruct import write_rtstruct
 from medseg.export.sr import write_report
 from medseg.inference.predict import Prediction
+from medseg.inference.uncertainty import normalised_entropy
+from medseg.types import FloatArray
 
-__all__ = ["PredictionFormat", "output_paths", "write_prediction"]
+__all__ = ["NEED_PROBABILITIES", "PredictionFormat", "output_paths", "write_prediction"]
 
-PredictionFormat = Literal["nifti", "png", "dicom-seg", "rtstruct", "sr"]
+PredictionFormat = Literal[
+    "nifti",
+    "nrrd",
+    "png",
+    "dicom-seg",
+    "dicom-seg-labelmap",
+    "dicom-seg-fractional",
+    "dicom-uncertainty",
+    "dicom-overlay",
+    "rtstruct",
+    "sr",
+]
+NEED_PROBABILITIES: frozenset[PredictionFormat] = frozenset(("dicom-seg-fractional", "dicom-uncertainty"))
+"""Formats that say how probable a label is, not only which it is."""
 _ENDINGS: Mapping[PredictionFormat, str] = {
     "nifti": ".nii.gz",
+    "nrrd": ".seg.nrrd",
     "png": ".png",
     "dicom-seg": ".dcm",
+    "dicom-seg-labelmap": ".labelmap.dcm",
+    "dicom-seg-fractional": ".fractional.dcm",
+    "dicom-uncertainty": ".uncertainty.dcm",
+    "dicom-overlay": ".overlay.dcm",
     "rtstruct": ".rtstruct.dcm",
     "sr": ".sr.dcm",
 }
@@ -50,7 +73,7 @@ def write_prediction(
     """Write one prediction.
 
     Args:
-        prediction: On the image's own grid.
+        prediction: On the image's own grid; with probabilities for the formats of `NEED_PROBABILITIES`.
         volume: The image.
         source: Names the output, and the DICOM instances for DICOM objects.
         folder: Where to write.
@@ -60,12 +83,15 @@ def write_prediction(
         report: Whether a SEG gets a structured report beside it that refers to it; for no other format.
 
     Raises:
+        DataError: The format needs probabilities and the prediction has none, or the series lacks what it refers to.
         ReadError: A DICOM object of an image that is no DICOM series.
         PrivacyError: A DICOM object of a series that isn't de-identified.
     """
     path, *beside = output_paths(folder, source.name, output_format, report=report)
     if output_format == "nifti":
         write_nifti(prediction.label_map, prediction.geometry.affine, path)
+    elif output_format == "nrrd":
+        write_seg_nrrd(prediction.label_map, prediction.geometry.affine, path, labels=labels)
     elif output_format == "png":
         if prediction.label_map.ndim == 2:
             write_png(prediction.label_map, path, label_count=len(labels))
@@ -98,10 +124,34 @@ def _write_dicom(
     algorithm: Algorithm,
 ) -> None:
     if not source.series:
-        raise ReadError(f"--format {output_format} needs a DICOM series as its source; choose --format nifti or png")
+        raise ReadError(
+            f"--format {output_format} refers to the instances of a DICOM series, and this image is none; choose "
+            "--format nifti, nrrd or png"
+        )
     label_map, affine = prediction.label_map, prediction.geometry.affine
-    if output_format == "sr":
-        write_report(label_map, volume, source.series, path, labels=labels, algorithm=algorithm)
-    else:
-        write = write_rtstruct if output_format == "rtstruct" else write_dicom_seg
-        write(label_map, affine, source.series, path, labels=labels, algorithm=algorithm)
+    files = source.series
+    match output_format:
+        case "sr":
+            write_report(label_map, volume, files, path, labels=labels, algorithm=algorithm)
+        case "rtstruct":
+            write_rtstruct(label_map, affine, files, path, labels=labels, algorithm=algorithm)
+        case "dicom-overlay":
+            write_dicom_overlay(volume, label_map, files, path, labels=labels, algorithm=algorithm)
+        case "dicom-seg-fractional":
+            classes = _probabilities(prediction, labels)
+            fractions = {value: classes[number] for number, value in enumerate(sorted(labels), start=1)}
+            write_dicom_fractions(fractions, affine, files, path, labels=labels, algorithm=algorithm)
+        case "dicom-uncertainty":
+            values = normalised_entropy(_probabilities(prediction, labels))
+            write_uncertainty_map(values, affine, files, path, labels=labels, algorithm=algorithm)
+        case _:
+            kind: Literal["binary", "labelmap"] = "labelmap" if output_format == "dicom-seg-labelmap" else "binary"
+            write_dicom_seg(label_map, affine, files, path, labels=labels, algorithm=algorithm, kind=kind)
+
+
+def _probabilities(prediction: Prediction, labels: Mapping[int, LabelInfo]) -> FloatArray:
+    """(class, x, y[, z]); class 0 is the background, the others the labels in ascending order of their values."""
+    found = prediction.probabilities
+    if found is None or len(found) != len(labels) + 1:
+        raise DataError(f"expected the probabilities of {len(labels)} labels and the background; predict with them")
+    return found
