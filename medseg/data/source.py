@@ -15,6 +15,7 @@ from medseg.data.reading import DEFAULT_READING, Reading
 from medseg.data.refusal import Refusal
 from medseg.data.volume import Volume
 from medseg.errors import ManifestError, ReadError
+from medseg.privacy.outcomes import OWN_FILES
 
 __all__ = ["Input", "find_inputs"]
 
@@ -100,11 +101,11 @@ def _series_inputs(
     source: Path, *, keep_names: bool, has_files: bool, reading: Reading
 ) -> tuple[list[Input], list[Refusal]]:
     """DICOM series of a tree; masks and other files that lie between them are no inputs."""
-    from medseg.data.dicom import find_series, read_sorted_series
+    from medseg.data.dicom import read_sorted_series, sort_series
 
     if has_files and not _looks_like_dicom(source):
         return [], []
-    series, refusals = find_series(source)
+    series, refusals = sort_series([path for path in sorted(source.rglob("*")) if _may_be_image(path)])
     inputs = []
     for number, entry in enumerate(replace(one, reading=reading) for one in series):
         folder = entry.files[0].parent
@@ -115,6 +116,12 @@ def _series_inputs(
             Input(name or f"image_{number + 1:04d}", functools.partial(read_sorted_series, entry), entry.files)
         )
     return inputs, refusals
+
+
+def _may_be_image(path: Path) -> bool:
+    """Whether a file isn't hidden, no link, no directory of a medium, and none of those that `deidentify` adds."""
+    told = path.name.startswith(".") or path.name.upper() == "DICOMDIR" or path.name in OWN_FILES
+    return path.is_file() and not path.is_symlink() and not told
 
 
 def _looks_like_dicom(source: Path) -> bool:

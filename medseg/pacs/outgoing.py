@@ -20,6 +20,7 @@ from medseg.pacs.archive import Archive, Instance, Outgoing
 from medseg.pacs.wanted import Wanted
 from medseg.privacy.audit import gate
 from medseg.privacy.identities import IdentityIndex
+from medseg.privacy.outcomes import OWN_FILES
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -52,7 +53,8 @@ def read_candidates(source: Path) -> tuple[list[Candidate], list[Refusal]]:
     Raises:
         RequestError: Nothing is there, or no DICOM object.
     """
-    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file() and not p.is_symlink())
+    inside = sorted(p for p in source.rglob("*") if p.is_file() and not p.is_symlink() and p.name not in OWN_FILES)
+    files = [source] if source.is_file() else inside
     if not files:
         raise RequestError("expected DICOM files to push, found none there")
     candidates, refusals, seen = [], [], set()
@@ -113,7 +115,8 @@ def check_home(candidates: Sequence[Candidate], archive: Archive) -> None:
         if study not in held:
             held[study] = _held(archive, study)
         patient, instances = held[study]
-        problem = _homeless(candidate, patient, instances | own)
+        # A structure set refers to its study as if that were an instance (PS3.3 C.8.8.5).
+        problem = _homeless(candidate, patient, instances | own | {study})
         if problem:
             problems.append(f"file {candidate.outgoing.number}: {problem}")
     if problems:

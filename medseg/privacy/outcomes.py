@@ -13,13 +13,14 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from medseg.errors import RequestError
 from medseg.privacy.inputs import shown
 from medseg.privacy.pseudonym import Pseudonymiser
 
 __all__ = [
+    "OWN_FILES",
     "Account",
     "DeidentifyReport",
     "Outcome",
@@ -31,6 +32,10 @@ __all__ = [
 ]
 
 Status = Literal["written", "quarantined", "refused"]
+OWN_FILES: Final = frozenset(
+    ("medseg-deidentified.json", "outcomes.jsonl", "refused.csv", "ledger.jsonl", ".ledger.jsonl.lock")
+)
+"""Names of what `medseg deidentify` writes beside the copies; they are no images."""
 
 
 @dataclass(frozen=True)

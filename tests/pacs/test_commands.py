@@ -1,0 +1,138 @@
+"""The commands that talk to an archive, as a person meets them, and the whole way of a result there and back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pydicom
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from medseg.cli.app import app
+from medseg.config import parse_study
+from medseg.export.package import write_package
+from medseg.models.build import build_model
+from medseg.planning.plan import ChannelNormalisation, Plan
+from tests.pacs.conftest import IDENTITIES
+from tests.pacs.servers import PASSWORD
+
+_TOLD = [str(value) for value in IDENTITIES.values() if len(str(value)) > 5]
+
+
+def _run(*arguments):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert not [text for text in (*_TOLD, PASSWORD) if text in result.output]
+    return result
+
+
+def _model(path):
+    """A package of an untrained network; what it outlines is chance, always the same."""
+    study = parse_study(
+        {
+            "name": "chance",
+            "data": {"manifest": "removed"},
+            "model": {"name": "unet", "base_features": 4, "levels": 2},
+            "inference": {"mirror": False},
+        }
+    )
+    plan = Plan(
+        spatial_dims=3, channels=("CT",), modality="CT", labels={1: "lesion"}, fit="spacing", spacing=(1.0, 1.0, 3.0),
+        crop_nonzero=False, normalisation=(ChannelNormalisation("ct_window", -200, 800, 100, 200),),
+        patch_size=(16, 16, 8), batch_size=1, iterations=1, budget_minutes=None, features=(4, 8),
+        strides=((1, 1, 1), (2, 2, 2)), kernels=((3, 3, 3), (3, 3, 3)), precision="32", device="cpu",
+        deep_supervision=False,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    network = build_model(study.model, spatial_dims=3, in_channels=1, out_channels=2, features=plan.features,
+                          strides=plan.strides, kernels=plan.kernels)  # fmt: skip
+    model = {"name": "chance", "study": study.model_dump(mode="json"), "plan": plan.to_dict(),
+             "labels": {"1": {"name": "lesion"}}, "channels": ["CT"], "modality": "CT"}  # fmt: skip
+    write_package(path, states=[network.state_dict()], model=model)
+    return path
+
+
+def test_a_study_is_pulled_cleaned_predicted_and_its_seg_goes_home_and_validates(hospital, stored, tmp_path):
+    archive = hospital.archive(tmp_path / "hospital.yaml", tier="internal")
+    (tmp_path / "list.csv").write_text(f"patient\n{IDENTITIES['PatientID']}\n")
+    found = _run("dicomweb", "find", archive, "--list", tmp_path / "list.csv")
+    assert (found.exit_code, found.stdout) == (0, "line 1: 1 study, 1 series CT\n")
+    pulled = _run("dicomweb", "pull", archive, tmp_path / "pulled", "--list", tmp_path / "list.csv")
+    assert pulled.exit_code == 0, pulled.output
+    assert pulled.stdout == "8 of 8 instances of 1 study are here, 8 of them fetched now\n"
+    assert "identified data" in pulled.stderr
+    key = tmp_path / "project.key"
+    arguments = ("deidentify", tmp_path / "pulled", tmp_path / "clean", "--profile", "basic", "--new-key", key)
+    assert _run(*arguments).exit_code == 0
+    arguments = (
+        "predict",
+        _model(tmp_path / "m.medseg"),
+        tmp_path / "clean",
+        tmp_path / "out",
+        "--format",
+        "dicom-seg",
+    )
+    predicted = _run(*arguments)
+    assert predicted.exit_code == 0, predicted.output
+    # The pseudonymous result may not go there; with its patient back, it may.
+    refused = _run("pacs", "push", archive, tmp_path / "out")
+    assert refused.exit_code == 4
+    assert "medseg pacs restore" in refused.stderr
+    restored = _run("pacs", "restore", tmp_path / "out", tmp_path / "pulled", tmp_path / "home", "--key", key)
+    assert (restored.exit_code, restored.stdout) == (0, "1 of 1 results have their patients back\n")
+    pushed = _run("pacs", "push", archive, tmp_path / "home")
+    assert pushed.exit_code == 0, pushed.output
+    assert pushed.stdout == "1 of 1 objects are there, 1 sent now; the archive lists them\n"
+    again = json.loads(_run("dicomweb", "push", archive, tmp_path / "home", "--json").stdout)
+    assert (again["sent"], again["already"], again["refused"]) == (0, 1, [])
+    assert _run("dicomweb", "pull", archive, tmp_path / "back", "--study", stored.study).exit_code == 0
+    (path,) = [p for p in (tmp_path / "back").rglob("*.dcm") if pydicom.dcmread(p).Modality == "SEG"]
+    back = pydicom.dcmread(path)
+    assert back.PatientName == IDENTITIES["PatientName"]
+    assert any(back.PixelData)
+    assert back.PixelData == pydicom.dcmread(next((tmp_path / "out").glob("*.dcm"))).PixelData
+    _assert_valid(path)
+
+
+def _assert_valid(path):
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("no dciodvfy here; apt-get install dicom3tools")
+    told = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+    lines = (told.stdout + told.stderr).splitlines()
+    assert lines[-1:] != []
+    assert [line for line in lines if line.startswith("Error")] == []
+
+
+def test_to_a_shareable_archive_the_commands_send_only_what_is_clean(hospital, ct, tmp_path):
+    ct.write(tmp_path / "scanner")
+    key, archive = tmp_path / "project.key", hospital.archive(tmp_path / "research.yaml")
+    _run("deidentify", tmp_path / "scanner", tmp_path / "clean", "--profile", "basic", "--new-key", key)
+    assert _run("dicomweb", "push", archive, tmp_path / "scanner", "--key", key).exit_code == 4
+    assert _run("dicomweb", "push", archive, tmp_path / "clean").exit_code == 2
+    assert hospital.count() == 0
+    pushed = _run("dicomweb", "push", archive, tmp_path / "clean", "--key", key)
+    assert pushed.exit_code == 0, pushed.output
+    assert pushed.stdout == "8 of 8 objects are there, 8 sent now; the archive lists them\n"
+    assert hospital.count() == 8
+
+
+def test_what_is_wrong_with_a_request_is_said_with_exit_status_2(hospital, tmp_path):
+    archive = hospital.archive(tmp_path / "a.yaml")
+    for arguments, message in (
+        (("dicomweb", "find", archive), "--list FILE"),
+        (("dicomweb", "pull", tmp_path / "none.yaml", tmp_path / "o", "--study", "1.2"), "docs/pacs.md"),
+        (("pacs", "find", archive, "--list", tmp_path / "none.csv"), "cannot be read"),
+        (("pacs", "push", archive, tmp_path / "none"), "found none there"),
+        (("pacs", "restore", tmp_path, tmp_path, tmp_path / "x", "--key", tmp_path / "none"), "project key"),
+    ):
+        result = _run(*arguments)
+        assert result.exit_code == 2, result.output
+        assert message in result.stderr
+    missing = _run("dicomweb", "pull", archive, tmp_path / "o", "--study", "1.2")
+    assert missing.exit_code == 3
+    assert "line 1 of the list: the archive holds no such study" in missing.stderr
+    assert not (tmp_path / "o").exists()
+    archive.chmod(0o644)
+    assert "chmod 600" in _run("dicomweb", "find", archive, "--study", "1.2").stderr
