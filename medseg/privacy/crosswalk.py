@@ -133,7 +133,7 @@ class Crosswalk:
         salt = self._sealed()[0]["salt"] if self.path.exists() else _text(secrets.token_bytes(16))
         head = {"medseg_crosswalk": _VERSION, **_SCRYPT, "salt": salt, "nonce": _text(secrets.token_bytes(12))}
         plain = json.dumps(content, ensure_ascii=True).encode("ascii")
-        data = AESGCM(self._key(head)).encrypt(base64.b64decode(head["nonce"]), plain, _associated(head))
+        data = AESGCM(self._key(head)).encrypt(base64.b64decode(str(head["nonce"])), plain, _associated(head))
         write_whole(self.path, json.dumps({**head, "data": _text(data)}).encode("ascii"), mode=0o600)
 
     def _open(self, data: bytes, head: dict[str, Any]) -> bytes:
@@ -153,9 +153,10 @@ class Crosswalk:
         from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
         n, r, p = (int(head[name]) for name in _SCRYPT)
-        facts = (str(head["salt"]), n, r, p)
+        salt = str(head["salt"])
+        facts = (salt, n, r, p)
         if facts not in self._keys:
-            scrypt = Scrypt(salt=base64.b64decode(facts[0]), length=32, n=n, r=r, p=p)
+            scrypt = Scrypt(salt=base64.b64decode(salt), length=32, n=n, r=r, p=p)
             self._keys[facts] = bytes(scrypt.derive(self._passphrase.encode("utf-8")))
         return self._keys[facts]
 

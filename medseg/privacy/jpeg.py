@@ -14,8 +14,14 @@ __all__ = ["Stripped", "strip_jpeg", "strip_jpeg2000"]
 _EOI, _SOS, _DQT, _DHT, _DAC, _DRI, _DNL = 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD, 0xDC
 _LSE, _APP0, _APP14 = 0xF8, 0xE0, 0xEE
 _FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7))
+_JPEG_LS = 0xF7
+_LOSSLESS = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
+_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+_ARITHMETIC = frozenset((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF))
+_LARGEST_CATEGORY = 16
+"""Of a difference, in T.81 H.1.2.2."""
 _J2K_COM, _J2K_SOT, _J2K_SOD, _J2K_EOC = 0xFF64, 0xFF90, 0xFF93, 0xFFD9
-_J2K_KEPT = frozenset((0xFF50, 0xFF51, 0xFF52, 0xFF53, 0xFF5C, 0xFF5D, 0xFF5E, 0xFF5F, 0xFF60, 0xFF61, 0xFF63))
+_J2K_KEPT = frozenset((0xFF50, 0xFF51, 0xFF52, 0xFF53, 0xFF5C, 0xFF5D, 0xFF5E, 0xFF5F, 0xFF60, 0xFF61))
 _DAMAGED = "expected a complete JPEG code stream, found a damaged or cut off one"
 
 
@@ -41,8 +47,8 @@ class Stripped:
 def strip_jpeg(data: bytes) -> Stripped:
     """Rebuild a JPEG (ITU T.81) or JPEG-LS (T.87) stream from the segments that its pixels need.
 
-    Kept: frame, scan, tables, restart interval, JPEG-LS presets and fixed JFIF and Adobe segments where there were
-    some (they give the colour transform). Everything before the start and after the end goes.
+    Kept: frame, scans, the tables that each scan uses, restart interval, JPEG-LS presets and fixed JFIF and Adobe
+    segments where there were some (they give the colour transform). Everything before the start and after the end goes.
 
     Raises:
         ReadError: The stream is damaged, cut off or hierarchical.
@@ -50,8 +56,8 @@ def strip_jpeg(data: bytes) -> Stripped:
     if data[:2] != b"\xff\xd8":
         raise ReadError(_DAMAGED)
     out, place = [b"\xff\xd8"], 2
-    frame: bytes | None = None
-    scans = 0
+    frame: tuple[int, bytes] | None = None
+    tables, scans = _Tables(), 0
     while True:
         place, marker = _next_marker(data, place)
         if marker == _EOI:
@@ -60,42 +66,31 @@ def strip_jpeg(data: bytes) -> Stripped:
         if marker in _FRAMES:
             if frame is not None or len(body) != 6 + 3 * body[5]:
                 raise ReadError(_DAMAGED)
-            frame = body
-        elif marker == _SOS:
-            if frame is None or len(body) != 4 + 2 * body[0]:
+            frame = marker, body
+        if marker == _SOS:
+            if frame is None or not body or len(body) != 4 + 2 * body[0]:
                 raise ReadError(_DAMAGED)
             scans += 1
-            end = _scan_end(data, place, stuffed_bits=_is_jpeg_ls(out))
-            out.append(_with_length(marker, body) + data[place:end])
+            end = _scan_end(data, place, stuffed_bits=frame[0] == _JPEG_LS)
+            out += [*tables.needed(frame, body), _with_length(marker, body) + data[place:end]]
             place = end
-            continue
+        elif kept := _kept(marker, body):
+            out.append(_with_length(marker, kept))
         else:
-            body = _table(marker, body)
-        if body:
-            out.append(_with_length(marker, body))
+            tables.take(marker, body)
     if frame is None or not scans:
         raise ReadError(_DAMAGED)
     out.append(b"\xff\xd9")
-    rows, columns = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
-    return Stripped(b"".join(out), frame[0], frame[5], rows, columns)
+    rows, columns = int.from_bytes(frame[1][1:3], "big"), int.from_bytes(frame[1][3:5], "big")
+    return Stripped(b"".join(out), frame[1][0], frame[1][5], rows, columns)
 
 
-def _is_jpeg_ls(out: list[bytes]) -> bool:
-    return any(part[:2] == b"\xff\xf7" for part in out)
-
-
-def _table(marker: int, body: bytes) -> bytes:
-    """A table segment cut to its own length; empty for a segment that no pixel needs."""
-    if marker == _DHT:
-        return _huffman(body)
-    if marker == _DQT:
-        return _quantisation(body)
-    if marker == _DAC:
-        return body if len(body) % 2 == 0 and len(body) <= 16 else b""
-    if marker in (_DRI, _DNL):
-        return body[:4] if marker == _DRI else body[:2]
-    if marker == _LSE:
-        return body[:11] if body[:1] == b"\x01" and len(body) >= 11 else _refuse_palette()
+def _kept(marker: int, body: bytes) -> bytes:
+    """The segments that stay where they are: size, and how colours are coded, with nothing else; empty for others."""
+    if marker in _FRAMES:
+        return body
+    if marker == _DNL:
+        return body[:2]
     if marker == _APP0 and body[:5] == b"JFIF\0":
         return b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
     if marker == _APP14 and body[:5] == b"Adobe" and len(body) >= 12:
@@ -103,30 +98,83 @@ def _table(marker: int, body: bytes) -> bytes:
     return b""
 
 
+class _Tables:
+    """The tables read so far, and which of them the output has; one that no scan uses may hold text and goes."""
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[int, int], bytes] = {}
+        self._sent: dict[tuple[int, int], bytes] = {}
+
+    def take(self, marker: int, body: bytes) -> None:
+        """Take up the tables of a segment; a segment of another kind is left out."""
+        if marker == _DQT:
+            for table in _quantisation(body):
+                self._read[_DQT, table[0] & 0x0F] = table
+        elif marker == _DHT:
+            for table in _huffman(body):
+                self._read[_DHT, table[0]] = table
+        elif marker == _DAC:
+            for start in range(0, len(body) - 1, 2):
+                self._read[_DAC, body[start]] = body[start : start + 2]
+        elif marker == _DRI:
+            self._read[_DRI, 0] = body[:2]
+        elif marker == _LSE:
+            self._read[_LSE, 0] = body[:11] if body[:1] == b"\x01" and len(body) >= 11 else _refuse_palette()
+
+    def needed(self, frame: tuple[int, bytes], scan: bytes) -> list[bytes]:
+        """Segments that a scan needs and that the output doesn't have yet."""
+        marker, body = frame
+        wanted = [(_LSE, 0), (_DRI, 0)] if marker == _JPEG_LS else [(_DRI, 0)]
+        if marker != _JPEG_LS:
+            wanted += [(_DQT, body[8 + 3 * n]) for n in range(body[5])] if marker not in _LOSSLESS else []
+            coding = _DAC if marker in _ARITHMETIC else _DHT
+            tables = [scan[2 + 2 * n] for n in range(scan[0])]
+            wanted += [(coding, table >> 4) for table in tables] if _uses_first(marker, scan) else []
+            wanted += [(coding, 0x10 | (table & 0x0F)) for table in tables] if _uses_second(marker, scan) else []
+        new = [key for key in dict.fromkeys(wanted) if key in self._read and self._sent.get(key) != self._read[key]]
+        self._sent |= {key: self._read[key] for key in new}
+        return [_with_length(key[0], self._read[key]) for key in new]
+
+
+def _uses_first(marker: int, scan: bytes) -> bool:
+    """Whether a scan uses tables of DC or lossless coding."""
+    return marker not in _PROGRESSIVE or (scan[-3] == 0 and scan[-1] >> 4 == 0)
+
+
+def _uses_second(marker: int, scan: bytes) -> bool:
+    """Whether a scan uses tables of AC coding."""
+    return marker not in _LOSSLESS and (marker not in _PROGRESSIVE or scan[-3] > 0)
+
+
 def _refuse_palette() -> bytes:
     raise ReadError("expected a plain JPEG-LS stream, found one with a mapping table; it can't be cleaned")
 
 
-def _huffman(body: bytes) -> bytes:
-    place = 0
+def _huffman(body: bytes) -> list[bytes]:
+    """The tables of a segment; bytes behind the last one go."""
+    tables, place = [], 0
     while place < len(body):
         if len(body) < place + 17 or (body[place] & 0x0F) > 3 or (body[place] >> 4) > 1:
             break
         end = place + 17 + sum(body[place + 1 : place + 17])
         if end > len(body) or end - place - 17 > 256:
             raise ReadError(_DAMAGED)
+        if body[place] < 0x10 and max(body[place + 17 : end], default=0) > _LARGEST_CATEGORY:
+            raise ReadError(_DAMAGED)
+        tables.append(body[place:end])
         place = end
-    return body[:place]
+    return tables
 
 
-def _quantisation(body: bytes) -> bytes:
-    place = 0
+def _quantisation(body: bytes) -> list[bytes]:
+    tables, place = [], 0
     while place < len(body):
         end = place + 1 + (128 if body[place] >> 4 else 64)
         if end > len(body) or (body[place] & 0x0F) > 3 or (body[place] >> 4) > 1:
             break
+        tables.append(body[place:end])
         place = end
-    return body[:place]
+    return tables
 
 
 def _next_marker(data: bytes, place: int) -> tuple[int, int]:
