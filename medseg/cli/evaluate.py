@@ -45,6 +45,12 @@ def _evaluate(
         list[float] | None, typer.Option(metavar="MM", help="Tolerance of the NSD; repeatable. Default: 1 and 2.")
     ] = None,
     ignore_label: Annotated[int | None, typer.Option(help="Label value whose voxels don't count.")] = None,
+    nnunet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATASET", help="nnU-Net raw folder that `manifest convert` wrote: turns its values back."
+        ),
+    ] = None,
     empty_reference: _Empty = "skip",
     bootstrap: _Bootstrap = 2000,
     confidence: _Confidence = 0.95,
@@ -53,7 +59,9 @@ def _evaluate(
 ) -> int:
     """Score a folder of predictions against the labels of a manifest.
 
-    Missing predictions and predictions on another grid are listed; then the exit status is 3.
+    Missing predictions and predictions on another grid are listed; then the exit status is 3. PREDICTIONS may be an
+    nnU-Net trainer's folder: each case is taken from the fold that held it out, and refused where that isn't the
+    manifest's.
 
     Example: medseg evaluate predictions data/manifest.csv --out scores
     """
@@ -64,7 +72,8 @@ def _evaluate(
     if min(tolerances) <= 0:
         raise RequestError("--nsd: expected a tolerance above 0 mm")
     manifest = read_manifest(manifest_path)
-    scored = _score(predictions, manifest, tolerances, ignore_label)
+    ignored = manifest.card.ignore if ignore_label is None else ignore_label
+    scored = _score(predictions, manifest, tolerances, ignored, _values_of(nnunet))
     for case in scored.missing:
         note(f"{case}: no prediction")
     for refusal in scored.refusals:
@@ -86,7 +95,23 @@ def _evaluate(
     return EXIT_PARTLY_REFUSED if scored.missing or scored.refusals else 0
 
 
-def _score(folder: Path, manifest: Manifest, tolerances: tuple[float, ...], ignore_label: int | None) -> Scored:
+def _values_of(dataset: Path | None) -> dict[int, int] | None:
+    """The label values of a converted data set to ours."""
+    from medseg.data.exchange import read_json
+
+    if dataset is None:
+        return None
+    stated = read_json(dataset / "medseg.json").get("values", {})
+    return {int(theirs): int(ours) for ours, theirs in stated.items()}
+
+
+def _score(
+    folder: Path,
+    manifest: Manifest,
+    tolerances: tuple[float, ...],
+    ignore_label: int | None,
+    values: dict[int, int] | None,
+) -> Scored:
     from medseg.data.split import read_folds
     from medseg.studies.scoring import score_predictions
 
@@ -102,7 +127,8 @@ def _score(folder: Path, manifest: Manifest, tolerances: tuple[float, ...], igno
             manifest,
             nsd_tolerance_mm=tolerances,
             ignore_label=ignore_label,
-            folds=folds,
+            folds=folds or None,
+            values=values,
             progress=lambda: bars.advance(task),
         )
 

@@ -15,6 +15,7 @@ from medseg.data.refusal import Refusal
 from medseg.errors import DataError, GeometryError, LabelError, RequestError
 from medseg.metrics import score_case
 from medseg.studies.tables import CaseRow, case_rows
+from medseg.types import LabelMap
 
 __all__ = ["PREDICTION_ENDINGS", "Scored", "find_prediction", "score_prediction", "score_predictions"]
 
@@ -51,16 +52,19 @@ def score_predictions(
     nsd_tolerance_mm: Sequence[float],
     ignore_label: int | None = None,
     folds: Mapping[str, int] | None = None,
+    values: Mapping[int, int] | None = None,
     progress: Callable[[], None] | None = None,
 ) -> Scored:
     """Score every labelled case of a manifest for which the folder holds a prediction.
 
     Args:
-        folder: Holds CASE.nii.gz or CASE.png for each case.
+        folder: Holds CASE.nii.gz or CASE.png for each case; or the results of an nnU-Net trainer, whose
+            ``fold_K/validation`` hold them.
         manifest: Names the cases, their labels and the label values.
         nsd_tolerance_mm: Tolerances of the normalised surface distance in millimetres (pixels for photographs).
         ignore_label: Reference value whose voxels don't count.
         folds: Fold of each case, when known; else 0.
+        values: The predictions' label values to the manifest's, where another tool numbered them anew.
         progress: Called after each labelled case.
 
     Raises:
@@ -76,11 +80,10 @@ def score_predictions(
     missing: list[str] = []
     refusals: list[Refusal] = []
     for case in labelled:
-        prediction = find_prediction(folder, case.case)
-        if prediction is None:
-            missing.append(case.case)
-        else:
-            try:
+        prediction = None
+        try:
+            prediction = find_prediction(folder, case.case) or _find_in_folds(folder, case.case, folds)
+            if prediction is not None:
                 rows += score_prediction(
                     prediction,
                     case,
@@ -88,9 +91,12 @@ def score_predictions(
                     nsd_tolerance_mm=nsd_tolerance_mm,
                     ignore_label=ignore_label,
                     fold=(folds or {}).get(case.case, 0),
+                    values=values,
                 )
-            except DataError as error:
-                refusals.append(Refusal(input=case.case, reason=str(error)))
+            else:
+                missing.append(case.case)
+        except DataError as error:
+            refusals.append(Refusal(input=case.case, reason=str(error)))
         if progress is not None:
             progress()
     return Scored(rows, tuple(missing), tuple(refusals), unlabelled=len(manifest.cases) - len(labelled))
@@ -105,6 +111,7 @@ def score_prediction(
     ignore_label: int | None = None,
     fold: int = 0,
     repeat: int = 0,
+    values: Mapping[int, int] | None = None,
 ) -> list[CaseRow]:
     """Score the prediction in a file against the case's label.
 
@@ -116,6 +123,7 @@ def score_prediction(
         ignore_label: Reference value whose voxels don't count.
         fold: Fold in which the case was held out.
         repeat: Repeat of the drawing of folds.
+        values: The prediction's label values to those of `labels`, where another tool numbered them anew.
 
     Raises:
         LabelError: The case has no label, or the prediction holds a value that isn't in `labels`.
@@ -131,6 +139,8 @@ def score_prediction(
             f"the prediction lies on another grid than the label; expected {grid.describe()}, "
             f"found {predicted_grid.describe()}. Predict on the image that the label was drawn on"
         )
+    if values is not None:
+        predicted = _renumbered(predicted, values)
     unknown = sorted(set(np.unique(predicted).tolist()) - {0, *labels})
     if unknown:
         known = ", ".join(str(value) for value in (0, *labels))
@@ -144,3 +154,36 @@ def score_prediction(
         ignore_label=ignore_label,
     )
     return case_rows(scores, case=case.case, patient=case.patient, fold=fold, repeat=repeat)
+
+
+def _find_in_folds(folder: Path, case: str, folds: Mapping[str, int] | None) -> Path | None:
+    """The prediction in ``fold_K/validation`` of an nnU-Net trainer, which must be the fold that holds the case out."""
+    found = [(path, _fold_number(path)) for path in sorted(folder.glob("fold_*/validation")) if path.is_dir()]
+    predicted = [(path, fold) for place, fold in found if (path := find_prediction(place, case)) is not None]
+    if not predicted:
+        return None
+    told = ", ".join(str(fold) for _, fold in predicted)
+    if len(predicted) > 1:
+        raise LabelError(f"several folds ({told}) predicted this case; expected the one that holds it out")
+    if folds is not None and case in folds and predicted[0][1] != folds[case]:
+        raise LabelError(
+            f"fold {told} predicted this case, but the manifest holds it out in fold {folds[case]}: other folds were "
+            "used. Convert the manifest with its folds, and train on that splits_final.json"
+        )
+    return predicted[0][0]
+
+
+def _fold_number(validation: Path) -> int:
+    text = validation.parent.name.removeprefix("fold_")
+    return int(text) if text.isdecimal() else -1
+
+
+def _renumbered(label: LabelMap, values: Mapping[int, int]) -> LabelMap:
+    unknown = sorted(set(np.unique(label).tolist()) - {0, *values})
+    if unknown:
+        known = ", ".join(str(value) for value in (0, *values))
+        raise LabelError(f"the prediction holds the value {unknown[0]}; expected the other tool's labels {known}")
+    table = np.zeros(max((0, *values)) + 1, dtype=np.uint8)
+    table[list(values)] = list(values.values())
+    renumbered: LabelMap = table[label]
+    return renumbered
