@@ -3,10 +3,10 @@
 The rule, for frames of one direction:
 
 1. Frames are gathered by place along the slices' normal. One frame a place is a plain stack: one phase.
-2. Several a place are told apart by the fewest attributes of `VARIATIONS` (the most telling first) whose values, or for
-   attributes of time whose order, put one frame of every place into each phase. Phases on one grid become channels of
-   one volume: ``b0``, ``b800``, ``echo1``, ``phase3``, ``magnitude``; a value that isn't a b-value or a term of the
-   standard is numbered, never written.
+2. Several a place are told apart by attributes of `VARIATIONS` that put one frame of every place into each phase: by
+   the values of the fewest, the most telling first; or by the order of times, acquisitions or directions, within the
+   values of whatever else differs. Phases on one grid become channels of one volume: ``b0``, ``b800``, ``echo1``,
+   ``phase3``, ``magnitude``; a value that isn't a b-value or a term of the standard is numbered, never written.
 3. Where values tell the frames apart but the phases cover different places, each phase is a volume of its own.
 4. Frames that nothing tells apart are duplicates, and the series is refused.
 """
@@ -118,9 +118,20 @@ def _differs(values: Sequence[str], places: Sequence[int]) -> bool:
 
 
 def _choices(keys: Sequence[str]) -> list[tuple[str, ...]]:
-    """One to three attributes, the fewest first; those that are ordered within a place stand last and alone."""
-    chosen = [combo for size in range(1, _MOST + 1) for combo in combinations(keys, size)]
-    return [combo for combo in chosen if sum(key in _ORDERED for key in combo) <= 1]
+    """What may tell phases apart, the best first.
+
+    That is the fewest attributes of value; then an attribute of order within as many attributes of value as differ (an
+    order alone would hide which image has which b-value); then anything with the dimension indices, which have no name.
+    """
+    named = [key for key in keys if key != "Dimension"]
+    valued = [key for key in named if key not in _ORDERED]
+    by_value = [combo for size in range(1, _MOST + 1) for combo in combinations(valued, size)]
+    by_order = [
+        (*combo, key) for size in range(_MOST - 1, -1, -1) for combo in combinations(valued, size)
+        for key in named if key in _ORDERED
+    ]  # fmt: skip
+    indexed = [(*combo, "Dimension") for combo in ((), *by_value, *by_order)] if len(named) < len(keys) else []
+    return [*by_value, *by_order, *indexed]
 
 
 def _group(

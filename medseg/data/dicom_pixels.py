@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -49,7 +48,6 @@ _KEYWORDS = [
     "SmallestImagePixelValue",
 ]
 _TAGS = [tag_for_keyword(word) for word in _KEYWORDS]
-_EXTRA: Final = "medseg[gdcm]"
 _PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _COLOURS: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -107,11 +105,53 @@ def value_frames(header: Header, dtype: np.dtype[Any]) -> Iterator[Array]:
         raise
     except Exception as error:
         # Decoders raise whatever they like on damaged or exotic data.
-        if not decoder.UID.is_encapsulated:
-            raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again") from None
-        raise ReadError(_undecodable(decoder.UID, f", or its pixels are damaged ({type(error).__name__})")) from None
+        for stored in _second_try(header, decoder, error, begun=count > 0):
+            yield _grey_values(stored, header, header.frames[count], dtype)
+            count += 1
     if count != len(header.frames):
         raise ReadError(f"expected {len(header.frames)} frames; found {count}. The file is truncated, copy it again")
+
+
+def _second_try(header: Header, decoder: Decoder, error: Exception, *, begun: bool) -> Iterator[Array]:
+    """Stored values by another decoder, where there is one: grey images with one rescale for all frames.
+
+    Raises:
+        ReadError: There is none, or it can't either.
+    """
+    if not decoder.UID.is_encapsulated:
+        raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again") from None
+    one_rescale = len({(frame.slope, frame.intercept) for frame in header.frames}) == 1
+    grey = header.photometric in ("MONOCHROME1", "MONOCHROME2") and not header.has_modality_lut
+    if begun or not grey or not one_rescale:
+        damage = f", or its pixels are damaged ({type(error).__name__})"
+        raise ReadError(_undecodable(decoder.UID, damage)) from None
+    yield from _itk_frames(header)
+
+
+def _itk_frames(header: Header) -> Iterator[Array]:
+    """Stored values of the wanted frames by SimpleITK's GDCM, which decodes JPEG of 12 bits; pydicom's plugins don't.
+
+    Raises:
+        ReadError: It can't either.
+    """
+    import SimpleITK as sitk
+
+    sitk.ProcessObject_SetGlobalWarningDisplay(False)
+    try:
+        values: Array = sitk.GetArrayFromImage(sitk.ReadImage(str(header.path), imageIO="GDCMImageIO"))
+    except Exception as error:
+        # GDCM raises whatever it likes on damaged data.
+        damage = f", or its pixels are damaged ({type(error).__name__})"
+        raise ReadError(_undecodable(UID(header.transfer_syntax), damage)) from None
+    planes = values.reshape(-1, *values.shape[-2:])
+    if len(planes) != header.frame_count:
+        raise ReadError(
+            f"expected {header.frame_count} frames; found {len(planes)}. The file is damaged, copy it again"
+        )
+    slope, intercept = header.frames[0].slope, header.frames[0].intercept
+    for number in header.frame_numbers:
+        stored = (planes[number] - intercept) / slope if (slope, intercept) != (1.0, 0.0) else planes[number]
+        yield np.rint(stored).astype(np.int64) if stored.dtype.kind == "f" else stored
 
 
 def decode_frames(dataset: Dataset) -> Iterator[Array]:
@@ -149,12 +189,20 @@ def _decoder(dataset: Dataset) -> Decoder:
 def _to_values(stored: Array, dataset: Dataset, header: Header, frame: Frame, dtype: np.dtype[Any]) -> Array:
     if header.photometric == "PALETTE COLOR":
         colours: Array = apply_color_lut(stored, dataset)
-        return (colours >> 8).astype(np.uint8) if colours.dtype == np.uint16 else colours
+        if colours.dtype == np.uint16:
+            # Some writers put 8-bit colours into 16-bit words; every entry of the whole table is then below 256.
+            colours = (colours if _is_narrow_palette(dataset) else colours >> 8).astype(np.uint8)
+        return colours
     if header.samples > 1:
         return stored
     if header.has_modality_lut:
         return np.asarray(apply_modality_lut(stored, dataset)).astype(dtype)
     return _grey_values(stored, header, frame, dtype)
+
+
+def _is_narrow_palette(dataset: Dataset) -> bool:
+    tables = [dataset.get(f"{colour}PaletteColorLookupTableData") for colour in ("Red", "Green", "Blue")]
+    return all(table and not any(table[1::2]) for table in tables)
 
 
 def _grey_values(stored: Array, header: Header, frame: Frame, dtype: np.dtype[Any]) -> Array:
@@ -270,11 +318,7 @@ def _undecodable(syntax: UID, damage: str = "") -> str:
     if not str(syntax).startswith("1.2.840.10008."):
         return "a private transfer syntax is decoded by no library; export the series in one of the standard"
     name = f" ({syntax.name})" if syntax.name != str(syntax) else ""
-    advice = (
-        f"pip install {_EXTRA!r} brings GDCM, which decodes more" if _lacks_gdcm() else "export the series uncompressed"
+    return (
+        f"the transfer syntax {syntax}{name} is not decoded by any installed library{damage}. medseg installs every "
+        "decoder that there is for DICOM, no extra brings another: export the series uncompressed"
     )
-    return f"the transfer syntax {syntax}{name} is not decoded by any installed library{damage}; {advice}"
-
-
-def _lacks_gdcm() -> bool:
-    return importlib.util.find_spec("gdcm") is None

@@ -95,7 +95,8 @@ def _files_below(folder: str) -> Iterator[Path]:
     with os.scandir(folder) as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
     for entry in entries:
-        if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
+        hidden = entry.name.startswith(".") or entry.name.upper() == "DICOMDIR"
+        if not hidden and entry.is_file(follow_symlinks=False):
             yield Path(entry.path)
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):

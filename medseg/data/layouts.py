@@ -103,8 +103,12 @@ def take_described(files: Files, choice: Choice, described: Path) -> Recognised:
     nnunet = "file_ending" in facts or "channel_names" in facts
     taken = take_pairs(files, choice, pairs, channels=names if nnunet else None)
     sources = tuple(replace(s, modality=modality) if s.modality == "OTHER" else s for s in taken.sources)
+    said = (
+        f"modality {modality}, as dataset.json says" if modality != "OTHER" else "dataset.json states no known modality"
+    )
     return replace(
         taken,
+        notes=(*taken.notes, said),
         layout="an nnU-Net raw folder" if nnunet else "a Medical Segmentation Decathlon folder",
         sources=sources,
         labels=labels,

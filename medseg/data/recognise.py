@@ -326,6 +326,8 @@ def _kind(path: Path) -> str:
         return "annotation"
     if name.endswith((".txt", ".md", ".yaml", ".yml", ".pdf", ".zip", ".gz")):
         return "other"
+    if name == "dicomdir":
+        return "other"  # The list of a medium's files, which are all found without it.
     if name.endswith((".dcm", ".ima")):
         return "dicom"  # Opened once, later; where it isn't what it says, it is refused by name of the file's number.
     return "dicom" if looks_like_dicom(path) else "other"

@@ -113,20 +113,22 @@ def make_enhanced(series: Series, *, order: Sequence[int] | None = None) -> File
     data.PatientID, data.Modality, data.NumberOfFrames = series.patient, series.modality, len(order)
     set_pixels(data, series.voxels[order])
     shared = Dataset()
-    shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=series.slices[0].ImageOrientationPatient)]
-    shared.PixelMeasuresSequence = [_item(PixelSpacing=series.slices[0].PixelSpacing, SliceThickness=series.spacing[2])]
+    shared.PlaneOrientationSequence = [make_item(ImageOrientationPatient=series.slices[0].ImageOrientationPatient)]
+    shared.PixelMeasuresSequence = [
+        make_item(PixelSpacing=series.slices[0].PixelSpacing, SliceThickness=series.spacing[2])
+    ]
     data.SharedFunctionalGroupsSequence = [shared]
     frames = []
     for number in order:
         frame = Dataset()
-        frame.PlanePositionSequence = [_item(ImagePositionPatient=series.slices[number].ImagePositionPatient)]
-        frame.PixelValueTransformationSequence = [_item(RescaleSlope=1, RescaleIntercept=-number, RescaleType="HU")]
+        frame.PlanePositionSequence = [make_item(ImagePositionPatient=series.slices[number].ImagePositionPatient)]
+        frame.PixelValueTransformationSequence = [make_item(RescaleSlope=1, RescaleIntercept=-number, RescaleType="HU")]
         frames.append(frame)
     data.PerFrameFunctionalGroupsSequence = frames
     return data
 
 
-def _item(**values: Any) -> Dataset:
+def make_item(**values: Any) -> Dataset:
     item = Dataset()
     for keyword, value in values.items():
         setattr(item, keyword, value)

@@ -494,3 +494,11 @@ def test_real_frames_lie_where_highdicom_puts_them(test_data: Path, name: str) -
     theirs = (np.linalg.inv(other.affine) @ lps)[:3].T
     np.testing.assert_allclose(theirs, np.rint(theirs), atol=1e-4)
     np.testing.assert_array_equal(other.array[tuple(np.rint(theirs).astype(int).T)], volume.array[0][tuple(index.T)])
+
+
+def test_jpeg_of_twelve_bits_is_read_as_simpleitk_reads_it(test_data: Path) -> None:
+    import SimpleITK as sitk
+
+    path = test_data / "dicom_transfer_syntaxes" / "pylibjpeg-data" / "JPEGExtended" / "RG2_JPLY.dcm"
+    expected = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0]
+    np.testing.assert_array_equal(read_volume(path).array[0], expected.T)

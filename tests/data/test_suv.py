@@ -1,0 +1,78 @@
+"""SUV by body weight, lean body mass and body surface area, against the closed forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from medseg.data.dicom import read_series
+from medseg.data.reading import Reading, SuvKind, reading_for
+from tests.data.dicom_factory import Series, make_series
+
+_LEFT = 2 ** (-3600 / 6586.2)
+_MAN = (1.10 * 70 - 128 * (70 / 175) ** 2) * 1000
+_WOMAN = (1.07 * 70 - 148 * (70 / 175) ** 2) * 1000
+_SURFACE = 71.84 * 70**0.425 * 175**0.725
+
+
+def _pet(**facts: object) -> Series:
+    dose = Dataset()
+    dose.RadionuclideTotalDose, dose.RadionuclideHalfLife = 370e6, 6586.2
+    dose.RadiopharmaceuticalStartTime = "100000"
+    common = {
+        "Units": "BQML", "CorrectedImage": ["ATTN", "DECY"], "DecayCorrection": "START", "PatientWeight": 70,
+        "PatientSize": 1.75, "PatientSex": "M", "SeriesDate": "20200102", "SeriesTime": "110000",
+        "AcquisitionDate": "20200102", "AcquisitionTime": "110000", "RadiopharmaceuticalInformationSequence": [dose],
+    }  # fmt: skip
+    return make_series((3, 5, 6), modality="PT", extra={**common, **facts})
+
+
+def _factor(folder: Path, kind: SuvKind, **facts: object) -> tuple[float, tuple[str, ...], tuple[str, ...]]:
+    series = _pet(**facts)
+    volume = read_series(series.write(folder), reading=Reading(suv=kind))
+    factors = volume.array[0] / series.voxels.transpose(2, 1, 0)
+    np.testing.assert_allclose(factors, factors.flat[0], rtol=1e-5)
+    return float(factors.flat[0]), volume.channels, volume.notes
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "expected", "channel"),
+    [
+        ("bw", {}, 70_000 / (370e6 * _LEFT), "PT"),
+        ("lbm", {}, _MAN / (370e6 * _LEFT), "SUVlbm"),
+        ("lbm", {"PatientSex": "F"}, _WOMAN / (370e6 * _LEFT), "SUVlbm"),
+        ("bsa", {}, _SURFACE / (370e6 * _LEFT), "SUVbsa"),
+        ("bsa", {"DecayCorrection": "ADMIN"}, _SURFACE / 370e6, "SUVbsa"),
+        ("lbm", {"Units": "GML"}, _MAN / 70_000, "SUVlbm"),
+        ("bw", {"Units": "CM2ML"}, 70_000 / _SURFACE, "PT"),
+        ("bw", {"Units": "GML", "SUVType": "LBMJAMES128"}, 70_000 / _MAN, "PT"),
+        ("lbm", {"Units": "GML", "SUVType": "LBMJAMES128"}, 1.0, "SUVlbm"),
+    ],
+)
+def test_every_suv_is_its_closed_form(
+    tmp_path: Path, kind: SuvKind, facts: dict[str, object], expected: float, channel: str
+) -> None:
+    factor, channels, _ = _factor(tmp_path, kind, **facts)
+    assert factor == pytest.approx(expected, rel=1e-5)
+    assert channels == (channel,)
+    assert reading_for(channels).suv == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [
+        ("lbm", {"PatientSize": None}),
+        ("lbm", {"PatientSex": "O"}),
+        ("bsa", {"PatientSize": 0}),
+        ("lbm", {"Units": "GML", "PatientSex": ""}),
+    ],
+)
+def test_what_the_header_lacks_is_named_and_the_values_are_left(
+    tmp_path: Path, kind: SuvKind, facts: dict[str, object]
+) -> None:
+    factor, channels, notes = _factor(tmp_path, kind, **facts)
+    assert (factor, channels) == (1.0, ("PT",))
+    assert any("lacks weight" in note for note in notes)
