@@ -63,7 +63,13 @@ def _init(
             with atomic_write(target) as stream:
                 stream.write(file.read_bytes())
     written = [str(target.relative_to(folder)) for target in targets.values()]
-    lines = [*written, "", "next: medseg import SRC data, then medseg crossval configs/X.yaml --out runs/X"]
+    steps = [
+        "images from a hospital first: medseg deidentify SRC clean --profile research --new-key project.key",
+        "next: medseg import SRC data, with clean for SRC where you made clean copies,",
+        "then: medseg manifest split data/manifest.csv --folds 5",
+        "then: medseg crossval configs/X.yaml --out runs/X",
+    ]
+    lines = [*written, "", *steps]
     emit({"files": written}, as_json=as_json, text="\n".join(lines))
     return 0
 
