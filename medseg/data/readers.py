@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -70,23 +71,26 @@ def read_volume(path: str | Path) -> Volume:
     )
 
 
-def read_label(path: str | Path) -> tuple[LabelMap, Geometry]:
+def read_label(path: str | Path, *, image: str | Path | None = None) -> tuple[LabelMap, Geometry]:
     """Read a label map.
 
     A map of only 0 and 255 (or 65535 in 16 bits) counts as 0 and 1, whatever the format: that is how drawing programs
     save a mask. Other values stay as they are; those of a DICOM SEG are its segment numbers, on the SEG's own grid
-    (see `medseg.data.dicom_seg.read_seg`).
+    (see `medseg.data.dicom_seg.read_seg`). An RTSTRUCT has no grid and needs the image that it was drawn on.
 
     Args:
-        path: A NIfTI, NRRD, MetaImage, PNG, TIFF, BMP or DICOM SEG file.
+        path: A NIfTI, NRRD, MetaImage, PNG, TIFF, BMP, DICOM SEG or RTSTRUCT file.
+        image: For SEG and RTSTRUCT: the series (its folder, or a file of it) or volume to draw the label map on, whose
+            grid it then has. The values are the numbers of the segments or regions.
 
     Returns:
         Label values, uint8 or uint16, axes (x, y[, z]), and the grid.
 
     Raises:
-        ReadError: As `read_volume`; also for JPEG, which can't hold a label map, and for DICOM files but SEG.
-        GeometryError: The planes of a SEG lie on no grid.
-        LabelError: Values that are negative, no integers, or above 65535.
+        ReadError: As `read_volume`; also for JPEG, which can't hold a label map, for other DICOM files, and for an
+            RTSTRUCT without an image.
+        GeometryError: The planes of a SEG lie on no grid, or structures don't lie on the image.
+        LabelError: Values that are negative, no integers, or above 65535; structures that overlap.
     """
     path = Path(path)
     kind = _kind(path)
@@ -95,7 +99,9 @@ def read_label(path: str | Path) -> tuple[LabelMap, Geometry]:
 
         if path.is_dir():
             raise ReadError("expected the file of a label map; found a folder")
-        return read_seg(path)
+        return read_seg(path) if image is None else _read_on(path, Path(image))
+    if image is not None:
+        raise ReadError("expected a DICOM SEG or RTSTRUCT to draw on an image; other label maps have their own grid")
     if kind == "picture":
         from medseg.data.pictures import read_indices
 
@@ -105,6 +111,26 @@ def read_label(path: str | Path) -> tuple[LabelMap, Geometry]:
     if len(volume.channels) != 1:
         raise LabelError(f"expected one value a voxel in a label map; found {len(volume.channels)} channels")
     return _as_labels(volume.array[0]), volume.geometry
+
+
+def _read_on(path: Path, image: Path) -> tuple[LabelMap, Geometry]:
+    """The structures of a DICOM label file on an image's grid, each by its number."""
+    from medseg.data.dicom import series_geometry
+    from medseg.data.dicom_labels import Target, paint_labels, read_label_object
+    from medseg.data.dicom_sort import sort_series
+
+    entry = read_label_object(path)
+    numbered = tuple(replace(structure, name=str(structure.number)) for structure in entry.structures)
+    if not all(1 <= structure.number <= 255 for structure in numbered):
+        raise LabelError("expected structure numbers from 1 to 255; found others. `medseg import` numbers them anew")
+    if _kind(image) == "dicom":
+        series = sort_series(_series_paths(image))[0][0]
+        target = Target(series_geometry(series), series.headers)
+    else:
+        target = Target(read_geometry(image))
+    values = {structure.key: structure.number for structure in numbered}
+    label, _ = paint_labels([replace(entry, structures=numbered)], target, values)
+    return label, target.geometry
 
 
 def read_geometry(path: str | Path) -> Geometry:

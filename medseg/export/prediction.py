@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -99,17 +100,22 @@ def write_prediction(
             colours = {value: info.colour for value, info in labels.items() if info.colour is not None}
             write_overlay_png(volume, prediction.label_map, path, colours=colours)
     else:
-        _write_dicom(prediction, volume, source, path, output_format=output_format, labels=labels, algorithm=algorithm)
-        for place in beside:
-            write_report(
-                prediction.label_map,
-                volume,
-                source.series,
-                place,
-                labels=labels,
-                algorithm=algorithm,
-                segmentation=path,
+        with warnings.catch_warnings():
+            # pydicom's and highdicom's warnings repeat attribute values.
+            warnings.simplefilter("ignore")
+            _write_dicom(
+                prediction, volume, source, path, output_format=output_format, labels=labels, algorithm=algorithm
             )
+            for place in beside:
+                write_report(
+                    prediction.label_map,
+                    volume,
+                    source.series,
+                    place,
+                    labels=labels,
+                    algorithm=algorithm,
+                    segmentation=path,
+                )
     return path
 
 
