@@ -218,7 +218,7 @@ def protect_summary(
 
 
 def withhold_small_differences(
-    cells: Mapping[str, Cell], counts: Mapping[str, int], *, earlier: Mapping[str, int], limits: Limits | None = None
+    cells: Mapping[str, Cell], differences: Mapping[str, int], *, limits: Limits | None = None
 ) -> dict[str, Cell]:
     """Withhold what, beside an earlier release, would tell of fewer patients than the threshold.
 
@@ -226,16 +226,14 @@ def withhold_small_differences(
 
     Args:
         cells: Figures about to be told, by name.
-        counts: True number of patients behind each figure, by the same names.
-        earlier: True number of patients behind figures of these names in earlier releases, as the ledger kept them.
+        differences: By name of the figures that were told earlier, how many patients stand behind one of the two
+            figures and not behind the other (`medseg.privacy.releases`).
         limits: How careful to be.
     """
     limits = limits or Limits()
     difference = Cell(math.nan, "difference", limits.threshold)
     return {
-        name: difference
-        if not cell.withheld and name in earlier and 0 < abs(counts[name] - earlier[name]) < limits.threshold
-        else cell
+        name: difference if not cell.withheld and 0 < differences.get(name, 0) < limits.threshold else cell
         for name, cell in cells.items()
     }
 

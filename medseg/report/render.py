@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from medseg.data.files import atomic_write
 from medseg.privacy.audit import gate
 from medseg.privacy.disclosure import Limits
+from medseg.privacy.releases import earlier_releases, record_release
 from medseg.report.blocks import Document, Section
 from medseg.report.cases import cases_section
 from medseg.report.facts import RunFacts, read_run
@@ -22,7 +23,7 @@ from medseg.report.method import (
 from medseg.report.pdf import pdf_of
 from medseg.report.results import headline, results_section
 from medseg.report.scores import Scores
-from medseg.report.screen import Screen, earlier_releases, record_release
+from medseg.report.screen import Screen
 from medseg.report.training import training_section
 from medseg.types import Tier
 
@@ -62,7 +63,7 @@ def write_report(run_dir: Path, *, tier: Tier, threshold: int = 10, identities: 
     for data, name in ((page, f"{tier}.html"), (pdf, f"{tier}.pdf")):
         gate(data, name=name, tier=tier, identities=identities)
     if tier == "shareable":
-        record_release(ledger, scores.behind())
+        record_release(ledger, scores.behind(), what="report")
     path = run_dir / "report" / f"{tier}.html"
     for data, target in ((page, path), (pdf, path.with_suffix(".pdf"))):
         with atomic_write(target) as stream:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from medseg.privacy.releases import Behind
 from medseg.report.facts import RunFacts
-from medseg.report.screen import Screen, count_patients
+from medseg.report.screen import Screen, count_patients, patients_behind
 from medseg.report.words import shown_metrics
 from medseg.studies.summary import per_case_values
 from medseg.types import FloatArray
@@ -48,6 +49,14 @@ class Part:
         """Mean Dice of a label over the cases where it is defined."""
         defined = [value for value in self.dice[key] if not math.isnan(value)]
         return float(np.mean(defined)) if defined else math.nan
+
+    def figure(self, key: str) -> str:
+        """Name of the mean Dice of a label, the same in every release of the run."""
+        return f"dice of {key} in fold {self.repeat}-{self.fold}"
+
+    def behind(self, key: str) -> Behind:
+        """The patients with a defined Dice of a label."""
+        return Behind.of(patients_behind(self.dice[key], self.patient_of))
 
     def patients_with(self, key: str) -> int:
         """Patients with a defined Dice of a label."""
@@ -108,11 +117,17 @@ class Scores:
         """Whether the mean of a metric of a label may be seen."""
         return self.screen.tells(f"{metric} of {key}", self.values(key, metric), self.patients)
 
-    def behind(self) -> dict[str, int]:
-        """Number of patients behind each figure that is told, by its name."""
+    def behind(self) -> dict[str, Behind]:
+        """The patients behind each figure that is told, by its name."""
         keys = self.labels
-        return {
-            f"{metric} of {key}": count_patients(self.values(key, metric), self.patients)
+        parts = {
+            part.figure(key): part.behind(key)
+            for key in keys
+            for part, told in zip(self.parts, self.told_parts(key), strict=True)
+            if told
+        }
+        return parts | {
+            f"{metric} of {key}": Behind.of(patients_behind(self.values(key, metric), self.patients))
             for key in keys
             for metric in self.metrics
             if self.tells(key, metric)
@@ -139,7 +154,10 @@ class Scores:
     def told_parts(self, key: str) -> Sequence[bool]:
         """Of which folds the mean Dice of a label may be seen."""
         cells = self.screen.parts([part.patients_with(key) for part in self.parts])
-        return [not cell.suppressed for cell in cells]
+        return [
+            not cell.suppressed and self.screen.repeats_safely(part.figure(key), part.behind(key))
+            for cell, part in zip(cells, self.parts, strict=True)
+        ]
 
 
 def _mean(by_label: FloatArray) -> FloatArray:

@@ -7,24 +7,20 @@ rounded.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from medseg.privacy.disclosure import Limits, protect_count, protect_counts, protect_summary, withhold_small_differences
-from medseg.privacy.ledger import Ledger
+from medseg.privacy import disclosure
+from medseg.privacy.disclosure import Limits, protect_count, protect_counts, protect_summary
+from medseg.privacy.releases import Behind, guard_figures
 from medseg.report.blocks import Cell
 from medseg.types import Tier
 
-__all__ = ["RELEASED", "WITHHELD", "Screen", "count_patients", "earlier_releases", "record_release"]
+__all__ = ["WITHHELD", "Screen", "count_patients", "patients_behind"]
 
 WITHHELD = Cell("withheld", suppressed=True)
 """The mark of a number that disclosure control kept back."""
-
-RELEASED = "report released"
-"""The ledger's action for a shareable report."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +30,12 @@ class Screen:
     Attributes:
         tier: ``internal`` lets everything through.
         limits: How careful the shareable tier is.
-        earlier: Patients behind each figure of earlier shareable reports of this run, by the figure's name.
+        earlier: Patients behind each figure of earlier releases of this run, by the figure's name.
     """
 
     tier: Tier
     limits: Limits = field(default_factory=Limits)
-    earlier: tuple[Mapping[str, int], ...] = ()
+    earlier: tuple[Mapping[str, Behind], ...] = ()
 
     @property
     def open(self) -> bool:
@@ -57,10 +53,15 @@ class Screen:
         if self.open:
             return True
         cells = {figure: protect_summary(values, patients, limits=self.limits)["mean"]}
-        count = {figure: count_patients(values, patients)}
-        for release in self.earlier:
-            cells = withhold_small_differences(cells, count, earlier=release, limits=self.limits)
-        return not cells[figure].withheld
+        behind = {figure: Behind.of(patients_behind(values, patients))}
+        return not guard_figures(cells, behind, earlier=self.earlier, limits=self.limits)[figure].withheld
+
+    def repeats_safely(self, figure: str, behind: Behind) -> bool:
+        """Whether a figure, beside the earlier releases, tells of no few patients."""
+        cells = guard_figures(
+            {figure: disclosure.Cell(0.0)}, {figure: behind}, earlier=self.earlier, limits=self.limits
+        )
+        return self.open or not cells[figure].withheld
 
     def rests_on(self, patients: int) -> bool:
         """Whether something that rests on so many patients may be seen."""
@@ -92,31 +93,10 @@ class Screen:
 
 
 def count_patients(values: Sequence[float], patients: Sequence[str]) -> int:
+    """Number of patients with at least one defined value."""
+    return len(patients_behind(values, patients))
+
+
+def patients_behind(values: Sequence[float], patients: Sequence[str]) -> set[str]:
     """Patients with at least one defined value."""
-    return len({patient for value, patient in zip(values, patients, strict=True) if not math.isnan(value)})
-
-
-def earlier_releases(ledger: Path) -> tuple[Mapping[str, int], ...]:
-    """Patients behind each figure of the shareable reports that the ledger knows of, oldest first."""
-    releases: list[Mapping[str, int]] = []
-    if not ledger.exists():
-        return ()
-    for line in ledger.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and entry.get("action") == RELEASED:
-            patients = entry.get("facts", {}).get("patients", {})
-            releases.append({str(name): int(count) for name, count in patients.items()})
-    return tuple({tuple(sorted(release.items())): release for release in releases}.values())
-
-
-def record_release(ledger: Path, patients: Mapping[str, int]) -> None:
-    """Note in the ledger how many patients stand behind each figure of a shareable report.
-
-    Args:
-        ledger: The run's ledger.
-        patients: Number of patients by the figure's name.
-    """
-    Ledger(ledger).append(RELEASED, {"tier": "shareable", "patients": dict(patients)})
+    return {patient for value, patient in zip(values, patients, strict=True) if not math.isnan(value)}

@@ -3,7 +3,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from medseg.report.screen import Screen, earlier_releases, record_release
+from medseg.privacy.releases import Behind, earlier_releases, record_release
+from medseg.report.screen import Screen
 
 INTERNAL, SHAREABLE = Screen("internal"), Screen("shareable")
 PATIENTS = [f"P{i}" for i in range(30)]
@@ -36,13 +37,16 @@ def test_a_release_that_differs_by_few_patients_from_an_earlier_one_is_withheld(
     ledger = tmp_path / "ledger.jsonl"
     assert earlier_releases(ledger) == ()
     for _ in range(2):
-        record_release(ledger, {"dice of 1": 30, "iou of 1": 12})
+        record_release(ledger, {"dice of 1": Behind.of(PATIENTS), "iou of 1": Behind(12)}, what="report")
     earlier = earlier_releases(ledger)
-    assert earlier == ({"dice of 1": 30, "iou of 1": 12},)
+    assert earlier == ({"dice of 1": Behind.of(PATIENTS), "iou of 1": Behind(12)},)
+    assert not any(f'"{patient}"' in ledger.read_text() for patient in PATIENTS)
     screen = Screen("shareable", earlier=earlier)
     assert screen.tells("dice of 1", [0.8] * 30, PATIENTS)
     assert not screen.tells("dice of 1", [0.8] * 29, PATIENTS[:29])
     assert screen.tells("dice of 1", [0.8] * 20, PATIENTS[:20])
+    assert not screen.tells("dice of 1", [0.8] * 30, [*PATIENTS[:29], "P99"])
+    assert not screen.tells("iou of 1", [0.8] * 13, PATIENTS[:13])
 
 
 def test_a_figure_has_at_most_three_significant_digits() -> None:

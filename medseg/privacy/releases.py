@@ -1,0 +1,118 @@
+"""Releases: who stood behind the figures that left earlier, so that no later release gives single patients away.
+
+A mean over 80 patients beside the mean over 79 of them is the value of one. Everything `shareable` that tells figures
+(report, model package, description of a manifest) is noted in a ledger: for each figure how many patients stand behind
+it, and short hashes of their pseudonyms where the writer knows them, so that the exchange of one patient for another
+counts as well as one more or one fewer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medseg.privacy.disclosure import Cell, Limits, withhold_small_differences
+from medseg.privacy.ledger import Ledger
+
+__all__ = ["RELEASED", "Behind", "earlier_releases", "guard_figures", "record_release"]
+
+RELEASED = "released"
+"""The ledger's action for something shareable that tells figures."""
+
+
+@dataclass(frozen=True)
+class Behind:
+    """The patients behind a figure.
+
+    Attributes:
+        count: How many.
+        members: Short hashes of their pseudonyms, or None where only the count is known.
+    """
+
+    count: int
+    members: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, patients: Iterable[str]) -> Behind:
+        """By their pseudonyms."""
+        members = frozenset(hashlib.blake2b(p.encode("utf-8"), digest_size=6).hexdigest() for p in patients)
+        return cls(len(members), members)
+
+    def difference(self, other: Behind) -> int:
+        """Patients behind one of the two figures and not behind the other; at least so many where sets are unknown."""
+        if self.members is None or other.members is None:
+            return abs(self.count - other.count)
+        return len(self.members ^ other.members)
+
+
+def earlier_releases(ledger: Path) -> tuple[Mapping[str, Behind], ...]:
+    """What stood behind each figure of the releases that a ledger knows of, oldest first, each once."""
+    if not ledger.exists():
+        return ()
+    releases: list[Mapping[str, Behind]] = []
+    for line in ledger.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("action") == RELEASED:
+            release = _release(entry.get("facts", {}))
+            if release not in releases:
+                releases.append(release)
+    return tuple(releases)
+
+
+def record_release(ledger: Path, figures: Mapping[str, Behind], *, what: str) -> None:
+    """Note a release in a ledger.
+
+    Args:
+        ledger: The ledger of the run or data set.
+        figures: The patients behind each figure that is told, by the figure's name.
+        what: ``report``, ``model package``, ``description``.
+    """
+    groups: dict[tuple[int, tuple[str, ...] | None], int] = {}
+    places = {}
+    for name, behind in figures.items():
+        key = behind.count, None if behind.members is None else tuple(sorted(behind.members))
+        places[name] = groups.setdefault(key, len(groups))
+    facts = {
+        "what": what,
+        "tier": "shareable",
+        "groups": [{"patients": count, "members": None if m is None else list(m)} for count, m in groups],
+        "figures": places,
+    }
+    Ledger(ledger).append(RELEASED, facts)
+
+
+def guard_figures(
+    cells: Mapping[str, Cell],
+    figures: Mapping[str, Behind],
+    *,
+    earlier: Iterable[Mapping[str, Behind]],
+    limits: Limits | None = None,
+) -> dict[str, Cell]:
+    """Withhold what, beside any earlier release, would tell of fewer patients than the threshold.
+
+    Args:
+        cells: Figures about to be told, by name.
+        figures: The patients behind each, by the same names.
+        earlier: From `earlier_releases`.
+        limits: How careful to be.
+    """
+    made = dict(cells)
+    for release in earlier:
+        differences = {n: figures[n].difference(release[n]) for n in made if n in figures and n in release}
+        made = withhold_small_differences(made, differences, limits=limits)
+    return made
+
+
+def _release(facts: Mapping[str, Any]) -> Mapping[str, Behind]:
+    groups = [
+        Behind(int(group["patients"]), None if group["members"] is None else frozenset(group["members"]))
+        for group in facts.get("groups", ())
+    ]
+    return {str(name): groups[int(place)] for name, place in facts.get("figures", {}).items()}
