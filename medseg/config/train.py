@@ -100,7 +100,8 @@ class PrivacyConfig(Section):
     epsilon: PositiveFloat = 8.0
     """Upper bound of epsilon of one run; the noise is chosen by it."""
     delta: float | None = Field(default=None, gt=0.0, lt=1.0)
-    """Chance that the guarantee leaves out; without it, a tenth of one over the number of training patients."""
+    """Chance that the guarantee leaves out; without it, a tenth of one over the number of training patients, rounded
+    down to one digit."""
     clip_norm: PositiveFloat = 1.0
     """Largest norm of one patient's gradient."""
     patients: PositiveInt = 16

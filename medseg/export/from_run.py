@@ -14,6 +14,7 @@ from medseg.data.card import Card, LabelInfo
 from medseg.data.files import atomic_write
 from medseg.data.manifest import Manifest, read_manifest
 from medseg.errors import ConfigError, ManifestError, RunError
+from medseg.export.model_privacy import describe_privacy
 from medseg.export.package import digest_of, package_bytes
 from medseg.planning import Plan
 from medseg.privacy.audit import gate
@@ -93,6 +94,7 @@ def describe_run(run: Path, *, intended_use: str | None = None, threshold: int =
         "intended_use": intended_use or f"Outlines {names} in {plan.modality} images. {_RESEARCH_ONLY}",
         "metrics": _metrics(run, threshold=threshold),
         "training_data": _training_data(manifest, threshold=threshold),
+        "privacy": describe_privacy(run, threshold=threshold),
         "licences": _licences(study, card),
     }
 

@@ -21,6 +21,7 @@ from medseg.report.method import (
     refusals_section,
 )
 from medseg.report.pdf import pdf_of
+from medseg.report.privacy import privacy_section
 from medseg.report.results import headline, results_section
 from medseg.report.scores import Scores
 from medseg.report.screen import Screen
@@ -85,6 +86,7 @@ def build_document(scores: Scores) -> Document:
         cohort_section(facts, screen),
         method_section(facts),
         refusals_section(facts, screen),
+        privacy_section(facts, screen),
         limits_section(facts, screen),
         environment_section(facts),
     ]

@@ -62,7 +62,7 @@ def measure_membership(
         progress: Told how far it is.
 
     Returns:
-        What `medseg.studies.membership.membership_facts` gives.
+        What `medseg.studies.membership.membership_facts` gives, and ``weights``, the SHA-256 of each fold's.
 
     Raises:
         RunError: The folder is no finished cross-validation, or the folds are no longer those of the run.
@@ -77,6 +77,7 @@ def measure_membership(
         confidence=metrics.confidence,
         seed=opened.study.seed if seed is None else seed,
     )
+    facts["weights"] = [sha256_of(run / f"fold_{k}" / "weights.safetensors") for k in range(len(opened.splits))]
     write_summary(facts, run / "membership.json")
     return facts
 

@@ -12,6 +12,7 @@ Each step is a Gaussian mechanism on a Poisson sample of the patients. Opacus' a
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def privacy_terms(
         RunError: Delta is no guarantee for so few or many patients, or no noise is enough.
         MissingExtraError: Opacus isn't installed.
     """
-    delta = config.delta if config.delta is not None else _DELTA_SHARE / patients
+    delta = config.delta if config.delta is not None else _one_digit(_DELTA_SHARE / patients)
     if delta >= 1 / patients:
         raise RunError(
             f"train.privacy.delta: expected less than one over the number of training patients, {1 / patients:.2g}; "
@@ -132,6 +133,12 @@ def _epsilon(history: list[tuple[float, float, int]], delta: float) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return float(account.get_epsilon(delta))
+
+
+def _one_digit(value: float) -> float:
+    """The largest number of one significant digit that isn't above `value`; all digits would tell how many patients."""
+    power = math.floor(math.log10(value))
+    return float(f"{math.floor(value / 10.0**power + 1e-9)}e{power}")
 
 
 def _least_noise(epsilon: float, delta: float, rate: float, steps: int) -> float:

@@ -3,8 +3,8 @@
 In step n each patient takes part with probability q, by lot (Poisson sampling). The gradient of a patient is that of
 the mean loss of some patches of its own cases, computed apart from the others', so that this is exact for every network
 whose output for one patient depends on no other; it is scaled down to norm C where it is longer. The sum over the
-patients gets normal noise of standard deviation sigma x C and is divided by the expected number of patients. One patient more or
-less changes the sum before the noise by at most C.
+patients gets normal noise of standard deviation sigma x C and is divided by the expected number of patients. One
+patient more or less changes the sum before the noise by at most C.
 
 Who takes part, and the noise, are drawn from a secret key and not from the study's seed: a seed is published with the
 study, and whoever knows the noise can subtract it. The key lies in the fold's folder while the fold is trained and is

@@ -18,7 +18,16 @@ from medseg.report import write_report
 from medseg.studies import read_cases, read_summary, summarise, write_cases, write_summary
 from tests.report.make_run import make_run
 
-SECTIONS = ("Results", "Training", "Cohort", "Method", "What was refused", "What this does not show", "Environment")
+SECTIONS = (
+    "Results",
+    "Training",
+    "Cohort",
+    "Method",
+    "What was refused",
+    "Model privacy",
+    "What this does not show",
+    "Environment",
+)
 
 
 class _Page(HTMLParser):
@@ -155,8 +164,9 @@ def test_an_identity_in_a_shareable_report_is_refused_and_nothing_is_written(own
 def test_a_shareable_report_is_noted_in_the_ledger_with_the_patients_behind_each_figure(own_run: Path) -> None:
     write_report(own_run, tier="shareable")
     entry = json.loads((own_run / "ledger.jsonl").read_text().splitlines()[-1])
-    assert entry["action"] == "report released"
-    assert entry["facts"]["patients"]["dice of 1"] == 30
+    assert entry["action"] == "released"
+    assert entry["facts"]["what"] == "report"
+    assert entry["facts"]["groups"][entry["facts"]["figures"]["dice of 1"]]["patients"] == 30
     assert verify(own_run / "ledger.jsonl") == []
 
 

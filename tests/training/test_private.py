@@ -232,6 +232,8 @@ def test_the_noise_is_the_least_that_keeps_the_run_within_its_epsilon() -> None:
     terms = privacy_terms(config, patients=50, steps=100)
     assert terms.sample_rate == pytest.approx(0.2)
     assert terms.delta == pytest.approx(0.1 / 50)
+    # All digits of a tenth of one over 187 would tell that there are 187.
+    assert privacy_terms(config, patients=187, steps=10).delta == 5e-4
     assert 2.9 < spent(terms, steps=100).epsilon <= 3.0
     with pytest.raises(RunError, match="one over the number"):
         privacy_terms(PrivacyConfig(delta=0.02), patients=50, steps=10)

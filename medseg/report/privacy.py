@@ -1,0 +1,105 @@
+"""Model privacy: the section of a report on what the weights may tell about the patients, and what was tested."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from medseg.export.model_privacy import (
+    GUARANTEE_COVERS,
+    GUARANTEE_LEAVES_OUT,
+    MEMBERSHIP_LIMITS,
+    MEMBERSHIP_MEANING,
+    NO_GUARANTEE,
+    PUBLIC_INIT,
+    read_membership,
+    read_privacy,
+)
+from medseg.report.blocks import Block, Cell, Section, Table, Text
+from medseg.report.facts import RunFacts
+from medseg.report.screen import WITHHELD, Screen
+
+__all__ = ["privacy_section"]
+
+_ATTACKS = {
+    "loss": ("Loss", "Yeom et al. 2018"),
+    "likelihood_ratio": ("Likelihood ratio", "Carlini et al. 2022, the other folds as reference"),
+}
+
+
+def privacy_section(facts: RunFacts, screen: Screen) -> Section:
+    """The guarantee of a differentially private training, or that there is none; the membership test, or that none.
+
+    Args:
+        facts: The run folder.
+        screen: What may be seen.
+    """
+    return Section("privacy", "Model privacy", (*_guarantee(facts), *_membership(facts, screen)))
+
+
+def _guarantee(facts: RunFacts) -> tuple[Block, ...]:
+    found = read_privacy(facts.run)
+    if found is None:
+        return (Text((NO_GUARANTEE,)),)
+    config = facts.study.train.privacy
+    rows = [
+        ("Unit", "the patient, with all of its cases"),
+        ("One model", _epsilon(found["epsilon"], found["delta"])),
+    ]
+    if found["models"] > 1:
+        models = f"{found['models']} models given away together, as in the model package"
+        rows.append((models, _epsilon(found["epsilon_together"], found["delta_together"])))
+        rows.append(("Models that a patient had a part in", str(found["models_of_a_patient"])))
+    if config is not None:
+        rows.append(("Clip norm of a patient's gradient", f"{config.clip_norm:g}"))
+        rows.append(("Patients in a step, by lot", f"{config.patients} on average, {config.patches} patches each"))
+    rows.append(("Noise (multiple of the clip norm)", _span([run["noise_multiplier"] for run in found["runs"]], ".3g")))
+    rows.append(("Steps", _span([run["steps"] for run in found["runs"]], "d")))
+    rows.append(("Accountant", found["accountant"]))
+    table = Table(
+        ("Differential privacy", ""),
+        tuple((Cell(name), Cell(value)) for name, value in rows),
+        caption="The training was differentially private.",
+        numeric=False,
+    )
+    words = (*GUARANTEE_COVERS, *GUARANTEE_LEAVES_OUT, *((PUBLIC_INIT,) if found["public_init"] else ()))
+    return table, Text(words, listed=True)
+
+
+def _membership(facts: RunFacts, screen: Screen) -> tuple[Block, ...]:
+    found = read_membership(facts.run)
+    if found is None:
+        return (Text(("Whether one can tell from the models who was trained on was not tested.",)),)
+    rows = []
+    for name, attack in found["attacks"].items():
+        label, source = _ATTACKS[name]
+        told = screen.rests_on(min(attack["members"], attack["others"]))
+        cells = (_estimate(attack[key], screen) if told else WITHHELD for key in ("auc", "tpr"))
+        rows.append((Cell(label, source), *cells))
+    percent = f"{found['confidence'] * 100:g} %"
+    table = Table(
+        ("Attack", "AUC", f"True positives at {found['false_positives']:.0%} false ones"),
+        tuple(rows),
+        caption=f"Membership inference, patient by patient, with the {percent} interval over patients.",
+    )
+    return table, Text((MEMBERSHIP_MEANING, *MEMBERSHIP_LIMITS), listed=True)
+
+
+def _estimate(facts: Mapping[str, float | None], screen: Screen) -> Cell:
+    value, low, high, guessing = (
+        math.nan if facts[k] is None else facts[k] for k in ("value", "low", "high", "guessing")
+    )
+    if value is None or math.isnan(value):
+        return Cell("–", "too few patients")
+    places = screen.decimals(value, 3)
+    return Cell(f"{value:.{places}f}", f"{low:.{places}f} to {high:.{places}f}; guessing gives {guessing:.{places}f}")
+
+
+def _epsilon(epsilon: float, delta: float) -> str:
+    """Epsilon rounded upwards: a guarantee may be told weaker than it is, not stronger."""
+    return f"epsilon {math.ceil(epsilon * 100 - 1e-9) / 100:g}, delta {delta:.2g}"
+
+
+def _span(values: list[float], form: str) -> str:
+    low, high = (format(edge, form) for edge in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
