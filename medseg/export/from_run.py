@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from medseg.export.model_privacy import describe_privacy
 from medseg.export.package import digest_of, package_bytes
 from medseg.planning import Plan
 from medseg.privacy.audit import gate
-from medseg.privacy.disclosure import Limits, protect_count
+from medseg.privacy.disclosure import Cell, Limits, protect_count
+from medseg.privacy.releases import Behind, earlier_releases, guard_figures, record_release
 
 if TYPE_CHECKING:
     from medseg.privacy.identities import IdentityIndex
@@ -61,6 +62,8 @@ def package_run(
     model = describe_run(run, intended_use=intended_use, threshold=threshold)
     content = package_bytes(states=[load_weights(fold / "weights.safetensors") for fold in folds], model=model)
     gate(content, name="model.medseg", tier="shareable", identities=identities)
+    if told := _told(run, model["metrics"]):
+        record_release(run / "ledger.jsonl", told, what="model package")
     with atomic_write(path) as file:
         file.write(content)
     return digest_of(content)
@@ -145,29 +148,57 @@ def _metrics(run: Path, *, threshold: int) -> dict[str, Any]:
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise RunError("summary.json of the run is unreadable; give the crossval command again") from None
+    earlier = earlier_releases(run / "ledger.jsonl")
     return {
         "evaluated": True,
         "how": "out of fold: each case predicted by models that have not seen its patient",
         "interval": summary.get("interval"),
         "confidence": summary.get("confidence"),
         "labels": {
-            value: {"name": label["name"], "metrics": _facts(label["metrics"], threshold=threshold)}
+            value: {"name": label["name"], "metrics": _facts(label["metrics"], value, threshold, earlier)}
             for value, label in summary["labels"].items()
         },
-        "mean_over_labels": _facts(summary["mean_over_labels"]["metrics"], threshold=threshold),
+        "mean_over_labels": _facts(summary["mean_over_labels"]["metrics"], "mean", threshold, earlier),
     }
 
 
-def _facts(metrics: Mapping[str, Mapping[str, Any]], *, threshold: int) -> dict[str, dict[str, Any]]:
-    """Each metric's aggregate; withheld where it rests on fewer patients than the threshold."""
+def _facts(
+    metrics: Mapping[str, Mapping[str, Any]], key: str, threshold: int, earlier: Sequence[Mapping[str, Behind]]
+) -> dict[str, dict[str, Any]]:
+    """Each metric's aggregate; withheld where it rests on few patients, alone or beside an earlier release."""
     result: dict[str, dict[str, Any]] = {}
     for name, facts in metrics.items():
-        if int(facts.get("patients") or 0) < threshold:
+        count = int(facts.get("patients") or 0)
+        if count < threshold:
             result[name] = {"withheld": f"fewer than {threshold} patients"}
+            continue
+        figure, limits = f"{name} of {key}", Limits(threshold=threshold)
+        cell = guard_figures({figure: Cell(0.0)}, {figure: Behind(count)}, earlier=earlier, limits=limits)[figure]
+        if cell.withheld:
+            result[name] = {"withheld": cell.words().removeprefix("withheld: ")}
             continue
         counts = {key: _count(facts[key], threshold) for key in _COUNTS}
         result[name] = {**{key: _number(facts[key]) for key in _FIGURES}, **counts}
     return result
+
+
+def _told(run: Path, metrics: Mapping[str, Any]) -> dict[str, Behind]:
+    """The patients behind each figure that the package tells, by the figure's name."""
+    if not metrics["evaluated"]:
+        return {}
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    parts = {value: label["metrics"] for value, label in metrics["labels"].items()} | {
+        "mean": metrics["mean_over_labels"]
+    }
+    counts = {value: label["metrics"] for value, label in summary["labels"].items()} | {
+        "mean": summary["mean_over_labels"]["metrics"]
+    }
+    return {
+        f"{name} of {key}": Behind(int(counts[key][name]["patients"]))
+        for key, told in parts.items()
+        for name, facts in told.items()
+        if "withheld" not in facts
+    }
 
 
 def _training_data(manifest: Manifest | None, *, threshold: int) -> dict[str, Any]:

@@ -100,6 +100,18 @@ def test_small_counts_and_what_rests_on_few_patients_are_withheld_and_marked(run
     assert not {"median", "undefined"} & set(metrics["dice"])
 
 
+def test_one_patient_fewer_than_in_an_earlier_package_is_withheld_and_marked(run, tmp_path):
+    _run("package", run, tmp_path / "one.medseg")
+    summary = json.loads((run / "summary.json").read_text())
+    summary["labels"]["1"]["metrics"]["dice"]["patients"] = 11
+    (run / "summary.json").write_text(json.dumps(summary))
+    _run("package", run, tmp_path / "two.medseg")
+    one, two = (read_package(tmp_path / f"{name}.medseg").model["metrics"] for name in ("one", "two"))
+    assert one["labels"]["1"]["metrics"]["dice"]["mean"] == 0.8765
+    assert "difference to an earlier release" in two["labels"]["1"]["metrics"]["dice"]["withheld"]
+    assert two["mean_over_labels"] == one["mean_over_labels"]
+
+
 def test_a_package_names_no_folder_of_the_machine_it_was_made_on(run, tmp_path):
     _run("package", run, tmp_path / "m.medseg")
     package = read_package(tmp_path / "m.medseg")
