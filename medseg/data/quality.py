@@ -11,6 +11,7 @@ import numpy as np
 from medseg.data.cases import each_case, read_case_image, read_case_label
 from medseg.data.leakage import Pair, find_duplicates
 from medseg.data.manifest import Card, Case, Manifest, images_sha256
+from medseg.data.plausible import MIRRORED_GAIN, OUTSIDE_SHARE, mirror_gain, outside_body, swapped_sides
 from medseg.data.volume import Volume
 from medseg.errors import DataError
 from medseg.types import LabelMap, Shape, Spacing
@@ -47,6 +48,9 @@ class CaseQuality:
         components: Connected components of all labels together.
         foreground_ml: Labelled volume in millilitres; `nan` for a 2D image.
         foreground_fraction: Labelled voxels over all voxels.
+        outside_body: Share of the labelled voxels in the air around the body; `nan` for pictures and empty labels.
+        mirror_gain: How much better the label would fit mirrored left to right (`medseg.data.plausible`); `nan` where
+            that can't be judged.
         findings: Errors first.
     """
 
@@ -59,6 +63,8 @@ class CaseQuality:
     components: int | None
     foreground_ml: float
     foreground_fraction: float
+    outside_body: float
+    mirror_gain: float
     findings: tuple[Finding, ...]
 
     @property
@@ -78,6 +84,11 @@ class QualityReport:
 
     cases: tuple[CaseQuality, ...]
     duplicates: tuple[Pair, ...]
+
+    @property
+    def mirrored(self) -> int:
+        """Number of cases whose label looks mirrored."""
+        return sum(case.mirror_gain >= MIRRORED_GAIN for case in self.cases)
 
     @property
     def errors(self) -> int:
@@ -107,14 +118,19 @@ def _check(case: Case, card: Card) -> CaseQuality:
         try:
             volume = read_case_image(case, channels=card.channels)
             if case.label is not None:
-                label = read_case_label(case, card=card, geometry=volume.geometry)
+                label = read_case_label(case, card=card, geometry=volume.geometry, ignore_label=card.ignore)
+                label = np.where(label == card.ignore, 0, label) if card.ignore is not None else label
         except DataError as error:
             findings.append(Finding("error", str(error).removeprefix(f"case {case.case}: ")))
     if volume is not None:
         findings += _look_at_image(case, volume)
     facts = (float("nan"), float("nan"), None, None) if label is None or volume is None else _measure(label, volume)
-    if label is not None:
-        findings += _look_at_label(label)
+    outside = gain = float("nan")
+    if label is not None and volume is not None:
+        outside, gain = outside_body(replace(volume, modality=case.modality), label), mirror_gain(volume, label)
+        findings += [*_look_at_label(label), *_look_at_place(label, volume, card, outside=outside, gain=gain)]
+    if volume is not None:
+        findings += _look_at_readers(case, card, volume)
     return CaseQuality(
         case=case.case,
         shape=None if volume is None else volume.shape,
@@ -125,6 +141,8 @@ def _check(case: Case, card: Card) -> CaseQuality:
         components=facts[3],
         foreground_ml=facts[0],
         foreground_fraction=facts[1],
+        outside_body=outside,
+        mirror_gain=gain,
         findings=tuple(sorted(findings, key=lambda finding: finding.severity)),
     )
 
@@ -159,6 +177,31 @@ def _look_at_label(label: LabelMap) -> list[Finding]:
         return [Finding("warning", "label is empty")]
     borders = [np.take(label, side, axis=axis).any() for axis in range(label.ndim) for side in (0, -1)]
     return [Finding("warning", "label touches the border of the image")] if any(borders) else []
+
+
+def _look_at_place(label: LabelMap, volume: Volume, card: Card, *, outside: float, gain: float) -> list[Finding]:
+    findings = []
+    if outside >= OUTSIDE_SHARE:
+        findings.append(Finding("warning", f"{outside:.0%} of the label lies in the air outside the body"))
+    if gain >= MIRRORED_GAIN:
+        findings.append(Finding("warning", "label fits better when mirrored left to right"))
+    swapped = swapped_sides(label, volume.affine, card.label_names())
+    return [
+        *findings,
+        *(Finding("warning", f"label {name!r} lies on the right of its counterpart") for name in swapped),
+    ]
+
+
+def _look_at_readers(case: Case, card: Card, volume: Volume) -> list[Finding]:
+    """What is wrong with the label maps of the annotators."""
+    findings = []
+    for name, path in case.readers.items():
+        try:
+            read_case_label(replace(case, label=path), card=card, geometry=volume.geometry, ignore_label=card.ignore)
+        except DataError as error:
+            message = str(error).removeprefix(f"case {case.case}: ")
+            findings.append(Finding("error", f"label of {name}: {message}"))
+    return findings
 
 
 def _measure(label: LabelMap, volume: Volume) -> tuple[float, float, tuple[int, ...], int]:
