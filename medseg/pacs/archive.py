@@ -12,7 +12,7 @@ from medseg.errors import RequestError
 from medseg.pacs.settings import ArchiveSettings
 from medseg.pacs.wanted import Wanted
 
-__all__ = ["Archive", "FoundSeries", "FoundStudy", "Instance", "Outgoing", "Take", "connect", "quiet"]
+__all__ = ["Archive", "FoundSeries", "FoundStudy", "Instance", "Outgoing", "Take", "connect", "conversation", "quiet"]
 
 _LOGGERS = ("pynetdicom", "dicomweb_client", "urllib3", "requests", "pydicom")
 
@@ -113,6 +113,9 @@ class Archive(Protocol):
     def send(self, objects: Sequence[Outgoing]) -> Iterator[tuple[Outgoing, str]]:
         """Send objects; yields each with why it was refused, or an empty text."""
 
+    def close(self) -> None:
+        """Hang up; the next question calls again."""
+
 
 def connect(settings: ArchiveSettings, protocol: Literal["dicomweb", "dicom"]) -> Archive:
     """Make ready to talk to an archive; nothing is sent yet.
@@ -132,6 +135,16 @@ def connect(settings: ArchiveSettings, protocol: Literal["dicomweb", "dicom"]) -
     from medseg.pacs.dimse import DimseArchive
 
     return DimseArchive(settings.dicom, timeout_seconds=settings.timeout_seconds)
+
+
+@contextmanager
+def conversation(archive: Archive) -> Iterator[None]:
+    """Talk to an archive without a word in the logs, and hang up in the end."""
+    with quiet():
+        try:
+            yield
+        finally:
+            archive.close()
 
 
 @contextmanager

@@ -7,12 +7,12 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from medseg.errors import ArchiveError, ConnectionLostError, MissingExtraError
 from medseg.pacs.archive import FoundSeries, FoundStudy, Instance, Outgoing, Take
-from medseg.pacs.receive import receiver
+from medseg.pacs.receive import Inbox, receiver
 from medseg.pacs.settings import DicomSettings, tls_context
 from medseg.pacs.wanted import Wanted
 
@@ -59,6 +59,9 @@ class DimseArchive:
         self._entity.network_timeout = timeout_seconds
         self._tls = None if settings.tls is None else tls_context(settings.tls)
         self._reached = self._answered = False
+        self._asked: Association | None = None
+        self._inbox: Inbox | None = None
+        self._closing = ExitStack()
 
     def find_studies(self, wanted: Wanted) -> list[FoundStudy]:
         """Studies that fit a line of the list; as `Archive.find_studies`."""
@@ -84,7 +87,7 @@ class DimseArchive:
         return [Instance(series.study, series.uid, _text(a, "SOPInstanceUID")) for a in answers]
 
     def fetch(self, instances: Sequence[Instance], take: Take, *, whole_series: bool) -> dict[str, str]:
-        """Let the archive send instances to a port of ours that is open meanwhile; as `Archive.fetch`.
+        """Let the archive send instances to a port of ours, open until `close`; as `Archive.fetch`.
 
         A series of which nothing is here is asked for as one, else its instances by lists of their UIDs.
         """
@@ -96,16 +99,23 @@ class DimseArchive:
             for start in range(0, len(instances), _UIDS_A_MOVE):
                 uids = "\\".join(instance.uid for instance in instances[start : start + _UIDS_A_MOVE])
                 levels.append({"QueryRetrieveLevel": "IMAGE", "SOPInstanceUID": uids})
-        with receiver(self._settings, take, timeout_seconds=self._timeout) as received:
-            for level in levels:
-                self._move({**level, "StudyInstanceUID": first.study, "SeriesInstanceUID": first.series}, received.stop)
-                received.raise_problem()
+        inbox = self._receiving()
+        inbox.hand_to(take)
+        for level in levels:
+            self._move({**level, "StudyInstanceUID": first.study, "SeriesInstanceUID": first.series}, inbox)
+            inbox.raise_problem()
         return {}
 
     def can_be_asked(self) -> bool:
         """Whether the archive takes C-FIND; a mere receiver doesn't."""
-        with self._association([(_FIND, [_IMPLICIT, _EXPLICIT])]) as association:
-            return bool(association.accepted_contexts)
+        return bool(self._asking().accepted_contexts)
+
+    def close(self) -> None:
+        """Hang up; as `Archive.close`."""
+        if self._asked is not None and self._asked.is_established:
+            self._asked.release()
+        self._asked = self._inbox = None
+        self._closing.close()
 
     def send(self, objects: Sequence[Outgoing]) -> Iterator[tuple[Outgoing, str]]:
         """Send objects over one association, each in its own transfer syntax; as `Archive.send`."""
@@ -138,9 +148,10 @@ class DimseArchive:
     def _find(self, level: str, **keys: str) -> list[Dataset]:
         query = _query(level, keys)
         found = []
-        with self._association([(_FIND, [_IMPLICIT, _EXPLICIT])]) as association:
-            if not association.accepted_contexts:
-                raise ArchiveError("the archive doesn't answer queries (C-FIND, study root); it can only be sent to")
+        association = self._asking()
+        if not association.accepted_contexts:
+            raise ArchiveError("the archive doesn't answer queries (C-FIND, study root); it can only be sent to")
+        try:
             for status, answer in association.send_c_find(query, _FIND):
                 if "Status" not in status:
                     raise self._hung_up()
@@ -152,16 +163,31 @@ class DimseArchive:
                     raise ArchiveError(
                         f"the archive refused a query (C-FIND status {code:#06x}); ask its administrator"
                     )
+        except RuntimeError:
+            # It hung up between two questions.
+            raise self._hung_up() from None
         return found
 
-    def _move(self, keys: dict[str, str], stop: Any) -> None:
+    def _receiving(self) -> Inbox:
+        """The port for deliveries, kept open from one series to the next."""
+        if self._inbox is None:
+            self._inbox = self._closing.enter_context(receiver(self._settings, timeout_seconds=self._timeout))
+        return self._inbox
+
+    def _asking(self) -> Association:
+        """The association for queries, kept open from one to the next."""
+        if self._asked is None or not self._asked.is_established:
+            self._asked = self._open([(_FIND, [_IMPLICIT, _EXPLICIT])])
+        return self._asked
+
+    def _move(self, keys: dict[str, str], inbox: Inbox) -> None:
         level = keys.pop("QueryRetrieveLevel")
         with self._association([(_MOVE, [_IMPLICIT, _EXPLICIT])]) as association:
             if not association.accepted_contexts:
                 raise ArchiveError("the archive doesn't let its objects be moved (C-MOVE, study root)")
             answers = association.send_c_move(_query(level, keys), self._settings.own_title, _MOVE)
             for status, _ in answers:
-                if stop():
+                if inbox.stop():
                     return
                 if "Status" not in status:
                     raise self._hung_up()
@@ -190,6 +216,15 @@ class DimseArchive:
         Raises:
             ArchiveError: Nobody answers, TLS isn't trusted, or the archive rejects us.
         """
+        association = self._open(contexts)
+        try:
+            yield association
+        finally:
+            if association.is_established:
+                association.release()
+
+    def _open(self, contexts: Sequence[tuple[str, list[str]]]) -> Association:
+        """As `_association`; one without a context that the archive takes isn't established."""
         self._knock()
         association = self._associate(contexts)
         for _ in range(_ASK_AGAIN):
@@ -198,18 +233,10 @@ class DimseArchive:
                 break
             time.sleep(0.1)
             association = self._associate(contexts)
-        if not association.is_established:
-            # An archive that takes none of the contexts is told apart from one that doesn't take us.
-            if association.is_rejected or not association.rejected_contexts:
-                raise self._rejection(association)
-            yield association
-            return
+        if not association.is_established and not association.rejected_contexts:
+            raise self._rejection(association)
         self._reached = True
-        try:
-            yield association
-        finally:
-            if association.is_established:
-                association.release()
+        return association
 
     def _associate(self, contexts: Sequence[tuple[str, list[str]]]) -> Association:
         from pynetdicom import build_context

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medseg.data.refusal import Refusal
 from medseg.errors import ArchiveError, ConnectionLostError, ReadError
-from medseg.pacs.archive import Archive, FoundSeries, FoundStudy, Instance, quiet
+from medseg.pacs.archive import Archive, FoundSeries, FoundStudy, Instance, conversation
 from medseg.pacs.folder import PulledFolder, open_pulled
 from medseg.pacs.wanted import Wanted
 from medseg.privacy.ledger import Ledger
@@ -64,7 +64,7 @@ def find(archive: Archive, wanted: Sequence[Wanted]) -> list[Found]:
     Raises:
         ArchiveError: As `Archive`.
     """
-    with quiet():
+    with conversation(archive):
         return [_find_one(archive, line) for line in wanted]
 
 
@@ -93,7 +93,7 @@ def pull(
         RequestError: The folder holds something else.
         OSError: The disk is full.
     """
-    with quiet():
+    with conversation(archive):
         found = [_find_one(archive, line) for line in wanted]
         refusals = [Refusal(f"line {f.number} of the list", _NOT_FOUND) for f in found if not f.series]
         series = list(dict.fromkeys(s for f in found for s in f.series))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medseg.data.refusal import Refusal
 from medseg.errors import ArchiveError, ConnectionLostError
-from medseg.pacs.archive import Archive, FoundSeries, Instance, Outgoing, quiet
+from medseg.pacs.archive import Archive, FoundSeries, Instance, Outgoing, conversation
 from medseg.pacs.outgoing import Candidate, check_home, check_shareable, read_candidates
 from medseg.privacy.identities import IdentityIndex
 from medseg.privacy.ledger import Ledger
@@ -65,7 +65,7 @@ def push(
         ArchiveError: The archive can't be reached or doesn't let us in.
         RequestError: Nothing to push.
     """
-    with quiet():
+    with conversation(archive):
         candidates, refusals = read_candidates(Path(source))
         if tier == "shareable":
             check_shareable(candidates, identities=identities)

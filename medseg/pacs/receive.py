@@ -22,15 +22,15 @@ _STORED, _OUT_OF_RESOURCES, _NOT_WANTED = 0x0000, 0xA700, 0xC000
 
 
 class Inbox:
-    """What arrives, handed on file by file; remembers the first error of the disk.
+    """What arrives, handed on file by file; remembers the first error of the disk."""
 
-    Args:
-        take: Gets each file.
-    """
-
-    def __init__(self, take: Take) -> None:
-        self._take = take
+    def __init__(self) -> None:
+        self._take: Take = lambda _data: "nothing was asked for"
         self._problem: OSError | None = None
+
+    def hand_to(self, take: Take) -> None:
+        """Hand what arrives from now on to `take`."""
+        self._take = take
 
     def stored(self, event: Any) -> int:
         """Answer one C-STORE request; the status tells the archive whether the file is safe here."""
@@ -57,7 +57,7 @@ class Inbox:
 
 
 @contextmanager
-def receiver(settings: DicomSettings, take: Take, *, timeout_seconds: float) -> Iterator[Inbox]:
+def receiver(settings: DicomSettings, *, timeout_seconds: float) -> Iterator[Inbox]:
     """Open the port, for associations that call us by our AE title and come from the archive's.
 
     Raises:
@@ -69,7 +69,7 @@ def receiver(settings: DicomSettings, take: Take, *, timeout_seconds: float) -> 
     entity.require_called_aet = True
     entity.require_calling_aet = [settings.title]
     entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = timeout_seconds
-    inbox = Inbox(take)
+    inbox = Inbox()
     server = None
     try:
         _check_free(settings)

@@ -44,8 +44,9 @@ class WebArchive:
             from dicomweb_client.api import DICOMwebClient
         except ImportError:
             raise MissingExtraError("talking to an archive", "pacs") from None
+        self._session = _session(settings)
         self._client = DICOMwebClient(
-            settings.url.rstrip("/"), session=_session(settings), timeout=(min(timeout_seconds, 10.0), timeout_seconds)
+            settings.url.rstrip("/"), session=self._session, timeout=(min(timeout_seconds, 10.0), timeout_seconds)
         )
         # Who goes on after a failure is decided by `pull` and `push`, which know what is missing.
         self._client.set_http_retry_params(retry=False)
@@ -106,6 +107,10 @@ class WebArchive:
                 yield outgoing, self._ask(lambda o=outgoing: self._store(o), missing_is_fatal=False)  # type: ignore[misc]
             except _RefusedError as error:
                 yield outgoing, str(error)
+
+    def close(self) -> None:
+        """Hang up; as `Archive.close`."""
+        self._session.close()
 
     def _retrieve(self, instance: Instance) -> bytes:
         import pydicom
