@@ -164,7 +164,6 @@ def _encode(
         procedure_reported=code_item(_IMAGING),
         imaging_measurements=list(groups),
         title=code_item(_MEASUREMENT_REPORT),
-        referenced_images=list(sources),
     )
     content: Dataset = hd.sr.ComprehensiveSR(
         evidence=[*sources, *([seg] if seg is not None else [])],
