@@ -22,7 +22,8 @@ Name a profile; there is no default:
 'basic': the Basic Profile of DICOM PS3.15 and clean pixel data; dates and times are gone.
 'research': dates move by a secret number of days a patient, so that intervals stay exact; age (over 89 as 90), sex,
 weight and size stay, and descriptions of known words. Needed for PET uptake values and studies over time.
-'minimal-risk': as basic, and no text that somebody may have typed; heads in thin slices are always refused.
+'minimal-risk': as basic, and no text that somebody may have typed; faces are taken off heads in thin slices, and what
+can't be defaced is refused.
 Or a YAML file of your own in the form of configs/privacy/*.yaml.
 
 The key ties the pseudonyms together over runs. Keep it, and a copy of it, away from the copies: whoever loses it can't
@@ -43,6 +44,9 @@ def _deidentify(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that work at once.")] = 1,
     acknowledge_faces: Annotated[
         bool, typer.Option("--acknowledge-faces", help="Let heads in thin slices pass; the ledger records it.")
+    ] = False,
+    deface: Annotated[
+        bool, typer.Option("--deface", help="Take the face off heads in thin CT and MR slices and NIfTI volumes.")
     ] = False,
     accept: Annotated[
         Path | None,
@@ -80,6 +84,7 @@ def _deidentify(
             jobs=jobs,
             identities=key_path.with_name(key_path.name + ".identities"),
             acknowledge_faces=acknowledge_faces,
+            deface=deface,
             accepted=_numbers(accept),
             quarantine=key_path.with_name(key_path.name + ".quarantine"),
             crosswalk=list_of_who,

@@ -34,7 +34,7 @@ from medseg.privacy.places import Places, split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.tables import clean_table
-from medseg.privacy.worker import KINDS, Done, Task, Work, clean_chunk, start
+from medseg.privacy.worker import HEADS, KINDS, Done, Task, Work, clean_chunk, start
 
 __all__ = ["DeidentifyReport", "Outcome", "deidentify_tree", "input_files"]
 
@@ -56,6 +56,7 @@ def deidentify_tree(
     jobs: int = 1,
     identities: Path | None = None,
     acknowledge_faces: bool = False,
+    deface: bool = False,
     accepted: Collection[int] = (),
     quarantine: Path | None = None,
     crosswalk: Crosswalk | None = None,
@@ -75,6 +76,7 @@ def deidentify_tree(
         jobs: Processes that work at once.
         identities: Where the index of the identities found is kept, usually beside the key; not inside `out`.
         acknowledge_faces: Let heads in thin slices pass; recorded in the ledger.
+        deface: Take the face off heads in thin slices; recorded in the ledger.
         accepted: Running numbers of quarantined files whose pixels a person has looked at; recorded in the ledger.
         quarantine: Folder for a picture of each quarantined file, by its running number; not inside `out`.
         crosswalk: Gets who is who, for the data steward; not inside `out` or `src`.
@@ -93,8 +95,7 @@ def deidentify_tree(
     if src == out or src in out.parents or out in src.parents:
         raise RequestError("expected an output folder outside the source folder, found one inside the other")
     _refuse_inside(src, out, identities=identities, quarantine=quarantine, crosswalk=crosswalk)
-    if acknowledge_faces and profile.faces == "always-refuse":
-        raise RequestError(f"the profile {profile.name} allows no exception for faces; leave --acknowledge-faces out")
+    _check_faces(profile, acknowledge_faces=acknowledge_faces, deface=deface)
     files = input_files(src)
     if identities is not None and not Path(identities).parent.is_dir():
         raise RequestError("expected the index of identities in a folder that exists, found none")
@@ -103,7 +104,8 @@ def deidentify_tree(
     if crosswalk is not None:
         crosswalk.check(project=key_check)
     open_output(out, _marker(profile), key_check=key_check)
-    work = Work(src, out, profile, key, acknowledge_faces, frozenset(accepted), quarantine)
+    defaced = deface or profile.faces == "deface"
+    work = Work(src, out, profile, key, acknowledge_faces, defaced, frozenset(accepted), quarantine)
     run = _Run(work, files, pseudonyms, progress)
     try:
         run.go(max(1, jobs))
@@ -118,6 +120,9 @@ def deidentify_tree(
     if ledger is not None:
         if acknowledge_faces:
             ledger.append("exception", {"what": "heads in thin slices were let pass", "profile": profile.name})
+        if work.deface:
+            count = sum(outcome.reason.startswith("the face was taken off") for outcome in report.written)
+            ledger.append("defaced", {"files": count, "profile": profile.name})
         if accepted:
             facts = {"what": "a person has looked at the pixels", "profile": profile.name, "files": sorted(accepted)}
             ledger.append("exception", facts)
@@ -134,6 +139,16 @@ def _refuse_inside(
         raise RequestError("expected index of identities and quarantine outside the output folder, found one inside")
     if crosswalk is not None and not {src, out}.isdisjoint(crosswalk.path.resolve().parents):
         raise RequestError("expected the crosswalk outside the source and the output folder, found it inside")
+
+
+def _check_faces(profile: Profile, *, acknowledge_faces: bool, deface: bool) -> None:
+    """Refuse what the profile doesn't allow to be done with faces."""
+    if acknowledge_faces and deface:
+        raise RequestError("expected --deface or --acknowledge-faces, found both; faces either go or stay")
+    if acknowledge_faces and profile.faces != "refuse":
+        raise RequestError(f"the profile {profile.name} allows no exception for faces; leave --acknowledge-faces out")
+    if deface and profile.faces == "always-refuse":
+        raise RequestError(f"the profile {profile.name} always refuses heads in thin slices; leave --deface out")
 
 
 def _marker(profile: Profile) -> dict[str, object]:
@@ -160,6 +175,7 @@ class _Run:
         self._outcomes: dict[int, Outcome] = {}
         self._ids = {number: self._account.identifier(name) for number, name in enumerate(files, start=1)}
         self._identities: set[str] = set()
+        self._waiting: dict[str, list[int]] = {}
         self._table_patients: dict[str, str] = {}
 
     def go(self, jobs: int) -> None:
@@ -168,6 +184,7 @@ class _Run:
         dicom = [number for number, kind in kinds.items() if kind == "dicom"]
         with _Pool(self._work, jobs if len(self._files) > _CHUNK else 1) as submit:
             self._stage(dicom, dict.fromkeys(dicom, ""), kinds, submit)
+            self._heads(kinds, submit)
             for number in dicom:
                 if self._outcomes[number].status == "written":
                     self._places.add_dicom(as_folder(self._files[number - 1]), self._outcomes[number].place)
@@ -284,8 +301,25 @@ class _Run:
         chunks = [left[start : start + _CHUNK] for start in range(0, len(left), _CHUNK)]
         tasks = ([(n, self._files[n - 1], places[n]) for n in chunk] for chunk in chunks)
         for chunk, answers in zip(chunks, submit(tasks), strict=True):
-            entries = [self._settle(n, done, kinds[n]) for n, done in zip(chunk, answers, strict=True)]
-            self._account.add(entries)
+            self._settle_all(chunk, answers, kinds)
+
+    def _heads(self, kinds: dict[int, str], submit: _Submit) -> None:
+        """Take the faces off the series of heads that were put aside, each of them as a whole."""
+        groups = list(self._waiting.values())
+        self._waiting = {}
+        tasks = ([(n, self._files[n - 1], HEADS) for n in group] for group in groups)
+        for group, answers in zip(groups, submit(tasks), strict=True):
+            self._settle_all(group, answers, kinds)
+
+    def _settle_all(self, numbers: Sequence[int], answers: Sequence[Done], kinds: dict[int, str]) -> None:
+        entries = []
+        for number, done in zip(numbers, answers, strict=True):
+            if done.head:
+                self._identities |= done.identities
+                self._waiting.setdefault(done.head, []).append(number)
+            else:
+                entries.append(self._settle(number, done, kinds[number]))
+        self._account.add(entries)
 
     def _settle(self, number: int, done: Done, kind: str) -> dict[str, str]:
         """Note the outcome of one file; a second file of the same UIDs is refused."""

@@ -18,7 +18,8 @@ from medseg.errors import MissingExtraError, ReadError
 from medseg.privacy.dicom_rules import rules_for
 from medseg.privacy.encode import encode_file, put
 from medseg.privacy.frames import CleanPixels, clean_pixel_data, looks_drawn
-from medseg.privacy.guards import QuarantineError, check_class, may_hold_text, shows_face
+from medseg.privacy.guards import HeadError, QuarantineError, check_class, may_hold_text, shows_face
+from medseg.privacy.heads import FaceCut, cut_face
 from medseg.privacy.person import Person, person_of, raw_bytes
 from medseg.privacy.pixels import preview
 from medseg.privacy.private import add_safe_private
@@ -26,7 +27,7 @@ from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.rebuild import rebuild_dataset
 
-__all__ = ["CleanDicom", "clean_dicom", "is_dicom", "preview_dicom"]
+__all__ = ["CleanDicom", "clean_dicom", "is_dicom", "preview_dicom", "read_dicom", "syntax_of"]
 
 IMPLEMENTATION_UID = "2.25.241790862094917043087204377361430293817"
 """Implementation Class UID of medseg's writer."""
@@ -75,6 +76,7 @@ def clean_dicom(
     acknowledge_faces: bool = False,
     clean_text: Callable[[Dataset, int, str], CleanPixels] | None = None,
     looked_at: bool = False,
+    face: FaceCut | None = None,
 ) -> CleanDicom:
     """Make a clean copy of a DICOM file.
 
@@ -86,14 +88,16 @@ def clean_dicom(
         clean_text: Paints over text in the pixels of classes that may hold some; takes the data set, the pixel data's
             tag and the transfer syntax. Without it they are quarantined.
         looked_at: A person has looked at the pixels and found no text; the caller records it in the ledger.
+        face: What to remove of the pixels so that no face can be rendered from the series.
 
     Raises:
         ReadError: The file is damaged or of a class that can't be cleaned.
+        HeadError: It shows a head in thin slices, which the caller neither removed nor acknowledged.
         QuarantineError: A person has to look at its pixels first.
     """
-    source = _read(data)
+    source = read_dicom(data)
     sop_class = raw_bytes(source, 0x00080016).strip(b" \0").decode("latin-1")
-    transfer_syntax = str(source.file_meta.get("TransferSyntaxUID", "") or _guess_syntax(source))
+    transfer_syntax = syntax_of(source)
     check_class(sop_class, source)
     rules = rules_for(sop_class, profile)
     if rules is None:
@@ -103,17 +107,19 @@ def clean_dicom(
         uids[word] = raw_bytes(source, tag).strip(b" \0").decode("latin-1")
         if not uids[word]:
             raise ReadError(f"expected a UID of the {word}, found none; the file can't be told from others")
-    if shows_face(source) and not (acknowledge_faces and profile.faces == "refuse"):
-        raise ReadError(
-            "a head in voxels below 2.5 mm: a face can be rendered from it. Deface the series first, or say "
-            "--acknowledge-faces if the study allows it (the profile must too)"
-        )
+    head = shows_face(source)
+    if face is not None:
+        transfer_syntax = cut_face(source, face, transfer_syntax)
+    elif head and not (acknowledge_faces and profile.faces == "refuse"):
+        raise HeadError(pseudonyms.name("series", uids["series"], "S"))
     person = person_of(source, pseudonyms)
     clean = rebuild_dataset(source, rules, person=person, pseudonyms=pseudonyms)
     unsure = not looked_at and _is_unsure(source, sop_class, transfer_syntax)
     transfer_syntax, cleaned = _add_pixels(clean, source, transfer_syntax, clean_text, unsure=unsure)
     private = profile.safe_private and add_safe_private(clean, source)
-    _add_marks(clean, person, profile, cleaned=cleaned, private=private)
+    _add_marks(clean, person, profile, cleaned=cleaned, private=private, defaced=face is not None)
+    if head or face is not None:
+        _text(clean, 0x00280302, "CS", "YES" if face is None else "NO")
     return CleanDicom(
         data=_write(clean, sop_class, transfer_syntax, pseudonyms.uid(uids["instance"])),
         patient=person.pseudonym,
@@ -131,14 +137,18 @@ def preview_dicom(data: bytes) -> bytes:
     Raises:
         ReadError: It has no pixels, or they are damaged.
     """
-    source = _read(data)
+    source = read_dicom(data)
     if 0x7FE00010 not in source:
         raise ReadError("expected pixel data, found none")
-    return preview(source, 0x7FE00010, str(source.file_meta.get("TransferSyntaxUID", "") or _guess_syntax(source)))
+    return preview(source, 0x7FE00010, syntax_of(source))
 
 
-def _read(data: bytes) -> FileDataset:
-    """Read up to the pixel data; what comes after them is not looked at."""
+def read_dicom(data: bytes) -> FileDataset:
+    """Read a file up to its pixel data; what comes after them is not looked at.
+
+    Raises:
+        ReadError: It is damaged or has no SOP class.
+    """
 
     def after_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
         return bool(tag > 0x7FE00010)
@@ -154,8 +164,10 @@ def _read(data: bytes) -> FileDataset:
     return source
 
 
-def _guess_syntax(source: FileDataset) -> str:
-    return str(ImplicitVRLittleEndian if source.original_encoding[0] else ExplicitVRLittleEndian)
+def syntax_of(source: FileDataset) -> str:
+    """Transfer syntax UID of a file; guessed from how it reads where it doesn't say."""
+    guess = ImplicitVRLittleEndian if source.original_encoding[0] else ExplicitVRLittleEndian
+    return str(source.file_meta.get("TransferSyntaxUID", "") or guess)
 
 
 def _is_unsure(source: Dataset, sop_class: str, transfer_syntax: str) -> bool:
@@ -205,7 +217,9 @@ def _add_pixels(
     return pixels.transfer_syntax, unsure
 
 
-def _add_marks(clean: Dataset, person: Person, profile: Profile, *, cleaned: bool, private: bool) -> None:
+def _add_marks(
+    clean: Dataset, person: Person, profile: Profile, *, cleaned: bool, private: bool, defaced: bool
+) -> None:
     """Write who the patient is now and what was done (PS3.15 E.1.1, CID 7050)."""
     _text(clean, 0x00100010, "PN", person.pseudonym)
     _text(clean, 0x00100020, "LO", person.pseudonym)
@@ -215,7 +229,7 @@ def _add_marks(clean: Dataset, person: Person, profile: Profile, *, cleaned: boo
     if cleaned:
         _text(clean, 0x00280301, "CS", "NO")
     items = []
-    for code, meaning in profile.method_codes(pixels_cleaned=cleaned, private_kept=private):
+    for code, meaning in profile.method_codes(pixels_cleaned=cleaned, private_kept=private, defaced=defaced):
         item = Dataset()
         _text(item, 0x00080100, "SH", code)
         _text(item, 0x00080102, "SH", "DCM")

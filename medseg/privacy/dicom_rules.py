@@ -269,7 +269,7 @@ def _kind_by_vr(keyword: str, vr: str, attribute: _Attribute, profile: Profile) 
         return Kind.ITEMS
     if keyword in _TABLES:
         return Kind.TABLE
-    if vr == "CS" or (vr in _TEXT_VRS and profile.technical_text):
+    if vr == "CS" or keyword == "RescaleType" or (vr in _TEXT_VRS and profile.technical_text):
         return Kind.TERM
     if vr in _NUMBER_VRS or vr.startswith("US or SS"):
         return Kind.NUMBER

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from medseg.errors import DataError, ReadError
 from medseg.privacy.person import raw_bytes
 
-__all__ = ["QuarantineError", "check_class", "may_hold_text", "shows_face"]
+__all__ = ["HeadError", "QuarantineError", "check_class", "may_hold_text", "shows_face"]
 
 _IMAGES = "1.2.840.10008.5.1.4.1.1."
 _REFUSED = {
@@ -34,6 +34,24 @@ _HEAD_EXTENT_MM = 300.0
 
 class QuarantineError(DataError):
     """A file that a person has to look at before it may go out."""
+
+
+class HeadError(ReadError):
+    """A head in thin slices, from which a face can be rendered.
+
+    Args:
+        series: The series' pseudonym.
+    """
+
+    def __init__(self, series: str) -> None:
+        super().__init__(
+            "a head in voxels below 2.5 mm: a face can be rendered from it. Take it off with --deface, deface "
+            "the series by a tool of your own, or say --acknowledge-faces if the study (and the profile) allows it"
+        )
+        self.series = series
+
+    def __reduce__(self) -> tuple[type[HeadError], tuple[str]]:
+        return HeadError, (self.series,)
 
 
 def check_class(sop_class: str, source: Dataset) -> None:

@@ -19,7 +19,7 @@ PROFILES = ("basic", "research", "minimal-risk")
 
 Dates = Literal["remove", "shift"]
 Photographs = Literal["look", "pass"]
-Faces = Literal["refuse", "always-refuse"]
+Faces = Literal["refuse", "deface", "always-refuse"]
 
 
 class Profile(Section):
@@ -46,18 +46,24 @@ class Profile(Section):
     """`look`: photographs in which something can be read wait for a person, and all of them do where the text detector
     isn't installed. `pass`: somebody has looked at every one already."""
     faces: Faces
-    """Heads in thin slices: `refuse` unless --acknowledge-faces is given, or `always-refuse`."""
+    """Heads in thin slices: `refuse` unless --deface or --acknowledge-faces is given; `deface`: the face is taken off,
+    and what can't be defaced is refused; `always-refuse`."""
 
-    def method_codes(self, *, pixels_cleaned: bool, private_kept: bool) -> tuple[tuple[str, str], ...]:
+    def method_codes(
+        self, *, pixels_cleaned: bool, private_kept: bool, defaced: bool = False
+    ) -> tuple[tuple[str, str], ...]:
         """Codes and meanings (DICOM CID 7050, scheme DCM) of what this profile really does.
 
         Args:
             pixels_cleaned: Whether text was looked for in this file's pixels.
             private_kept: Whether safe private attributes of this file stayed.
+            defaced: Whether the face was taken off.
         """
         codes = [("113100", "Basic Application Confidentiality Profile")]
         if pixels_cleaned:
             codes.append(("113101", "Clean Pixel Data Option"))
+        if defaced:
+            codes.append(("113102", "Clean Recognizable Visual Features Option"))
         if self.descriptors:
             codes.append(("113105", "Clean Descriptors Option"))
         if self.dates == "shift":

@@ -134,6 +134,8 @@ def _fallback(rule: Rule, place: _Place) -> bytes | None:
         return place.pseudonyms.pseudo_uid("dummy", place.person.key).encode("ascii")
     if rule.vr in _WIDTH or rule.vr == "US|SS":
         return b"\0" * _WIDTH.get(rule.vr, 2)
+    if rule.keyword == "RescaleType":
+        return b"US"
     return _DUMMIES.get(rule.vr)
 
 
@@ -225,6 +227,11 @@ _MAKERS: dict[Kind, Callable[[bytes, Rule, _Place], bytes | None]] = {
 }
 
 
+_RUNNING = frozenset((0x00200011, 0x00200012, 0x00200013, 0x00200019, 0x00201208, 0x00201209))
+"""Numbers of series, acquisitions, instances and items: one too long to count by may be a patient's or an order's."""
+_MOST_RUNNING_DIGITS = 7
+
+
 def _number(tag: int, vr: str, element: RawDataElement) -> bytes | None:
     """A number in little endian, if it is one and there are as many as the standard allows."""
     raw = element.value or b""
@@ -232,6 +239,8 @@ def _number(tag: int, vr: str, element: RawDataElement) -> bytes | None:
         parts = raw.split(b"\\")
         longest = 24 if vr == "DS" else 12
         if not all((not p.strip(b" \0")) or (_NUMBER.match(p) and len(p) <= longest) for p in parts):
+            return None
+        if tag in _RUNNING and any(len(p.strip()) > _MOST_RUNNING_DIGITS for p in parts):
             return None
         return raw.rstrip(b"\0") if _multiplicity(tag, len(parts)) else None
     width = _WIDTH[vr]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import math
 import re
 import struct
 import zlib
@@ -11,22 +12,24 @@ import zlib
 import numpy as np
 
 from medseg.errors import ReadError
+from medseg.privacy.volume_heads import faceless_nifti, refuse_head
 
 __all__ = ["clean_meta_image", "clean_nifti", "clean_nrrd"]
 
 _DAMAGED = "expected a complete volume, found a damaged or cut off one"
+_NO_TRANSFORM = "expected a transform in millimetres, found numbers that no body has"
+_LARGEST_MM = 1e6
+_LARGEST_SCALE = 1e15
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64}
-_LABEL_TYPES = frozenset((2, 256, 512, 4, 8, 768))
-_HEAD_MM = (140.0, 300.0)
-_FACE_MM = 2.5
 
 
-def clean_nifti(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
+def clean_nifti(data: bytes, *, acknowledge_faces: bool = False, deface: bool = False) -> bytes:
     """A NIfTI-1 or NIfTI-2 file with the same voxels, scale and affine and an otherwise empty header.
 
     Args:
         data: The file, gzipped or not; the result is as the input was.
         acknowledge_faces: Let volumes of a head's size and with voxels below 2.5 mm pass.
+        deface: Take the face off such volumes.
 
     Raises:
         ReadError: The file is damaged, a header without its image, or may show a face.
@@ -40,11 +43,8 @@ def clean_nifti(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
         header, voxels = (_nifti1 if struct.unpack_from(order + "i", raw)[0] == 348 else _nifti2)(raw, order)
     except struct.error:
         raise ReadError(_DAMAGED) from None
-    if not acknowledge_faces and _may_show_face(header, voxels, order):
-        raise ReadError(
-            "a volume of a head's size in voxels below 2.5 mm: a face can be rendered from it. Deface it first, or say "
-            "--acknowledge-faces if the study allows it"
-        )
+    if not acknowledge_faces:
+        voxels = faceless_nifti(header, voxels, order, deface=deface)
     clean = header + b"\0\0\0\0" + voxels
     return gzip.compress(clean, 6, mtime=0) if packed else clean
 
@@ -64,10 +64,10 @@ def _nifti1(raw: bytes, order: str) -> tuple[bytes, bytes]:
     struct.pack_into(order + "8h", made, 40, *_dimensions(dim))
     struct.pack_into(order + "2h", made, 70, datatype, bits)
     struct.pack_into(order + "8f", made, 76, *_sizes(pixdim, dim[0]))
-    struct.pack_into(order + "3f", made, 108, 352.0, slope, inter)
+    struct.pack_into(order + "3f", made, 108, 352.0, *_scale(slope, inter))
     made[123] = raw[123] & 0x1F
     struct.pack_into(order + "2h", made, 252, _form(qform), _form(sform))
-    struct.pack_into(order + "18f", made, 256, *geometry)
+    struct.pack_into(order + "18f", made, 256, *_geometry(geometry, qform, sform))
     made[344:348] = b"n+1\0"
     return bytes(made), voxels
 
@@ -89,9 +89,9 @@ def _nifti2(raw: bytes, order: str) -> tuple[bytes, bytes]:
     struct.pack_into(order + "2h", made, 12, datatype, bits)
     struct.pack_into(order + "8q", made, 16, *_dimensions(dim))
     struct.pack_into(order + "8d", made, 104, *_sizes(pixdim, dim[0]))
-    struct.pack_into(order + "q2d", made, 168, 544, slope, inter)
+    struct.pack_into(order + "q2d", made, 168, 544, *_scale(slope, inter))
     struct.pack_into(order + "2i", made, 344, _form(qform), _form(sform))
-    struct.pack_into(order + "18d", made, 352, *geometry)
+    struct.pack_into(order + "18d", made, 352, *_geometry(geometry, qform, sform))
     struct.pack_into(order + "i", made, 500, units & 0x1F)
     return bytes(made), voxels
 
@@ -111,32 +111,29 @@ def _dimensions(dim: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _sizes(pixdim: tuple[float, ...], axes: int) -> tuple[float, ...]:
+    """Sizes of the axes that there are; text read as a number is far too large, and goes from the axes behind space."""
+    if not all(abs(size) < _LARGEST_MM for size in pixdim[1 : 1 + min(axes, 3)]):
+        raise ReadError(_NO_TRANSFORM)
     handed = -1.0 if pixdim[0] < 0 else 1.0
-    return (handed, *(size if n < axes else 1.0 for n, size in enumerate(pixdim[1:])))
+    usable = (size if n < axes and abs(size) < _LARGEST_MM else 1.0 for n, size in enumerate(pixdim[1:]))
+    return (handed, *usable)
+
+
+def _geometry(numbers: tuple[float, ...], qform: int, sform: int) -> tuple[float, ...]:
+    """Quaternion, offset and affine rows; those that their code says are not used become 0, as text may hide there."""
+    used = [*([_form(qform) > 0] * 6), *([_form(sform) > 0] * 12)]
+    if not all(abs(number) < _LARGEST_MM for number, is_used in zip(numbers, used, strict=True) if is_used):
+        raise ReadError(_NO_TRANSFORM)
+    return tuple(number if is_used else 0.0 for number, is_used in zip(numbers, used, strict=True))
+
+
+def _scale(slope: float, inter: float) -> tuple[float, float]:
+    """Slope and intercept; both as "not scaled" where a number is none that voxels are scaled by."""
+    return (slope, inter) if abs(slope) < _LARGEST_SCALE and abs(inter) < _LARGEST_SCALE else (0.0, 0.0)
 
 
 def _form(code: int) -> int:
     return code if 0 <= code <= 5 else 1
-
-
-def _may_show_face(header: bytes, voxels: bytes, order: str) -> bool:
-    """Whether a volume has fine voxels, a head's extent along all three axes, and isn't a label map."""
-    if len(header) == 348:
-        dim, size = struct.unpack_from(order + "8h", header, 40), struct.unpack_from(order + "8f", header, 76)
-        (datatype,) = struct.unpack_from(order + "h", header, 70)
-    else:
-        dim, size = struct.unpack_from(order + "8q", header, 16), struct.unpack_from(order + "8d", header, 104)
-        (datatype,) = struct.unpack_from(order + "h", header, 12)
-    sizes = [abs(float(s)) for s in size[1:4]]
-    extents = [s * n for s, n in zip(sizes, dim[1:4], strict=True)]
-    if max(sizes) >= _FACE_MM or not all(_HEAD_MM[0] <= extent <= _HEAD_MM[1] for extent in extents):
-        return False
-    if datatype not in _LABEL_TYPES:
-        sample = np.frombuffer(voxels, np.uint8)[: 1 << 24]
-        return len(np.unique(sample)) > 16
-    width = _BITS[datatype] // 8
-    step = max(1, len(voxels) // width // 500_000)
-    return len(np.unique(np.frombuffer(voxels, f"{order}u{width}")[::step])) > 64
 
 
 def _gunzip(data: bytes) -> bytes:
@@ -151,10 +148,11 @@ def _gunzip(data: bytes) -> bytes:
     return raw
 
 
-_NUMBERS = r"[-+0-9.eE ,()naNinf]+"
+_NUMBERS = r"(?:(?:none|nan|[-+]?(?:\d{1,6}(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,2})?)(?=[\s,()]|\Z)|[\s,()])+"
+"""Numbers below a million: a transform of a body has no larger one, a date or a patient's number is one."""
 _NRRD_VALUES = {
     "type": r"[a-z0-9_ ]+", "dimension": r"\d+", "sizes": r"[\d ]+", "spacings": _NUMBERS, "space dimension": r"\d+",
-    "space": r"[a-zA-Z0-9 -]+", "space directions": r"(?:none|[-+0-9.eE ,()])+", "space origin": _NUMBERS,
+    "space": r"[a-zA-Z0-9 -]+", "space directions": _NUMBERS, "space origin": _NUMBERS,
     "kinds": r"[a-zA-Z0-9 -]+", "endian": r"little|big", "encoding": r"raw|gzip|gz|bzip2|bz2",
     "centerings": r"(?:cell|node|none|\?\?\?| )+", "centers": r"(?:cell|node|none|\?\?\?| )+",
 }  # fmt: skip
@@ -167,11 +165,16 @@ _NRRD_WORDS = re.compile(
 _NRRD_WIDTH = {"char": 1, "short": 2, "int": 4, "long long": 8, "longlong": 8, "float": 4, "double": 8}
 
 
-def clean_nrrd(data: bytes) -> bytes:
+def clean_nrrd(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
     """An NRRD file with the same voxels and only the header fields of geometry and type.
 
+    Args:
+        data: The file.
+        acknowledge_faces: Let volumes of a head's size and with voxels below 2.5 mm pass.
+
     Raises:
-        ReadError: The file is damaged, keeps its voxels in another file or in an encoding that isn't read.
+        ReadError: The file is damaged, may show a face, keeps its voxels in another file or in an encoding that isn't
+            read.
     """
     head, separator, body = data.partition(b"\n\n") if b"\r\n\r\n" not in data[:65536] else data.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").splitlines()
@@ -192,14 +195,29 @@ def clean_nrrd(data: bytes) -> bytes:
     if not {"type", "dimension", "sizes"} <= fields.keys() or encoding not in unpacked:
         raise ReadError(_DAMAGED)
     count = int(np.prod([int(n) for n in fields["sizes"].split()], dtype=object))
-    length = count * _nrrd_width(fields["type"])
+    width = _nrrd_width(fields["type"])
+    length = count * width
     voxels = unpacked[encoding](body)
     if len(voxels) < length:
         raise ReadError(_DAMAGED)
+    if not acknowledge_faces:
+        refuse_head(*_nrrd_grid(fields), voxels[:length], width)
     fields["encoding"] = "raw" if encoding == "raw" else "gzip"
     text = "\n".join([lines[0][:8], *(f"{name}: {value}" for name, value in fields.items())])
     body = voxels[:length] if encoding == "raw" else gzip.compress(voxels[:length], 6, mtime=0)
     return text.encode("ascii") + b"\n\n" + body
+
+
+def _nrrd_grid(fields: dict[str, str]) -> tuple[list[float], list[int]]:
+    """Spacing (mm) and number of voxels along the axes of space; empty where the header doesn't say."""
+    shape = [int(n) for n in fields["sizes"].split()]
+    parts = re.findall(r"none|\([^)]*\)", fields.get("space directions", "")) or fields.get("spacings", "").split()
+    try:
+        steps = [math.hypot(*(float(n) for n in p.strip("()").split(","))) if p != "none" else math.nan for p in parts]
+    except ValueError:
+        raise ReadError(_DAMAGED) from None
+    found = [(step, length) for step, length in zip(steps, shape, strict=False) if step == step]
+    return [step for step, _ in found], [length for _, length in found]
 
 
 def _known_nrrd_words(name: str, value: str) -> bool:
@@ -228,18 +246,22 @@ def _bunzip(body: bytes) -> bytes:
 _META_VALUES = {
     "ObjectType": r"Image", "NDims": r"\d", "BinaryData": r"True|False", "BinaryDataByteOrderMSB": r"True|False",
     "ElementByteOrderMSB": r"True|False", "CompressedData": r"True|False", "TransformMatrix": _NUMBERS,
-    "Offset": _NUMBERS, "Position": _NUMBERS, "Origin": _NUMBERS, "CenterOfRotation": _NUMBERS,
+    "Offset": _NUMBERS, "Position": _NUMBERS, "Origin": _NUMBERS,
     "AnatomicalOrientation": r"[RLAPSI?]{2,3}", "ElementSpacing": _NUMBERS, "DimSize": r"[\d ]+",
     "ElementNumberOfChannels": r"\d+", "ElementType": r"MET_[A-Z_]+",
 }  # fmt: skip
 _META_WIDTH = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 
 
-def clean_meta_image(data: bytes) -> bytes:
+def clean_meta_image(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
     """A MetaImage (.mha) with the same voxels and only the header fields of geometry and type.
 
+    Args:
+        data: The file.
+        acknowledge_faces: Let volumes of a head's size and with voxels below 2.5 mm pass.
+
     Raises:
-        ReadError: The file is damaged or keeps its voxels in another file.
+        ReadError: The file is damaged, may show a face or keeps its voxels in another file.
     """
     fields: dict[str, str] = {}
     place = 0
@@ -249,7 +271,9 @@ def clean_meta_image(data: bytes) -> bytes:
             raise ReadError(_DAMAGED)
         key, _, value = data[place:end].decode("latin-1").partition("=")
         place, name, text = end + 1, key.strip(), value.strip()
-        if name == "ElementDataFile" or (name in _META_VALUES and re.fullmatch(_META_VALUES[name], text)):
+        if name in _META_VALUES and not re.fullmatch(_META_VALUES[name], text):
+            raise ReadError("expected the values that the MetaImage format defines, found another one")
+        if name == "ElementDataFile" or name in _META_VALUES:
             fields[name] = text
     if fields["ElementDataFile"] != "LOCAL":
         raise ReadError("expected header and voxels in one .mha file, found a header that points elsewhere")
@@ -257,16 +281,24 @@ def clean_meta_image(data: bytes) -> bytes:
     if kind not in _META_WIDTH or "DimSize" not in fields:
         raise ReadError(_DAMAGED)
     count = int(np.prod([int(n) for n in fields["DimSize"].split()], dtype=object))
-    length = count * int(fields.get("ElementNumberOfChannels", "1")) * _META_WIDTH[kind]
+    width = _META_WIDTH[kind] * int(fields.get("ElementNumberOfChannels", "1"))
+    length = count * width
     packed = fields.get("CompressedData") == "True"
-    try:
-        voxels = zlib.decompressobj().decompress(data[place:]) if packed else data[place:]
-    except zlib.error:
-        raise ReadError(_DAMAGED) from None
+    voxels = _inflated(data[place:]) if packed else data[place:]
     if len(voxels) < length:
         raise ReadError(_DAMAGED)
+    if not acknowledge_faces:
+        spacing = [abs(float(n)) for n in fields.get("ElementSpacing", "").split()]
+        refuse_head(spacing, [int(n) for n in fields["DimSize"].split()], voxels[:length], width)
     body = zlib.compress(voxels[:length], 6) if packed else voxels[:length]
     if packed:
         fields["CompressedDataSize"] = str(len(body))
     fields["ElementDataFile"] = fields.pop("ElementDataFile")
     return "".join(f"{name} = {text}\n" for name, text in fields.items()).encode("ascii") + body
+
+
+def _inflated(body: bytes) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(body)
+    except zlib.error:
+        raise ReadError(_DAMAGED) from None

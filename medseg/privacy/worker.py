@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.errors import DataError, ReadError, RequestError
-from medseg.privacy.dicom import clean_dicom, is_dicom, preview_dicom
-from medseg.privacy.guards import QuarantineError
+from medseg.privacy.dicom import clean_dicom, is_dicom, preview_dicom, read_dicom, syntax_of
+from medseg.privacy.guards import HeadError, QuarantineError
+from medseg.privacy.heads import FaceCut, face_cuts
 from medseg.privacy.images import clean_image, clean_jpeg
 from medseg.privacy.inputs import read_input
 from medseg.privacy.outcomes import Status, write_whole
@@ -19,7 +20,7 @@ from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd
 
-__all__ = ["KINDS", "Done", "Task", "Work", "clean_chunk", "start"]
+__all__ = ["HEADS", "KINDS", "Done", "Task", "Work", "clean_chunk", "start"]
 
 KINDS = {
     ".jpg": "photograph", ".jpeg": "photograph", ".png": "photograph", ".tif": "photograph", ".tiff": "photograph",
@@ -29,7 +30,9 @@ KINDS = {
 }  # fmt: skip
 """What a file is, by its suffix, where it isn't DICOM."""
 Task = list[tuple[int, str, str]]
-"""Running number, path in the source, and output path (empty for DICOM) of some files."""
+"""Number, path in the source, and output path (empty for DICOM, `HEADS` for a series of a head) of some files."""
+HEADS = "heads"
+"""Instead of output paths: the files of a task are one series, whose face is to be taken off."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,23 @@ class Work:
     profile: Profile
     key: bytes
     acknowledge_faces: bool
+    deface: bool
     accepted: frozenset[int]
     quarantine: Path | None
 
 
 @dataclass(frozen=True)
 class Done:
-    """A worker's answer for one file; `identities` never leave the process tree."""
+    """A worker's answer for one file; `identities` never leave the process tree.
+
+    `head` is the series' pseudonym where the file waits for the rest of its series, to be defaced with it.
+    """
 
     status: Status
     place: str
     reason: str
     identities: frozenset[str]
+    head: str = ""
 
 
 _state: dict[str, object] = {}
@@ -66,10 +74,30 @@ def start(work: Work) -> None:
 
 def clean_chunk(task: Task) -> list[Done]:
     """Clean some files and write their copies; one answer for each, in order."""
+    if task and task[0][2] == HEADS:
+        return _clean_head(task)
     return [_clean_one(number, name, place) for number, name, place in task]
 
 
-def _clean_one(number: int, name: str, place: str) -> Done:
+def _clean_head(task: Task) -> list[Done]:
+    """Clean the files of one series of a head, its face taken off."""
+    work = _state["work"]
+    assert isinstance(work, Work)
+    try:
+        sources = [read_dicom(read_input(work.source, name)) for _, name, _ in task]
+        cuts, share = face_cuts(sources, [syntax_of(source) for source in sources])
+    except DataError as error:
+        return [Done("refused", "", str(error), frozenset()) for _ in task]
+    except Exception as error:
+        reason = f"medseg can't take the face off this series ({type(error).__name__})"
+        return [Done("refused", "", reason, frozenset()) for _ in task]
+    del sources
+    note = f"the face was taken off, {share:.0%} of the head" if share else "the skull was stripped already"
+    made = [_clean_one(number, name, "", face=cut) for (number, name, _), cut in zip(task, cuts, strict=True)]
+    return [replace(done, reason=note) if done.status == "written" else done for done in made]
+
+
+def _clean_one(number: int, name: str, place: str, *, face: FaceCut | None = None) -> Done:
     """Clean one file and write its copy."""
     work, pseudonyms, seen = _state["work"], _state["pseudonyms"], _state["seen"]
     assert isinstance(work, Work)
@@ -89,6 +117,7 @@ def _clean_one(number: int, name: str, place: str) -> Done:
                 acknowledge_faces=work.acknowledge_faces,
                 clean_text=clean_text if work.profile.clean_pixels else None,
                 looked_at=number in work.accepted,
+                face=face,
             )
             clean, identities = made.data, made.identities - seen
             seen |= identities
@@ -97,6 +126,8 @@ def _clean_one(number: int, name: str, place: str) -> Done:
         if target.is_file() and target.read_bytes() != clean:
             raise ReadError("another file of this source has the same UIDs and other content; that one was written")
         write_whole(target, clean)
+    except HeadError as error:
+        return Done("refused", "", str(error), identities, head=error.series if work.deface else "")
     except QuarantineError as error:
         _show(work.quarantine, number, data)
         return Done("quarantined", "", str(error), identities)
@@ -135,11 +166,11 @@ def _clean_other(data: bytes, place: str, work: Work, *, looked_at: bool) -> byt
     if suffix in (".jpg", ".jpeg"):
         return clean_jpeg(data)
     if suffix in (".nii", ".nii.gz"):
-        return clean_nifti(data, acknowledge_faces=work.acknowledge_faces)
+        return clean_nifti(data, acknowledge_faces=work.acknowledge_faces, deface=work.deface)
     if suffix == ".nrrd":
-        return clean_nrrd(data)
+        return clean_nrrd(data, acknowledge_faces=work.acknowledge_faces)
     if suffix == ".mha":
-        return clean_meta_image(data)
+        return clean_meta_image(data, acknowledge_faces=work.acknowledge_faces)
     return clean_image(data, suffix)
 
 
