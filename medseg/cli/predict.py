@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,6 +54,12 @@ def _predict(
         Path | None,
         typer.Option("--support", help="Manifest of some labelled cases whose labels to predict, untrained."),
     ] = None,
+    internal: Annotated[
+        bool,
+        typer.Option(
+            "--internal", help="Let DICOM objects carry their patients: results for the hospital's own archive."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as one line of JSON.")] = False,
 ) -> int:
     """Label images with a trained model, each on its own grid.
@@ -74,16 +81,31 @@ def _predict(
 
     loaded = load_model(model, mirror=not fast, scratch=out)
     inputs, refusals = find_inputs(source, keep_names=keep_names, reading=reading_for(loaded.predictor.plan.channels))
-    out.mkdir(parents=True, exist_ok=True)
+    _make_folder(out, output_format, internal=internal)
     if support is not None:
         loaded = _taught(loaded, support)
-    written, refused = _predict_each(loaded, inputs, out, output_format, report=report)
+    written, refused = _predict_each(loaded, inputs, out, output_format, report=report, internal=internal)
     refusals += refused
     for refusal in refusals:
         note(f"refused: {refusal.input}: {refusal.reason}")
+    if internal:
+        note("these files may name their patients; keep them to yourself, and push them home with `medseg pacs push`")
     result = {"written": written, "refused": [{"input": r.input, "reason": r.reason} for r in refusals]}
     emit(result, as_json=as_json, text=f"{written} of {len(inputs)} images predicted as {output_format.value}")
     return EXIT_PARTLY_REFUSED if refusals else 0
+
+
+def _make_folder(out: Path, output_format: _Format, *, internal: bool) -> None:
+    """Make the output folder; one of results that carry their patients is for nobody else to read.
+
+    Raises:
+        RequestError: ``--internal`` with a format without patients, or into a folder that others can read.
+    """
+    if internal and output_format in (_Format.NIFTI, _Format.NRRD, _Format.PNG):
+        raise RequestError(f"--internal goes with the DICOM formats; {output_format.value} carries no patient anyway")
+    out.mkdir(parents=True, exist_ok=True, mode=0o700 if internal else 0o777)
+    if internal and os.name == "posix" and out.stat().st_mode & 0o077:
+        raise RequestError("--internal: expected a new folder or one that only you can read, found one for others too")
 
 
 def _taught(loaded: LoadedModel, support: Path) -> LoadedModel:
@@ -98,7 +120,7 @@ def _taught(loaded: LoadedModel, support: Path) -> LoadedModel:
 
 
 def _predict_each(
-    loaded: LoadedModel, inputs: list[Input], out: Path, output_format: _Format, *, report: bool
+    loaded: LoadedModel, inputs: list[Input], out: Path, output_format: _Format, *, report: bool, internal: bool
 ) -> tuple[int, list[Refusal]]:
     from medseg.cli.bars import StudyBars
     from medseg.data.refusal import Refusal
@@ -122,6 +144,7 @@ def _predict_each(
                         labels=loaded.labels,
                         algorithm=loaded.algorithm,
                         report=report,
+                        tier="internal" if internal else "shareable",
                     )
                 except DataError as error:
                     refusals.append(Refusal(input=entry.name, reason=str(error)))

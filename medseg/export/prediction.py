@@ -22,7 +22,7 @@ from medseg.export.rtstruct import write_rtstruct
 from medseg.export.sr import write_report
 from medseg.inference.predict import Prediction
 from medseg.inference.uncertainty import normalised_entropy
-from medseg.types import FloatArray
+from medseg.types import FloatArray, Tier
 
 __all__ = ["NEED_PROBABILITIES", "PredictionFormat", "output_paths", "write_prediction"]
 
@@ -54,6 +54,9 @@ _ENDINGS: Mapping[PredictionFormat, str] = {
 }
 
 
+_Kept = Literal["refuse", "keep"]
+
+
 def output_paths(folder: Path, name: str, output_format: PredictionFormat, *, report: bool = False) -> tuple[Path, ...]:
     """Where the prediction of an input is written, and the report beside it where one is wanted."""
     kinds: tuple[PredictionFormat, ...] = (output_format, "sr") if report else (output_format,)
@@ -70,6 +73,7 @@ def write_prediction(
     labels: Mapping[int, LabelInfo],
     algorithm: Algorithm,
     report: bool = False,
+    tier: Tier = "shareable",
 ) -> Path:
     """Write one prediction.
 
@@ -82,12 +86,14 @@ def write_prediction(
         labels: Label value to name, code and colour.
         algorithm: What predicted, for DICOM objects.
         report: Whether a SEG gets a structured report beside it that refers to it; for no other format.
+        tier: ``internal`` lets DICOM objects carry the patient of a series that isn't de-identified.
 
     Raises:
         DataError: The format needs probabilities and the prediction has none, or the series lacks what it refers to.
         ReadError: A DICOM object of an image that is no DICOM series.
-        PrivacyError: A DICOM object of a series that isn't de-identified.
+        PrivacyError: A shareable DICOM object of a series that isn't de-identified.
     """
+    kept: _Kept = "keep" if tier == "internal" else "refuse"
     path, *beside = output_paths(folder, source.name, output_format, report=report)
     if output_format == "nifti":
         write_nifti(prediction.label_map, prediction.geometry.affine, path)
@@ -104,7 +110,14 @@ def write_prediction(
             # pydicom's and highdicom's warnings repeat attribute values.
             warnings.simplefilter("ignore")
             _write_dicom(
-                prediction, volume, source, path, output_format=output_format, labels=labels, algorithm=algorithm
+                prediction,
+                volume,
+                source,
+                path,
+                output_format=output_format,
+                labels=labels,
+                algorithm=algorithm,
+                kept=kept,
             )
             for place in beside:
                 write_report(
@@ -115,6 +128,7 @@ def write_prediction(
                     labels=labels,
                     algorithm=algorithm,
                     segmentation=path,
+                    identified_source=kept,
                 )
     return path
 
@@ -128,6 +142,7 @@ def _write_dicom(
     output_format: PredictionFormat,
     labels: Mapping[int, LabelInfo],
     algorithm: Algorithm,
+    kept: _Kept,
 ) -> None:
     if not source.series:
         raise ReadError(
@@ -138,21 +153,29 @@ def _write_dicom(
     files = source.series
     match output_format:
         case "sr":
-            write_report(label_map, volume, files, path, labels=labels, algorithm=algorithm)
+            write_report(label_map, volume, files, path, labels=labels, algorithm=algorithm, identified_source=kept)
         case "rtstruct":
-            write_rtstruct(label_map, affine, files, path, labels=labels, algorithm=algorithm)
+            write_rtstruct(label_map, affine, files, path, labels=labels, algorithm=algorithm, identified_source=kept)
         case "dicom-overlay":
-            write_dicom_overlay(volume, label_map, files, path, labels=labels, algorithm=algorithm)
+            write_dicom_overlay(
+                volume, label_map, files, path, labels=labels, algorithm=algorithm, identified_source=kept
+            )
         case "dicom-seg-fractional":
             classes = _probabilities(prediction, labels)
             fractions = {value: classes[number] for number, value in enumerate(sorted(labels), start=1)}
-            write_dicom_fractions(fractions, affine, files, path, labels=labels, algorithm=algorithm)
+            write_dicom_fractions(
+                fractions, affine, files, path, labels=labels, algorithm=algorithm, identified_source=kept
+            )
         case "dicom-uncertainty":
             values = normalised_entropy(_probabilities(prediction, labels))
-            write_uncertainty_map(values, affine, files, path, labels=labels, algorithm=algorithm)
+            write_uncertainty_map(
+                values, affine, files, path, labels=labels, algorithm=algorithm, identified_source=kept
+            )
         case _:
             kind: Literal["binary", "labelmap"] = "labelmap" if output_format == "dicom-seg-labelmap" else "binary"
-            write_dicom_seg(label_map, affine, files, path, labels=labels, algorithm=algorithm, kind=kind)
+            write_dicom_seg(
+                label_map, affine, files, path, labels=labels, algorithm=algorithm, kind=kind, identified_source=kept
+            )
 
 
 def _probabilities(prediction: Prediction, labels: Mapping[int, LabelInfo]) -> FloatArray:

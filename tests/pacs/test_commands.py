@@ -54,7 +54,7 @@ def _model(path):
     return path
 
 
-def test_a_study_is_pulled_cleaned_predicted_and_its_seg_goes_home_and_validates(hospital, stored, tmp_path):
+def test_a_study_is_pulled_cleaned_predicted_and_its_results_go_home_and_validate(hospital, stored, tmp_path):
     archive = hospital.archive(tmp_path / "hospital.yaml", tier="internal")
     (tmp_path / "list.csv").write_text(f"patient\n{IDENTITIES['PatientID']}\n")
     found = _run("dicomweb", "find", archive, "--list", tmp_path / "list.csv")
@@ -66,34 +66,56 @@ def test_a_study_is_pulled_cleaned_predicted_and_its_seg_goes_home_and_validates
     key = tmp_path / "project.key"
     arguments = ("deidentify", tmp_path / "pulled", tmp_path / "clean", "--profile", "basic", "--new-key", key)
     assert _run(*arguments).exit_code == 0
-    arguments = (
-        "predict",
-        _model(tmp_path / "m.medseg"),
-        tmp_path / "clean",
-        tmp_path / "out",
-        "--format",
-        "dicom-seg",
-    )
-    predicted = _run(*arguments)
-    assert predicted.exit_code == 0, predicted.output
-    # The pseudonymous result may not go there; with its patient back, it may.
+    model = _model(tmp_path / "m.medseg")
+    for extra in (("dicom-seg", "--report"), ("rtstruct",)):
+        predicted = _run("predict", model, tmp_path / "clean", tmp_path / "out", "--format", *extra)
+        assert predicted.exit_code == 0, predicted.output
+    # The pseudonymous results may not go there; with their patient back, they may.
     refused = _run("pacs", "push", archive, tmp_path / "out")
     assert refused.exit_code == 4
     assert "medseg pacs restore" in refused.stderr
     restored = _run("pacs", "restore", tmp_path / "out", tmp_path / "pulled", tmp_path / "home", "--key", key)
-    assert (restored.exit_code, restored.stdout) == (0, "1 of 1 results have their patients back\n")
+    assert (restored.exit_code, restored.stdout) == (0, "3 of 3 results have their patients back\n")
     pushed = _run("pacs", "push", archive, tmp_path / "home")
     assert pushed.exit_code == 0, pushed.output
-    assert pushed.stdout == "1 of 1 objects are there, 1 sent now; the archive lists them\n"
+    assert pushed.stdout == "3 of 3 objects are there, 3 sent now; the archive lists them\n"
     again = json.loads(_run("dicomweb", "push", archive, tmp_path / "home", "--json").stdout)
-    assert (again["sent"], again["already"], again["refused"]) == (0, 1, [])
-    assert _run("dicomweb", "pull", archive, tmp_path / "back", "--study", stored.study).exit_code == 0
-    (path,) = [p for p in (tmp_path / "back").rglob("*.dcm") if pydicom.dcmread(p).Modality == "SEG"]
-    back = pydicom.dcmread(path)
-    assert back.PatientName == IDENTITIES["PatientName"]
-    assert any(back.PixelData)
-    assert back.PixelData == pydicom.dcmread(next((tmp_path / "out").glob("*.dcm"))).PixelData
-    _assert_valid(path)
+    assert (again["sent"], again["already"], again["refused"]) == (0, 3, [])
+    back = _results_of(archive, stored.study, tmp_path / "back")
+    assert sorted(back) == ["RTSTRUCT", "SEG", "SR"]
+    seg = pydicom.dcmread(back["SEG"])
+    assert seg.PatientName == IDENTITIES["PatientName"]
+    assert any(seg.PixelData)
+    clean = [d for d in map(pydicom.dcmread, (tmp_path / "out").glob("*.dcm")) if d.Modality == "SEG"]
+    assert seg.PixelData == clean[0].PixelData
+    for path in back.values():
+        _assert_valid(path)
+
+
+def test_a_result_of_an_identified_series_goes_home_when_it_was_asked_for(hospital, stored, tmp_path):
+    archive = hospital.archive(tmp_path / "hospital.yaml", tier="internal")
+    assert _run("dicomweb", "pull", archive, tmp_path / "pulled", "--study", stored.study).exit_code == 0
+    arguments = ("predict", _model(tmp_path / "m.medseg"), tmp_path / "pulled", tmp_path / "out", "--format")
+    assert _run(*arguments, "dicom-seg").exit_code == 4
+    shutil.rmtree(tmp_path / "out")
+    assert _run(*arguments, "nifti", "--internal").exit_code == 2
+    predicted = _run(*arguments, "dicom-seg", "--internal")
+    assert predicted.exit_code == 0, predicted.output
+    assert "may name their patients" in predicted.stderr
+    assert (tmp_path / "out").stat().st_mode & 0o077 == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["image_0001.dcm"]
+    assert _run("dicomweb", "push", archive, tmp_path / "out").exit_code == 0
+    back = _results_of(archive, stored.study, tmp_path / "back")
+    assert pydicom.dcmread(back["SEG"]).PatientID == IDENTITIES["PatientID"]
+    (tmp_path / "out").chmod(0o755)
+    assert "only you can read" in _run(*arguments, "dicom-seg", "--internal").stderr
+
+
+def _results_of(archive, study, out):
+    """Files of a study in the archive that are no images, by modality."""
+    assert _run("dicomweb", "pull", archive, out, "--study", study).exit_code == 0
+    found = {pydicom.dcmread(path, stop_before_pixels=True).Modality: path for path in out.rglob("*.dcm")}
+    return {modality: path for modality, path in found.items() if modality != "CT"}
 
 
 def _assert_valid(path):
