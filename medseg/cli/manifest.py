@@ -12,6 +12,7 @@ import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
 from medseg.cli.fuse import fuse
+from medseg.cli.keys import KeyOption, identities_beside
 from medseg.errors import RequestError
 
 if TYPE_CHECKING:
@@ -40,8 +41,16 @@ def register(app: typer.Typer) -> None:
 
 
 @command
-def _check(path: _ManifestPath, jobs: _Jobs = 2, as_json: _Json = False) -> int:
-    """Look at every case: files, checksums, grids, values, labels, duplicates.
+def _check(
+    path: _ManifestPath,
+    thumbnails: Annotated[
+        Path | None, typer.Option(metavar="HTML", help="Write a page with a small picture of every case (internal).")
+    ] = None,
+    jobs: _Jobs = 2,
+    key: KeyOption = None,
+    as_json: _Json = False,
+) -> int:
+    """Look at every case: files, checksums, grids, values, labels, labels in odd places, duplicates.
 
     Exit status 3 when a case cannot be used.
 
@@ -53,6 +62,12 @@ def _check(path: _ManifestPath, jobs: _Jobs = 2, as_json: _Json = False) -> int:
     manifest = read_manifest(path, files_must_exist=False)
     with _progress("checking cases", 2 * len(manifest.cases)) as advance:
         report = check_manifest(manifest, jobs=jobs, progress=advance)
+    if thumbnails is not None:
+        from medseg.report.thumbnails import write_thumbnails
+
+        with _progress("drawing thumbnails", len(manifest.cases)) as advance:
+            index = identities_beside(key)
+            write_thumbnails(manifest, report, thumbnails, jobs=jobs, identities=index, progress=advance)
     warnings = sum(bool(case.findings) and case.is_usable for case in report.cases)
     result = {
         "cases": [asdict(case) for case in report.cases],

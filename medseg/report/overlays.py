@@ -12,7 +12,7 @@ from medseg.data.volume import Volume
 from medseg.errors import GeometryError
 from medseg.types import Array, LabelMap
 
-__all__ = ["PREDICTION_COLOUR", "REFERENCE_COLOUR", "case_picture"]
+__all__ = ["PREDICTION_COLOUR", "REFERENCE_COLOUR", "axial_slices", "case_picture", "outline_of", "rgb_rows"]
 
 REFERENCE_COLOUR = (255, 214, 64)
 PREDICTION_COLOUR = (0, 225, 255)
@@ -44,17 +44,17 @@ def case_picture(
     if not volume.shape == prediction.shape == reference.shape:
         raise GeometryError(f"expected one grid; found shapes {volume.shape}, {prediction.shape} and {reference.shape}")
     if reference.ndim == 3:
-        image, predicted, referred, aspect = _axial(volume, prediction, reference)
+        image, predicted, referred, aspect = axial_slices(volume, prediction, reference)
     else:
         image, predicted, referred, aspect = volume.array, prediction, reference, 1.0
-    rgb = _rgb(image, window=window, inverted=volume.modality == "PT")
+    rgb = rgb_rows(image, window=window, inverted=volume.modality == "PT")
     box = _square((predicted > 0) | (referred > 0), aspect)
     picture = _resized(rgb, box).astype(np.float32)
     # The reference is drawn broader and first, so that it shows on both sides of a prediction that agrees.
     for label_map, colour, width in ((referred, REFERENCE_COLOUR, 6), (predicted, PREDICTION_COLOUR, 3)):
         for value in np.unique(label_map[label_map > 0]).tolist():
             region = _resized(np.equal(label_map.T, value).astype(np.uint8) * 255, box) > 127
-            line = _outline(region, width)
+            line = outline_of(region, width)
             picture[_grown(line) & ~line] *= 0.55
             picture[line] = colour
     buffer = io.BytesIO()
@@ -62,7 +62,7 @@ def case_picture(
     return buffer.getvalue()
 
 
-def _axial(volume: Volume, prediction: LabelMap, reference: LabelMap) -> tuple[Array, LabelMap, LabelMap, float]:
+def axial_slices(volume: Volume, prediction: LabelMap, reference: LabelMap) -> tuple[Array, LabelMap, LabelMap, float]:
     """One axial slice of each, axes (channel, x, y) and (x, y), x to the left and y to the back; pixel y over x."""
     from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
@@ -81,7 +81,7 @@ def _slice_of(label_map: LabelMap) -> int:
     return int(burden.argmax()) if burden.any() else label_map.shape[2] // 2
 
 
-def _rgb(image: Array, *, window: tuple[float, float] | None, inverted: bool) -> Array:
+def rgb_rows(image: Array, *, window: tuple[float, float] | None, inverted: bool) -> Array:
     """uint8 (row, column, 3) of an image with axes (channel, x, y)."""
     if image.shape[0] == 3 and image.dtype == np.uint8:
         return np.ascontiguousarray(image.transpose(2, 1, 0))
@@ -115,7 +115,7 @@ def _resized(rows: Array, box: Sequence[float]) -> Array:
     return np.asarray(image.resize((_EDGE, _EDGE), Image.Resampling.BILINEAR, box=tuple(box)))
 
 
-def _outline(region: Array, width: int) -> Array:
+def outline_of(region: Array, width: int) -> Array:
     """A line along the region's edge, so many pixels wide; half of it outside."""
     outer, inner = region, region
     for step in range(width):
