@@ -161,6 +161,9 @@ def decode_frames(dataset: Dataset) -> Iterator[Array]:
         ReadError: The pixels are missing, truncated, damaged or in a transfer syntax that nothing here decodes.
     """
     decoder = _decoder(dataset)
+    if not decoder.UID.is_encapsulated and int(dataset.get("BitsAllocated", 0) or 0) == 1:
+        yield from _bit_frames(dataset)
+        return
     try:
         for stored, _ in decoder.iter_array(dataset, raw=True):
             yield stored
@@ -171,6 +174,24 @@ def decode_frames(dataset: Dataset) -> Iterator[Array]:
         if not decoder.UID.is_encapsulated:
             raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again") from None
         raise ReadError(_undecodable(decoder.UID, f", or its pixels are damaged ({type(error).__name__})")) from None
+
+
+def _bit_frames(dataset: Dataset) -> Iterator[Array]:
+    """Frames of one bit a pixel, which follow each other without a gap, the lowest bit first (PS3.5 section 8.1.1).
+
+    pydicom 3.0 cuts a frame off where it doesn't end with a byte, unless it unpacks all frames at once.
+    """
+    shape = (int(dataset.Rows), int(dataset.Columns))
+    size = shape[0] * shape[1]
+    packed = np.frombuffer(dataset.PixelData, dtype=np.uint8)
+    if _transfer_syntax(dataset) == ExplicitVRBigEndian and dataset["PixelData"].VR == "OW":
+        packed = packed[: len(packed) // 2 * 2].reshape(-1, 2)[:, ::-1].ravel()
+    for number in range(max(1, int(dataset.get("NumberOfFrames") or 1))):
+        start, end = number * size, (number + 1) * size
+        if end > len(packed) * 8:
+            raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again")
+        bits = np.unpackbits(packed[start // 8 : -(-end // 8)], bitorder="little")
+        yield bits[start % 8 : start % 8 + size].reshape(shape)
 
 
 def _decoder(dataset: Dataset) -> Decoder:

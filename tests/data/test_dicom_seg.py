@@ -252,6 +252,15 @@ def test_what_highdicom_refuses_but_the_standard_allows_is_read(tmp_path):
     assert np.array_equal(label, voxels.transpose(2, 1, 0))
 
 
+def test_frames_of_bits_that_end_within_a_byte_are_whole(tmp_path):
+    series, _ = _series(tmp_path, shape=(4, 5, 6))
+    voxels = _voxels((4, 5, 6))
+    content = make_seg(source_images(series), voxels, NAMES)
+    assert int(content.Rows) * int(content.Columns) % 8
+    label, _ = _paint(write_seg(content, tmp_path / "seg.dcm"), tmp_path / "ct")
+    assert np.array_equal(label, voxels.transpose(2, 1, 0))
+
+
 def test_one_name_is_one_label_in_every_case_whatever_its_number_in_the_file(tmp_path):
     for number, names in enumerate((("Lesion", "oedema"), ("oedema", "lesion"))):
         series = make_series(patient=f"P{number}", seed=number)
