@@ -62,7 +62,10 @@ def _train(study: Study, out: Out, overrides: Overrides = None, key: KeyOption =
     emit(
         {"run": out.name, "iterations": outcome.iterations},
         as_json=as_json,
-        text=f"trained on all labelled cases, {outcome.iterations} steps; next: medseg package {out} model.medseg",
+        text=(
+            f"{_cost(out)}trained on all labelled cases, {outcome.iterations} steps; "
+            f"next: medseg package {out} model.medseg"
+        ),
     )
     if outcome.problem is not None:
         note(outcome.problem)
@@ -84,7 +87,11 @@ def _crossval(study: Study, out: Out, overrides: Overrides = None, key: KeyOptio
 
     with StudyBars() as bars:
         outcome = cross_validate(config, out=out, progress=bars, deliver=deliver, identities=index)
-    emit(dict(outcome.summary), as_json=as_json, text=_summary_table(outcome.summary, outcome.plan) + _where(out))
+    emit(
+        dict(outcome.summary),
+        as_json=as_json,
+        text=_summary_table(outcome.summary, outcome.plan) + _cost(out) + _where(out),
+    )
     if outcome.problem is not None:
         note(outcome.problem)
     for refusal in outcome.refusals:
@@ -152,6 +159,19 @@ def _deliver(run: Path, identities: IdentityIndex | None) -> Deliverables:
     return Deliverables(reports, package)
 
 
+def _cost(run: Path) -> str:
+    """What a differentially private run costs a patient, or nothing."""
+    from medseg.export.model_privacy import read_privacy
+
+    found = read_privacy(run)
+    if found is None:
+        return ""
+    one = f"privacy of the patient: epsilon {found['epsilon']:.2f}, delta {found['delta']:.2g} for one model"
+    if found["models"] == 1:
+        return one + "\n"
+    return f"{one}; epsilon {found['epsilon_together']:.2f} for all {found['models']} given away together\n"
+
+
 def _where(run: Path) -> str:
     return (
         f"report: {run}/report/internal.html (yours), {run}/report/shareable.html (aggregates only)\n"
@@ -178,6 +198,8 @@ def _plan_table(plan: Plan) -> str:
         ("precision", plan.precision, "precision"),
         ("crop", "nonzero" if plan.crop_nonzero else "none", "crop"),
     ]
+    if "privacy" in plan.reasons:
+        shown.append(("privacy", "patient", "privacy"))
     if plan.fit == "image":
         shown[0] = ("spacing", "whole image", "spacing")
     rows = [[name, str(value), values["reasons"].get(key, "")] for name, value, key in shown]

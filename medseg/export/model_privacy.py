@@ -26,10 +26,10 @@ NO_GUARANTEE = (
     "Trained without differential privacy: nothing limits by proof what the weights may tell about a patient."
 )
 GUARANTEE_COVERS = (
-    "Covered are the weights, and whatever is computed from them without the training images: had any one patient been "
-    "left out, with all of its cases, each conclusion from them would have been about as likely: by a factor of e to "
-    "the power of epsilon at most, but for a chance of delta. The smaller epsilon, the more that says; from about 10 "
-    "on it says little.",
+    "Covered are the weights, and whatever is computed from them without the training images. Had any one patient been "
+    "left out with all of its cases, every conclusion from them would have been about as likely: the two probabilities "
+    "differ by a factor of e to the power of epsilon at most, but for a chance of delta. The smaller epsilon, the more "
+    "that says; from about 10 on it says little.",
 )
 GUARANTEE_LEAVES_OUT = (
     "Not covered: the scores, their intervals and the curves of loss and Dice, which are computed from the patients "

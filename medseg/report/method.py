@@ -67,6 +67,8 @@ def method_section(facts: RunFacts) -> Section:
         ("Steps", str(plan.iterations), reasons.get("iterations", "")),
         ("Precision", plan.precision, reasons.get("precision", "")),
     ]
+    if "privacy" in reasons:
+        choices.append(("Privacy", "by the patient", reasons["privacy"]))
     planned = Table(
         ("Choice", "Value", "Reason"),
         tuple((Cell(name), Cell(value), Cell(reason)) for name, value, reason in choices),

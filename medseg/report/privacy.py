@@ -57,9 +57,9 @@ def _guarantee(facts: RunFacts) -> tuple[Block, ...]:
     rows.append(("Steps", _span([run["steps"] for run in found["runs"]], "d")))
     rows.append(("Accountant", found["accountant"]))
     table = Table(
-        ("Differential privacy", ""),
+        ("", ""),
         tuple((Cell(name), Cell(value)) for name, value in rows),
-        caption="The training was differentially private.",
+        caption="Differential privacy: what was guaranteed, and what it cost.",
         numeric=False,
     )
     words = (*GUARANTEE_COVERS, *GUARANTEE_LEAVES_OUT, *((PUBLIC_INIT,) if found["public_init"] else ()))
@@ -69,30 +69,35 @@ def _guarantee(facts: RunFacts) -> tuple[Block, ...]:
 def _membership(facts: RunFacts, screen: Screen) -> tuple[Block, ...]:
     found = read_membership(facts.run)
     if found is None:
-        return (Text(("Whether one can tell from the models who was trained on was not tested.",)),)
+        words = (
+            "Whether one can tell from the models who was trained on was not tested; `medseg membership RUN` does it."
+        )
+        return (Text((words,)),)
     rows = []
     for name, attack in found["attacks"].items():
         label, source = _ATTACKS[name]
         told = screen.rests_on(min(attack["members"], attack["others"]))
-        cells = (_estimate(attack[key], screen) if told else WITHHELD for key in ("auc", "tpr"))
+        by_chance = f"; guessing: {attack['tpr']['guessing']:.3f}"
+        cells = (
+            _estimate(attack[key], screen, remark=remark) if told else WITHHELD
+            for key, remark in (("auc", ""), ("tpr", by_chance))
+        )
         rows.append((Cell(label, source), *cells))
     percent = f"{found['confidence'] * 100:g} %"
     table = Table(
-        ("Attack", "AUC", f"True positives at {found['false_positives']:.0%} false ones"),
+        ("Attack", "AUC (guessing: 0.5)", f"True positives at {found['false_positives']:.0%} false ones"),
         tuple(rows),
         caption=f"Membership inference, patient by patient, with the {percent} interval over patients.",
     )
     return table, Text((MEMBERSHIP_MEANING, *MEMBERSHIP_LIMITS), listed=True)
 
 
-def _estimate(facts: Mapping[str, float | None], screen: Screen) -> Cell:
-    value, low, high, guessing = (
-        math.nan if facts[k] is None else facts[k] for k in ("value", "low", "high", "guessing")
-    )
-    if value is None or math.isnan(value):
+def _estimate(facts: Mapping[str, float | None], screen: Screen, *, remark: str) -> Cell:
+    value, low, high = (facts[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
         return Cell("–", "too few patients")
     places = screen.decimals(value, 3)
-    return Cell(f"{value:.{places}f}", f"{low:.{places}f} to {high:.{places}f}; guessing gives {guessing:.{places}f}")
+    return Cell(f"{value:.{places}f}", f"{low:.{places}f} to {high:.{places}f}{remark}")
 
 
 def _epsilon(epsilon: float, delta: float) -> str:

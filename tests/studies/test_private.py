@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from medseg.config import StudyConfig
+from medseg.cli.app import app
+from medseg.config import StudyConfig, dump_study
 from medseg.errors import PlanError, RequestError, RunError
 from medseg.export.from_run import describe_run
 from medseg.studies import read_summary
@@ -15,6 +17,11 @@ from medseg.studies.pretrain import pretrain
 from medseg.training.accounting import PrivacySpend, compose
 from tests.studies.tiny import make_pictures, make_volumes
 from tests.training.test_private import private_study
+
+
+def _written(study: StudyConfig, folder: Path) -> str:
+    (folder / "study.yaml").write_text(dump_study(study))
+    return str(folder / "study.yaml")
 
 
 def _pictures(folder: Path) -> StudyConfig:
@@ -38,6 +45,8 @@ def test_a_private_study_states_what_it_cost_everywhere_and_forgets_its_secret(t
     assert "Differential privacy" in json.loads((run / "plan.json").read_text())["reasons"]["privacy"]
     assert describe_run(run)["privacy"]["differential_privacy"]["trained_with"] is True
     assert list(run.rglob("noise.key")) == []
+    printed = CliRunner().invoke(app, ["crossval", _written(study, tmp_path), "--out", str(tmp_path / "cli")])
+    assert f"epsilon {told['epsilon']:.2f}, delta 0.05 for one model" in printed.stdout
     before = (run / "fold_0" / "weights.safetensors").read_bytes()
     cross_validate(study, out=run)
     assert (run / "fold_0" / "weights.safetensors").read_bytes() == before
