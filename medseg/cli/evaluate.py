@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate")(_evaluate)
     app.command("compare")(_compare)
     app.command("report")(_report)
+    app.command("papers")(_papers)
 
 
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -185,6 +186,30 @@ def _report(
     tiers: tuple[Literal["internal", "shareable"], ...] = (tier,) if tier else ("internal", "shareable")
     paths = [write_report(run, tier=wanted, identities=index) for wanted in tiers]
     written = [path.relative_to(run).as_posix() for page in paths for path in (page, page.with_suffix(".pdf"))]
+    emit({"written": written}, as_json=as_json, text="\n".join(written))
+    return 0
+
+
+@command
+def _papers(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished study.")],
+    clean: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder that deidentify wrote, from which the images came.")
+    ] = None,
+    key: KeyOption = None,
+    as_json: _Json = False,
+) -> int:
+    """Fill in what a run knows of the papers of data protection; what only the controller knows stays blank.
+
+    Record of processing (GDPR Art. 30), facts for an impact assessment (Art. 35), de-identification method statement,
+    residual risks; as a page and as Markdown to go on writing in. A draft, never a statement of compliance.
+
+    Example: medseg papers runs/first --clean clean --key project.key
+    """
+    from medseg.report.papers import write_papers
+
+    page = write_papers(run, clean=clean, identities=identities_beside(key))
+    written = [path.relative_to(run).as_posix() for path in (page, page.with_suffix(".md"))]
     emit({"written": written}, as_json=as_json, text="\n".join(written))
     return 0
 
