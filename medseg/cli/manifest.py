@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from medseg.data.leakage import Pair
+    from medseg.data.manifest import Manifest
     from medseg.data.quality import CaseQuality, QualityReport
     from medseg.data.split import Folds
 
@@ -142,21 +143,53 @@ def _split(
 
 
 @command
-def _describe(path: _ManifestPath, jobs: _Jobs = 2, as_json: _Json = False) -> int:
-    """Count and measure the data set: the first table of a paper (internal, not yet for sharing).
+def _describe(
+    path: _ManifestPath,
+    tier: Annotated[
+        Literal["internal", "shareable"],
+        typer.Option(help="internal: exact; shareable: small counts withheld, others rounded."),
+    ] = "internal",
+    jobs: _Jobs = 2,
+    key: KeyOption = None,
+    as_json: _Json = False,
+) -> int:
+    """Count and measure the data set: the first table of a paper.
 
-    Example: medseg manifest describe data/manifest.csv
+    The shareable tier counts patients, passes disclosure control and the privacy gate, and is noted in the ledger
+    beside the manifest, so that a later release of a changed data set tells of nobody by difference.
+
+    Example: medseg manifest describe data/manifest.csv --tier shareable
     """
-    from medseg.data.describe import describe_manifest
     from medseg.data.manifest import read_manifest
     from medseg.data.quality import check_manifest
 
     manifest = read_manifest(path, files_must_exist=False)
     with _progress("reading cases", 2 * len(manifest.cases)) as advance:
-        rows = describe_manifest(manifest, check_manifest(manifest, jobs=jobs, progress=advance))
-    note("internal numbers: they have not passed disclosure control")
-    emit(dict(rows), as_json=as_json, text=_table(["", manifest.card.title], [list(row) for row in rows]))
+        report = check_manifest(manifest, jobs=jobs, progress=advance)
+    if tier == "internal":
+        from medseg.data.describe import describe_manifest
+
+        rows = describe_manifest(manifest, report)
+        note("internal numbers: they have not passed disclosure control; --tier shareable does")
+        title = manifest.card.title
+    else:
+        rows, title = _shareable_rows(manifest, report, key), "patients and figures that may be shared"
+    emit(dict(rows), as_json=as_json, text=_table(["", title], [list(row) for row in rows]))
     return 0
+
+
+def _shareable_rows(manifest: Manifest, report: QualityReport, key: Path | None) -> list[tuple[str, str]]:
+    from medseg.data.describe_shareable import describe_shareable
+    from medseg.privacy.audit import gate
+    from medseg.privacy.releases import earlier_releases, record_release
+
+    ledger = manifest.path.parent / "ledger.jsonl"
+    shared = describe_shareable(manifest, report, earlier=earlier_releases(ledger))
+    text = "\n".join(f"{name}: {value}" for name, value in shared.rows)
+    gate(text.encode("utf-8"), name="description.txt", tier="shareable", identities=identities_beside(key))
+    record_release(ledger, shared.behind, what="description")
+    note(f"{shared.withheld} figures withheld, counts rounded to 5; noted in the ledger beside the manifest")
+    return list(shared.rows)
 
 
 @command

@@ -10,7 +10,7 @@ import numpy as np
 from medseg.data.manifest import Manifest
 from medseg.data.quality import QualityReport
 
-__all__ = ["Row", "describe_manifest"]
+__all__ = ["Row", "describe_manifest", "numbers_of"]
 
 Row = tuple[str, str]
 """What is counted or measured, and its value as text."""
@@ -21,7 +21,8 @@ _MOST_LEVELS = 12
 def describe_manifest(manifest: Manifest, report: QualityReport) -> list[Row]:
     """Counts, volumes and covariates of a data set, one row each.
 
-    The numbers are exact and unrounded in count, so they are for the internal tier.
+    The numbers are exact and unrounded in count, so they are for the internal tier; for the shareable one see
+    `medseg.data.describe_shareable`.
 
     Args:
         manifest: The cases.
@@ -57,7 +58,7 @@ def _covariate(column: str, texts: Sequence[str]) -> list[Row]:
     known = [text for text in texts if text]
     missing = len(texts) - len(known)
     tail: list[Row] = [(f"{column}: not known", _share(missing, len(texts)))] if missing else []
-    numbers = _numbers(known)
+    numbers = numbers_of(known)
     if numbers is not None and len(set(known)) > 2:
         return [*_measured(column, numbers), *tail]
     if len(set(known)) > _MOST_LEVELS:
@@ -65,7 +66,8 @@ def _covariate(column: str, texts: Sequence[str]) -> list[Row]:
     return [*((f"{column}: {level}", _share(n, len(texts))) for level, n in sorted(Counter(known).items())), *tail]
 
 
-def _numbers(texts: Iterable[str]) -> list[float] | None:
+def numbers_of(texts: Iterable[str]) -> list[float] | None:
+    """The texts as numbers; None when one of them is none."""
     try:
         return [float(text) for text in texts]
     except ValueError:

@@ -156,9 +156,15 @@ def _tile(case: Case, seen: CaseQuality, card: Card, colours: dict[int, tuple[in
         " x ".join(str(n) for n in seen.shape or ()),
         " x ".join(f"{v:.3g}" for v in seen.spacing or ()) + " mm" if seen.orientation else "",
         seen.orientation,
-        f"{seen.foreground_ml:.3g} mL" if seen.foreground_ml == seen.foreground_ml else "",
-        f"{seen.components} parts" if seen.components else "",
+        _millilitres(seen.foreground_ml),
+        f"{seen.components} part{'s' if seen.components > 1 else ''}" if seen.components else "",
     ]
     state = "error" if not seen.is_usable else "warning" if seen.findings else "ok"
     findings = tuple(finding.message for finding in seen.findings)
     return _Tile(case.case, state, picture, tuple(fact for fact in facts if fact), findings)
+
+
+def _millilitres(volume: float) -> str:
+    if volume != volume:
+        return ""
+    return f"{volume:,.0f} mL" if volume >= 100 else f"{volume:.3g} mL"
