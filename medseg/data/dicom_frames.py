@@ -98,7 +98,7 @@ def classic_frames(facts: Facts, *, variations: Mapping[str, str], stack: str = 
     """
     frame = Frame(
         position=numbers_of(facts, "ImagePositionPatient", 3),
-        orientation=_unit(numbers_of(facts, "ImageOrientationPatient", 6)),
+        orientation=_unit(_floats(facts, "ImageOrientationPatient", 6)),
         spacing=_pair(facts),
         slope=_number(facts, "RescaleSlope", 1.0),
         intercept=_number(facts, "RescaleIntercept", 0.0),
@@ -148,7 +148,7 @@ def tomographic_frames(facts: Facts) -> tuple[Frame, ...] | None:
         return None
     first = Frame(
         position=numbers_of(detectors[0], "ImagePositionPatient", 3),
-        orientation=_unit(numbers_of(detectors[0], "ImageOrientationPatient", 6)),
+        orientation=_unit(_floats(detectors[0], "ImageOrientationPatient", 6)),
         spacing=_pair(facts),
         slope=_number(facts, "RescaleSlope", 1.0),
         intercept=_number(facts, "RescaleIntercept", 0.0),
@@ -194,11 +194,17 @@ def numbers_of(facts: Facts, keyword: str, count: int) -> FloatArray | None:
     Raises:
         GeometryError: The attribute has another count of numbers, or one that isn't finite.
     """
+    values = _floats(facts, keyword, count)
+    return None if values is None else np.array(values)
+
+
+def _floats(facts: Facts, keyword: str, count: int) -> list[float] | None:
+    """As `numbers_of`, in plain Python: thousands of headers have a dozen such attributes each."""
     value = facts.get(keyword)
     if value is None or value == "":
         return None
-    values = np.array([float(part) for part in list_of(value)])
-    if values.shape != (count,) or not np.isfinite(values).all():
+    values = [float(part) for part in list_of(value)]
+    if len(values) != count or not all(map(math.isfinite, values)):
         raise GeometryError(
             f"{keyword}: expected {count} finite numbers; the header is broken, export the series again"
         )
@@ -209,38 +215,38 @@ def list_of(value: Any) -> list[Any]:
     """The values of an attribute, whether it has none, one or several."""
     if value is None or value == "":
         return []
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if isinstance(value, (str, int, float)):
+        return [value]
+    return value if type(value) is list else list(value) if isinstance(value, Sequence) else [value]
 
 
 def _pair(facts: Facts) -> tuple[float, float] | None:
-    values = numbers_of(facts, "PixelSpacing", 2)
-    if values is None:
-        values = numbers_of(facts, "ImagerPixelSpacing", 2)
+    values = _floats(facts, "PixelSpacing", 2) or _floats(facts, "ImagerPixelSpacing", 2)
     if values is None:
         return None
-    if (values <= 0).any():
+    if min(values) <= 0:
         raise GeometryError("PixelSpacing: expected two numbers above 0; the header is broken, export the series again")
-    return float(values[0]), float(values[1])
+    return values[0], values[1]
 
 
-def _unit(orientation: FloatArray | None) -> FloatArray | None:
+def _unit(orientation: list[float] | None) -> FloatArray | None:
     """Both directions with length 1; written cosines are rounded."""
     if orientation is None:
         return None
     row, column = orientation[:3], orientation[3:]
-    lengths = np.linalg.norm(row), np.linalg.norm(column)
-    if min(lengths) < 0.9 or max(lengths) > 1.1 or abs(row @ column) > 0.01:
+    lengths = math.hypot(*row), math.hypot(*column)
+    across = sum(a * b for a, b in zip(row, column, strict=True))
+    if min(lengths) < 0.9 or max(lengths) > 1.1 or abs(across) > 0.01:
         raise GeometryError(
             "ImageOrientationPatient: expected two perpendicular directions of length 1; the header is broken, "
             "export the series again"
         )
-    result: FloatArray = np.concatenate([row / lengths[0], column / lengths[1]])
-    return result
+    return np.array([*(v / lengths[0] for v in row), *(v / lengths[1] for v in column)])
 
 
 def _number(facts: Facts, keyword: str, default: float) -> float:
-    values = numbers_of(facts, keyword, 1)
-    return default if values is None else float(values[0])
+    values = _floats(facts, keyword, 1)
+    return default if values is None else values[0]
 
 
 def _count(facts: Facts) -> int:

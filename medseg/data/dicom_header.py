@@ -263,14 +263,18 @@ def _frames(facts: Facts) -> tuple[Frame, ...]:
 
 
 def _variations(facts: Facts) -> dict[str, str]:
-    found = {key: "\\".join(str(value) for value in list_of(facts.get(key))) for key in VARIATIONS if key in facts}
+    found = {}
+    for key in VARIATIONS:
+        value = facts.get(key)
+        if value is not None and value != "":
+            found[key] = value if type(value) is str else "\\".join(str(one) for one in list_of(value))
     if "DiffusionBValue" not in found:
         for tag, creator, name in _B_VALUES:
             value = list_of(facts.get(_PRIVATE[tag]))
             if value and str(facts.get(_PRIVATE[creator], "")).strip() == name and _is_number(value[0]):
                 # GE adds a thousand million to the b-value.
                 found["DiffusionBValue"] = f"{float(value[0]) % 1e9:g}"
-    return {key: value for key, value in found.items() if value}
+    return found
 
 
 def _padding(facts: Facts) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ sequences, text that isn't ASCII, damage) is left to pydicom: the scan then says
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,9 @@ __all__ = ["PIXEL_PLACE", "scan_elements"]
 PIXEL_PLACE: Final = "PixelPlace"
 """Key of the offset and length in bytes of native pixel data among the scanned elements."""
 
-_START_BYTES: Final = 1 << 15
+_HEAD: Final = struct.Struct("<HH2sH").unpack_from
+_LENGTH: Final = struct.Struct("<I").unpack_from
+_START_BYTES: Final = 1 << 14
 _MOST_BYTES: Final = 1 << 22
 _UNDEFINED: Final = 0xFFFFFFFF
 _LONG: Final = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UN", b"UT", b"UC", b"UR", b"SV", b"UV"))
@@ -32,6 +35,8 @@ _NUMBERS: Final = {"US or SS": "H", "US": "H", "SS": "h", "UL": "I", "SL": "i", 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_GROUP: Final = 0x7FE00000
 _PIXEL_DATA: Final = 0x7FE00010
+_UNUSUAL: Final = ("1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "")
+"""Big endian, deflated, and none stated."""
 _DEEPEST: Final = 12
 
 
@@ -53,18 +58,21 @@ def scan_elements(path: Path, keywords: Mapping[int, str]) -> dict[str, Any] | N
     Raises:
         OSError: The file can't be read.
     """
-    with path.open("rb") as stream:
-        data = stream.read(_START_BYTES)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        data = os.read(descriptor, _START_BYTES)
         while True:
             try:
                 return _scan(data, keywords)
             except (struct.error, IndexError):
-                more = stream.read(len(data) * 3)
+                more = os.read(descriptor, len(data) * 3)
                 if not more or len(data) > _MOST_BYTES:
                     return None
                 data += more
             except (_UnusualError, UnicodeDecodeError, ValueError):
                 return None
+    finally:
+        os.close(descriptor)
 
 
 def _scan(data: bytes, keywords: Mapping[int, str]) -> dict[str, Any]:
@@ -72,28 +80,40 @@ def _scan(data: bytes, keywords: Mapping[int, str]) -> dict[str, Any]:
         raise _UnusualError
     place, syntax = _meta(data)
     implicit = syntax == ImplicitVRLittleEndian
-    if syntax in ("1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", ""):
-        raise _UnusualError
     found: dict[str, Any] = {"TransferSyntaxUID": syntax}
-    last = 0
+    last = 0x0007FFFF
     while True:
-        tag, vr, length, start = _element(data, place, implicit=implicit)
-        if tag <= last or tag < 0x00080000:
+        if implicit:
+            tag, vr, length, start = _element(data, place, implicit=True)
+        else:  # `_element` written out: this loop is where the time of sorting a folder goes.
+            group, element, vr, length = _HEAD(data, place)
+            tag = group << 16 | element
+            start = place + 8
+            if vr not in _SHORT:
+                if vr not in _LONG:
+                    raise _UnusualError
+                (length,) = _LENGTH(data, start)
+                start += 4
+        if tag <= last:
             raise _UnusualError  # Elements stand in ascending order; anything else is damage.
+        last = tag
         if tag >= _PIXEL_GROUP:
             if tag == _PIXEL_DATA and length != _UNDEFINED:
                 found[PIXEL_PLACE] = (start, length)
             return found
-        last = tag
-        keyword = keywords.get(tag)
-        if keyword is not None:
-            if length == _UNDEFINED or vr in (b"SQ", b"UN") or _vr_of(tag) == "SQ":
-                if tag >> 16 & 1 and length != _UNDEFINED:
-                    place = start + length
-                    continue  # A private element of unknown kind can't be told; it isn't needed.
-                raise _UnusualError
-            found[keyword] = _value(data, start, length, _vr_of(tag) if implicit else vr.decode("ascii"))
+        if tag in keywords:
+            _take(data, (tag, vr, length, start), keywords[tag], found)
         place = start + length if length != _UNDEFINED else _behind(data, start, vr, implicit=implicit, depth=0)
+
+
+def _take(data: bytes, element: tuple[int, bytes, int, int], keyword: str, found: dict[str, Any]) -> None:
+    """Note the value of a wanted element; `element` is as `_element` returns it."""
+    tag, vr, length, start = element
+    kind = vr.decode("ascii") if vr else _vr_of(tag)
+    if length != _UNDEFINED and kind not in ("SQ", "UN") and (not vr or _VRS.get(tag) != "SQ"):
+        found[keyword] = _value(data, start, length, kind)
+    elif length == _UNDEFINED or not tag >> 16 & 1:
+        raise _UnusualError  # A private element of unknown kind can't be told either, but isn't needed.
 
 
 def _vr_of(tag: int) -> str:
@@ -115,7 +135,11 @@ def _meta(data: bytes) -> tuple[int, str]:
     """Where the data set begins, and the transfer syntax."""
     place, syntax = 132, ""
     while True:
-        if struct.unpack_from("<H", data, place)[0] != 2:
+        if data[place : place + 2] != b"\x02\x00":
+            if len(data) < place + 2:
+                raise IndexError
+            if syntax in _UNUSUAL:
+                raise _UnusualError
             return place, syntax
         tag, _, length, start = _element(data, place, implicit=False)
         if length == _UNDEFINED:
@@ -127,17 +151,14 @@ def _meta(data: bytes) -> tuple[int, str]:
 
 def _element(data: bytes, place: int, *, implicit: bool) -> tuple[int, bytes, int, int]:
     """Tag, VR (empty where implicit), length and start of the value."""
-    group, element = struct.unpack_from("<HH", data, place)
+    group, element, vr, short = _HEAD(data, place)
     tag = group << 16 | element
     if implicit or group == 0xFFFE:
-        return tag, b"", struct.unpack_from("<I", data, place + 4)[0], place + 8
-    vr = data[place + 4 : place + 6]
+        return tag, b"", _LENGTH(data, place + 4)[0], place + 8
     if vr in _SHORT:
-        return tag, vr, struct.unpack_from("<H", data, place + 6)[0], place + 8
+        return tag, vr, short, place + 8
     if vr in _LONG:
-        return tag, vr, struct.unpack_from("<I", data, place + 8)[0], place + 12
-    if len(vr) < 2:
-        raise IndexError
+        return tag, vr, _LENGTH(data, place + 8)[0], place + 12
     raise _UnusualError
 
 
@@ -169,8 +190,10 @@ def _value(data: bytes, start: int, length: int, vr: str) -> Any:
     if len(raw) < length:
         raise IndexError
     kind = _NUMBERS.get(vr)
-    if kind is not None:
-        values = [one[0] for one in struct.iter_unpack(f"<{kind}", raw)]
-    else:
-        values = [text.strip(" \0") for text in raw.decode("ascii").split("\\")]
+    if kind is None:
+        text = raw.decode("ascii")
+        if "\\" in text:
+            return [part.strip(" \0") for part in text.split("\\")]
+        return text.strip(" \0")
+    values = [one[0] for one in struct.iter_unpack(f"<{kind}", raw)]
     return values[0] if len(values) == 1 else values if values else ""
