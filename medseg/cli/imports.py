@@ -83,8 +83,8 @@ def _import(
 
     SRC is a folder, an image, a zip file or a DICOMDIR. Recognised by itself: Medical Segmentation Decathlon and
     nnU-Net folders, images/ beside masks/ or labels/ (masks_NAME/ for each of several annotators), pictures outlined in
-    COCO, Labelme or CVAT, Pascal VOC, a folder per patient, DICOM trees with label maps, and flat folders; label maps
-    may be .seg.nrrd of 3D Slicer. Says what it took each file for; what is refused is listed in DIR/refused.csv. The
+    COCO, Labelme or CVAT, Pascal VOC, a folder per patient, DICOM trees with label maps, SEG or RTSTRUCT files, and flat
+    folders; label maps may be .seg.nrrd of 3D Slicer. Says what it took each file for; what is refused is listed in DIR/refused.csv. The
     same command again goes on where it stopped.
 
     Example: medseg import PATIENTS data --modality PET

@@ -1,10 +1,11 @@
 """DICOM Segmentation, read: binary, fractional and label map SEGs as labels on an image's grid (PS3.3 section A.51).
 
 A frame is placed by its own position, orientation and pixel spacing, where the SEG shares the image's frame of
-reference; else by the one image frame that it refers to. What lies on the image's voxels is painted as it is; another
-grid in the same frame of reference is resampled by the nearest voxel, and that is said; everything else is refused.
-Pixels are decoded by pydicom frame by frame; highdicom's reader, which stops at the gaps, overlaps and missing
-positions that are allowed, is what the tests compare with.
+reference; else by the one image frame that it refers to. An image that is no DICOM series has no frame of reference:
+there every frame has to lie on its voxels. What lies on the image's voxels is painted as it is; another grid in the same
+frame of reference is resampled by the nearest voxel, and that is said; everything else is refused. Pixels are decoded
+by pydicom frame by frame; highdicom's reader, which stops at overlaps, missing positions and big endian files, is what
+the tests compare with (decision 0011).
 """
 
 from __future__ import annotations
@@ -121,10 +122,10 @@ def paint_seg(entry: LabelObject, chosen: Mapping[int, int], target: Target, can
         _paint_planes(seg, known, chosen, canvas)
         return
     grid = even_grid([plane.place for plane in seg.planes], seg.size, unit=seg.spacing_between)
-    if not image.shares_world:
+    if not image.shares_world or not target.headers:
         raise GeometryError(
-            "the SEG has another frame of reference than the image, and its frames don't lie on the image's frames "
-            f"that it refers to: the image has {target.geometry.describe()}; the SEG has {grid.describe()}. "
+            "the SEG has another frame of reference than the image, or the image has none, and its frames don't lie on "
+            f"the image's: the image has {target.geometry.describe()}; the SEG has {grid.describe()}. "
             "Resample the segmentation onto the image"
         )
     own = canvas.on_grid(grid.shape)
@@ -243,8 +244,11 @@ def _image(seg: _Seg, target: Target) -> _Image:
         geometry=target.geometry,
         to_index=np.asarray(np.linalg.inv(target.geometry.affine), dtype=np.float64),
         headers={header.instance_uid: header for header in target.headers},
-        shares_world=bool(seg.frame_of_reference)
-        and any(header.frame_of_reference == seg.frame_of_reference for header in target.headers),
+        shares_world=not target.headers
+        or (
+            bool(seg.frame_of_reference)
+            and any(header.frame_of_reference == seg.frame_of_reference for header in target.headers)
+        ),
     )
 
 

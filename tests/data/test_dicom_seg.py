@@ -18,6 +18,7 @@ from medseg.data.dicom_labels import Target, paint_labels, read_label_object
 from medseg.data.dicom_structures import StructureRule, structure_names
 from medseg.data.importer import ImportOptions, ImportReport, import_tree
 from medseg.data.manifest import read_manifest
+from medseg.data.nifti import save_nifti
 from medseg.data.readers import read_label
 from medseg.data.recognise import Choice
 from medseg.errors import GeometryError, LabelError, ReadError, RequestError
@@ -189,6 +190,21 @@ def test_another_frame_of_reference_with_another_place_is_refused_with_both_geom
         _paint(tmp_path / "seg.dcm", tmp_path / "ct")
 
 
+def test_on_an_image_that_is_no_dicom_series_every_frame_has_to_lie_on_its_voxels(tmp_path):
+    series, files = _series(tmp_path)
+    voxels = _voxels()
+    path = write_seg(make_seg(source_images(series), voxels, NAMES), tmp_path / "seg.dcm")
+    volume = read_series(files)
+    for name, shift in (("same", 0.0), ("beside", 0.3)):
+        affine = volume.affine.copy()
+        affine[0, 3] += shift
+        save_nifti(volume.array[0], affine, tmp_path / f"{name}.nii.gz")
+    label, _ = read_label(path, image=tmp_path / "same.nii.gz")
+    assert np.array_equal(label, voxels.transpose(2, 1, 0))
+    with pytest.raises(GeometryError, match=r"the image has none.*the image has shape.*the SEG has shape"):
+        read_label(path, image=tmp_path / "beside.nii.gz")
+
+
 def test_another_grid_in_the_same_world_is_resampled_by_the_nearest_voxel_and_said(tmp_path):
     fine = make_series((9, 16, 14), spacing=(0.4, 0.35, 1.25))
     coarse, _ = _series(tmp_path, shape=(5, 8, 7))
@@ -237,7 +253,7 @@ def test_labels_outside_the_image_are_left_out_and_said_and_a_seg_beside_it_is_r
         _paint(tmp_path / "seg.dcm", tmp_path / "ct")
 
 
-def test_what_highdicom_refuses_but_the_standard_allows_is_read(tmp_path):
+def test_what_highdicom_refuses_but_hospitals_have_is_read(tmp_path):
     series, _ = _series(tmp_path)
     voxels = _voxels(values=1)
     content = make_seg(source_images(series), voxels)
@@ -248,8 +264,15 @@ def test_what_highdicom_refuses_but_the_standard_allows_is_read(tmp_path):
     pydicom.dcmwrite(tmp_path / "big.dcm", big, implicit_vr=False, little_endian=False, force_encoding=True)
     with pytest.raises(ValueError, match="ittle"):
         hd.seg.segread(tmp_path / "big.dcm")
-    label, _ = _paint(tmp_path / "big.dcm", tmp_path / "ct")
-    assert np.array_equal(label, voxels.transpose(2, 1, 0))
+    poor = pydicom.dcmread(tmp_path / "little.dcm")
+    for keyword in ("SegmentAlgorithmType", "SegmentedPropertyTypeCodeSequence", "SegmentLabel"):
+        del poor.SegmentSequence[0][keyword]
+    poor.save_as(tmp_path / "poor.dcm")
+    with pytest.raises(AttributeError):
+        hd.seg.segread(tmp_path / "poor.dcm")
+    for name, key in (("big", "lesion"), ("poor", "segment 1")):
+        label, _ = _paint(tmp_path / f"{name}.dcm", tmp_path / "ct", values={key: 1})
+        assert np.array_equal(label, voxels.transpose(2, 1, 0))
 
 
 def test_frames_of_bits_that_end_within_a_byte_are_whole(tmp_path):
