@@ -2,10 +2,10 @@
 
 A frame is placed by its own position, orientation and pixel spacing, where the SEG shares the image's frame of
 reference; else by the one image frame that it refers to. An image that is no DICOM series has no frame of reference:
-there every frame has to lie on its voxels. What lies on the image's voxels is painted as it is; another grid in the same
-frame of reference is resampled by the nearest voxel, and that is said; everything else is refused. Pixels are decoded
-by pydicom frame by frame; highdicom's reader, which stops at overlaps, missing positions and big endian files, is what
-the tests compare with (decision 0011).
+there every frame has to lie on its voxels. What lies on the image's voxels is painted as it is; another grid in the
+same frame of reference is resampled by the nearest voxel, and that is said; everything else is refused. Pixels are
+decoded by pydicom frame by frame; highdicom's reader, which stops at overlaps, missing positions and big endian files,
+is what the tests compare with (decision 0011).
 """
 
 from __future__ import annotations
