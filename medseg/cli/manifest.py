@@ -51,7 +51,9 @@ def _check(
     key: KeyOption = None,
     as_json: _Json = False,
 ) -> int:
-    """Look at every case: files, checksums, grids, values, labels, labels in odd places, duplicates.
+    """Look at every case and say what is odd.
+
+    Files, checksums, grids, values, labels, labels in odd places, duplicates.
 
     Exit status 3 when a case cannot be used.
 
@@ -103,7 +105,9 @@ def _split(
     jobs: _Jobs = 2,
     as_json: _Json = False,
 ) -> int:
-    """Draw folds once: whole patients, stratified by lesion burden, no picture on both sides.
+    """Draw folds once, of whole patients.
+
+    Stratified by lesion burden, no picture on both sides.
 
     Writes NAME.folds.csv beside the manifest.
 
@@ -204,7 +208,7 @@ def _convert(
     ] = None,
     as_json: _Json = False,
 ) -> int:
-    """Hand a data set with its folds to another tool, or take one over.
+    """Hand a data set and its folds to another tool, or take one.
 
     Example: medseg manifest convert data/manifest.csv nnunet_raw/Dataset001_Lesion --to nnunet
     """
@@ -244,7 +248,7 @@ def _check_text(report: QualityReport, warnings: int) -> str:
     if report.mirrored:
         judged = sum(case.mirror_gain == case.mirror_gain for case in report.cases)
         lines.append(
-            f"{report.mirrored} of {judged} labels fit better when mirrored left to right. About 1 of 250 right ones "
+            f"{report.mirrored} of {judged} labels fit better when mirrored left to right. About 1 of 500 right ones "
             "does by chance; many mean that images and labels were flipped against each other"
         )
     lines.append(f"{usable} of {len(report.cases)} cases can be used, {warnings} of them with a warning")

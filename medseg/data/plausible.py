@@ -8,8 +8,8 @@ Three rules, each a reason to look, none a proof:
   or a cavity that opens to the outside.
 - **Mirrored.** A label usually parts brighter from darker voxels. How well it does is the area under the ROC curve of
   the intensities of a rim inside against a rim outside its outline (0 nothing, 1 everything). If the same label
-  mirrored left to right parts them better by 0.15 or more, image and label may be flipped against each other. Of 249
-  correct public cases one was flagged (0.4 %; a hippocampus that lies over the ventricle when mirrored); with the label
+  mirrored left to right parts them better by 0.15 or more, image and label may be flipped against each other. Of 501
+  correct public cases one was flagged (0.2 %; a hippocampus that lies over the ventricle when mirrored); with the label
   mirrored on purpose 73 of 100 dermoscopy images, 51 of 100 hippocampi and 17 of 36 sarcomas in PET were. So a single
   flag may be chance, and a tenth of the cases flagged is a mistake in the data; no flag proves nothing: a lesion in the
   middle, or on a bland background, can't be judged.

@@ -72,6 +72,10 @@ CHANGES = {
     "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(1)),
     "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
     "turned": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "cropped a little": lambda image: image.crop((3, 2, 93, 70)),
+    "cropped": lambda image: image.crop((7, 5, 89, 67)),
+    "turned by 4 degrees": lambda image: image.rotate(4, Image.Resampling.BILINEAR),
+    "turned by 9 degrees": lambda image: image.rotate(-9, Image.Resampling.BILINEAR),
 }
 
 
