@@ -31,6 +31,8 @@ app = typer.Typer(
     help="From DICOM, NIfTI and dermoscopy images to a cross-validated, privacy-checked lesion segmenter.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: importing its panels costs more than all else that `--help` does
+    context_settings={"max_content_width": 100},
     add_completion=False,
 )
 

@@ -16,9 +16,7 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    group = typer.Typer(
-        help="Data to try with: cards of public data sets, and a synthetic cohort.", no_args_is_help=True
-    )
+    group = typer.Typer(help="Public data sets by card, and a synthetic cohort.", no_args_is_help=True)
     group.command("list")(_list_cards)
     group.command("make")(_make)
     app.add_typer(group, name="datasets")
@@ -28,7 +26,9 @@ def register(app: typer.Typer) -> None:
 def _list_cards(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
-    """List the public data sets that medseg has a card of: what they are, their licence, where to get them.
+    """List public data sets.
+
+    What they are, their licence, where to get them.
 
     Example: medseg datasets list
     """
@@ -53,7 +53,9 @@ def _make(
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
-    """Make a synthetic cohort: CT series and photographs of invented people, every identity listed.
+    """Make a synthetic cohort.
+
+    CT series and photographs of invented people, every identity listed.
 
     Two patients have a follow-up study, every ninth has no lesion, and one series is broken on purpose.
 

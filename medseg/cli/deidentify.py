@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _HELP = """
-Make clean copies of DICOM files, photographs and volumes; refuse or quarantine the rest.
+De-identify: make clean copies, refuse or quarantine the rest.
+
+    Takes DICOM files, photographs, volumes and tables.
 
 Name a profile; there is no default:
 'basic': the Basic Profile of DICOM PS3.15 and clean pixel data; dates and times are gone.
@@ -118,7 +120,7 @@ def _read_crosswalk(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
-    """Show the data steward who is who: what each pseudonym of a release stands for.
+    """Show the data steward whom each pseudonym stands for.
 
     The output identifies patients: it is for the eyes of the person who holds the passphrase.
 

@@ -26,7 +26,9 @@ def _demo(
     out: Annotated[Path, typer.Argument(metavar="[OUT]", help="New folder for everything.")] = Path("demo-out"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Go the whole way offline, on a synthetic cohort with planted identities; about six minutes on two cores.
+    """Go the whole way offline, on a synthetic cohort.
+
+    Every identity in it is planted; about six minutes on two cores.
 
     Make 18 patients with CT and 40 photographs, de-identify, import, draw folds, cross-validate a 3D and a 2D study,
     report, export, package, and search everything for the planted identities. Exit status 1 unless all of it is true.

@@ -58,7 +58,7 @@ def _evaluate(
     seed: _Seed = 0,
     as_json: _Json = False,
 ) -> int:
-    """Score a folder of predictions against the labels of a manifest.
+    """Score predictions against the labels of a manifest.
 
     Missing predictions and predictions on another grid are listed; then the exit status is 3. PREDICTIONS may be an
     nnU-Net trainer's folder: each case is taken from the fold that held it out, and refused where that isn't the
@@ -145,7 +145,9 @@ def _compare(
     seed: _Seed = 0,
     as_json: _Json = False,
 ) -> int:
-    """Compare runs on the same cases: paired differences with intervals, and signed-rank tests with Holm's correction.
+    """Compare runs on the same cases, in pairs.
+
+    Differences with intervals, and signed-rank tests with Holm's correction.
 
     Example: medseg compare runs/baseline runs/pretrained --metric dice
     """
@@ -176,7 +178,7 @@ def _report(
     key: KeyOption = None,
     as_json: _Json = False,
 ) -> int:
-    """Write the report of a run as one page of HTML and a PDF, in both tiers.
+    """Write the report of a run: one page of HTML and a PDF.
 
     Example: medseg report runs/skin_lesion_2d --tier shareable
     """
@@ -199,7 +201,9 @@ def _papers(
     key: KeyOption = None,
     as_json: _Json = False,
 ) -> int:
-    """Fill in what a run knows of the papers of data protection; what only the controller knows stays blank.
+    """Fill in the papers of data protection, as far as a run knows.
+
+    What only the controller knows stays blank.
 
     Record of processing (GDPR Art. 30), facts for an impact assessment (Art. 35), de-identification method statement,
     residual risks; as a page and as Markdown to go on writing in. A draft, never a statement of compliance.

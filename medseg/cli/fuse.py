@@ -28,7 +28,9 @@ def fuse(
     jobs: Annotated[int, typer.Option(min=1, help="Cases read at once.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Make one label map of several annotators', and tell how far they agree.
+    """Make one label map of several annotators'.
+
+    Says how far they agree.
 
     Writes a new manifest whose column `label` names the fused label maps, and NAME.agreement.csv with one row a case,
     label and pair of annotators. Exit status 3 when a case was refused.

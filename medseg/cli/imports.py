@@ -79,13 +79,15 @@ def _import(
     jobs: Annotated[int, typer.Option(min=1, help="Cases copied at once.")] = min(4, os.cpu_count() or 1),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Turn images and label maps of any layout into a manifest with clean copies under pseudonyms.
+    """Turn images and labels of any layout into a manifest.
 
-    SRC is a folder, an image, a zip file or a DICOMDIR. Recognised by itself: Medical Segmentation Decathlon and
-    nnU-Net folders, images/ beside masks/ or labels/ (masks_NAME/ for each of several annotators), pictures outlined in
-    COCO, Labelme or CVAT, Pascal VOC, a folder per patient, DICOM trees with label maps, SEG or RTSTRUCT files, and flat
-    folders; label maps may be .seg.nrrd of 3D Slicer. Says what it took each file for; what is refused is listed in DIR/refused.csv. The
-    same command again goes on where it stopped.
+    Copies are named by pseudonym.
+
+    SRC is a folder, an image, a zip file or a DICOMDIR. Recognised by itself: Medical Segmentation Decathlon and nnU-
+    Net folders, images/ beside masks/ or labels/ (masks_NAME/ for each of several annotators), pictures outlined in
+    COCO, Labelme or CVAT, Pascal VOC, a folder per patient, DICOM trees with label maps, SEG or RTSTRUCT files, and
+    flat folders; label maps may be .seg.nrrd of 3D Slicer. Says what it took each file for; what is refused is listed
+    in DIR/refused.csv. The same command again goes on where it stopped.
 
     Example: medseg import PATIENTS data --modality PET
     """

@@ -28,7 +28,7 @@ def _membership(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the resampling; the study's without it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Attack a run's models: can one tell, patient by patient, who was trained on?
+    """Attack a run's models: can one tell who was trained on?
 
     Every fold's model is asked for every labelled case. The result is written to membership.json in the run folder;
     `medseg report` and `medseg package` tell it from then on. An AUC of 0.5 is guessing, 1 is certainty.

@@ -28,7 +28,9 @@ def _package(
     key: KeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Write a model package: the weights of all folds, what they are for, how good they were found to be.
+    """Write a model package.
+
+    It holds the weights of all folds, what they are for, how good they were found to be.
 
     The package passes the privacy gate before it is written; it holds no path, no pseudonym and no code.
 

@@ -37,7 +37,7 @@ def _init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the project shall be.")],
     as_json: _Json = False,
 ) -> int:
-    """Start a project: copy the studies (configs/) and the workflows (workflows/) to edit.
+    """Start a project: copy configs/ and workflows/ to edit.
 
     A file that is already there with other content is never overwritten.
 
@@ -125,7 +125,9 @@ def _show(study: _Study, overrides: _Set = None) -> int:
 
 @command
 def _check(study: _Study, overrides: _Set = None, as_json: _Json = False) -> int:
-    """Check a study and the manifest and folds that it names, without running anything.
+    """Check a study, its manifest and its folds.
+
+    Nothing is run.
 
     Example: medseg config check configs/hippocampus_3d.yaml --set data.manifest=data/manifest.csv
     """
@@ -156,7 +158,7 @@ def _check(study: _Study, overrides: _Set = None, as_json: _Json = False) -> int
 
 @command
 def _schema() -> int:
-    """Print the JSON schema of a study, for an editor that completes and checks YAML.
+    """Print the JSON schema of a study, for your editor.
 
     Example: medseg config schema > configs/schema.json
     """

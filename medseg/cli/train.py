@@ -34,7 +34,9 @@ def register(app: typer.Typer) -> None:
 
 
 def _plan(study: Study, overrides: Overrides = None, as_json: Json = False) -> int:
-    """Decide spacing, patch, network, batch and steps for these data and this machine, with the reasons.
+    """Decide how to train on these data and this machine.
+
+    Spacing, patch, network, batch and steps.
 
     Example: medseg plan configs/hippocampus_3d.yaml --set data.manifest=data/manifest.csv
     """
@@ -73,7 +75,7 @@ def _train(study: Study, out: Out, overrides: Overrides = None, key: KeyOption =
 
 
 def _crossval(study: Study, out: Out, overrides: Overrides = None, key: KeyOption = None, as_json: Json = False) -> int:
-    """Train every fold, predict what it held out, score, and report with intervals.
+    """Train every fold, predict what it held out, score, report.
 
     Example: medseg crossval configs/hippocampus_3d.yaml --set data.manifest=data/manifest.csv --out runs/hippocampus
     """
@@ -100,7 +102,9 @@ def _crossval(study: Study, out: Out, overrides: Overrides = None, key: KeyOptio
 
 
 def _pretrain(study: Study, out: Out, overrides: Overrides = None, as_json: Json = False) -> int:
-    """Pretrain the encoder on the manifest's images without their labels, by masked image modelling.
+    """Pretrain an encoder on images without labels.
+
+    By masked image modelling.
 
     Example: medseg pretrain configs/hippocampus_3d.yaml --out runs/pretrained, then --set train.init=runs/pretrained
     """
@@ -129,7 +133,7 @@ def _curve(
     key: KeyOption = None,
     as_json: Json = False,
 ) -> int:
-    """Cross-validate with more and more labelled cases: labels against accuracy.
+    """Cross-validate with more and more labelled cases.
 
     Example: medseg curve configs/hippocampus_3d.yaml --cases 5 --cases 20 --cases 80 --out runs/curve
     """
