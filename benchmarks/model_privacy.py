@@ -2,10 +2,11 @@
 
     MEDSEG_TEST_DATA=DATA python benchmarks/model_privacy.py OUT [--cases 150] [--steps 300] [--epsilon 8 --epsilon 3]
 
-DATA holds isic2017/. The same photographs, folds, network and number of steps are trained without and with differential
-privacy for the patient (every photograph is a patient of its own); each run is attacked by `medseg membership`. Three
-folds, since the likelihood ratio needs at least two models that saw a patient. Without privacy a step takes as many
-photographs as the private one does on average. The same call goes on where it stopped.
+DATA holds isic2017/. The study is configs/skin_lesion_private_2d.yaml: the same photographs, folds, network and steps
+without and with differential privacy for the patient (every photograph is a patient of its own); each run is
+attacked by `medseg membership`. Three folds, since the likelihood ratio needs at least two models that saw a patient.
+Without privacy a step takes as many photographs as the private one does on average. The same call goes on where it
+stopped.
 
 Nothing is tuned: a longer non-private run would overfit more and be attacked more easily; a private one with more
 photographs would lose less. Read the rows against each other, not as the best that either can do.
@@ -22,18 +23,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-_STUDY: dict[str, Any] = {
-    "name": "model_privacy",
-    "device": "cpu",
-    "plan": {"spatial_dims": 2, "normalisation": "rgb"},
-    "augment": {"flip": 0.5, "rotate": 0.0, "zoom": 0.0, "brightness": 0.0, "contrast": 0.0, "gamma": 0.0},
-    "model": {"name": "unet", "base_features": 8, "max_features": 64, "levels": 5, "deep_supervision": False},
-    "train": {"optimizer": {"name": "adam", "lr": 0.002, "weight_decay": 0.0}, "ema_decay": 0.95, "gradient_clip": 0.0},
-    "inference": {"mirror": False},
-    "track": {"enabled": False},
-}
+_CONFIG = Path(__file__).resolve().parent.parent / "configs" / "skin_lesion_private_2d.yaml"
 
 
 def _medseg(*arguments: str) -> None:
@@ -53,19 +44,18 @@ def _subset(manifest: Path, cases: int) -> None:
         writer.writerows(row for row in rows if row["case"] in kept)
 
 
-def _study(out: Path, epsilon: float | None, options: argparse.Namespace) -> Path:
-    import yaml
-
-    study = json.loads(json.dumps(_STUDY))
-    study["data"] = {"manifest": str(out / "data" / "manifest.csv")}
-    study["plan"] |= {"iterations": options.steps, "patch_size": [options.edge, 3 * options.edge // 4]}
+def _settings(manifest: Path, epsilon: float | None, options: argparse.Namespace) -> list[str]:
+    changes = {
+        "data.manifest": str(manifest),
+        "plan.iterations": options.steps,
+        "plan.patch_size": [options.edge, 3 * options.edge // 4],
+        "track.enabled": "false",
+    }
     if epsilon is None:
-        study["plan"]["batch_size"] = options.patients
+        changes |= {"train.privacy": "null", "plan.batch_size": options.patients}
     else:
-        study["train"]["privacy"] = {"epsilon": epsilon, "patients": options.patients, "patches": 1, "clip_norm": 1.0}
-    path = out / f"study_{_name(epsilon)}.yaml"
-    path.write_text(yaml.safe_dump(study), encoding="utf-8")
-    return path
+        changes |= {"train.privacy.epsilon": epsilon, "train.privacy.patients": options.patients}
+    return [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
 
 
 def _name(epsilon: float | None) -> str:
@@ -110,7 +100,7 @@ def main() -> None:
     for epsilon in (None, *(options.epsilon or (8.0, 3.0))):
         run = out / _name(epsilon)
         started = time.monotonic()
-        _medseg("crossval", str(_study(out, epsilon, options)), "--out", str(run))
+        _medseg("crossval", str(_CONFIG), *_settings(manifest, epsilon, options), "--out", str(run))
         minutes = (time.monotonic() - started) / 60
         _medseg("membership", str(run))
         rows.append(_figures(run, minutes))

@@ -4,7 +4,7 @@ from medseg.config.base import Section
 from medseg.config.data import AugmentConfig, DataConfig, PlanConfig
 from medseg.config.load import dump_study, load_study, parse_study, study_schema
 from medseg.config.model import EfficientUNetConfig, LossConfig, ModelConfig, UNetConfig
-from medseg.config.study import InferenceConfig, MetricsConfig, StudyConfig, TrackConfig
+from medseg.config.study import InferenceConfig, MetricsConfig, StudyConfig, TrackConfig, privacy_problems
 from medseg.config.train import (
     AdamConfig,
     FewShotConfig,
@@ -38,5 +38,6 @@ __all__ = [
     "dump_study",
     "load_study",
     "parse_study",
+    "privacy_problems",
     "study_schema",
 ]

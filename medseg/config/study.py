@@ -11,7 +11,7 @@ from medseg.config.data import AugmentConfig, DataConfig, PlanConfig
 from medseg.config.model import DiceLossConfig, LossConfig, ModelConfig, UNetConfig
 from medseg.config.train import PretrainConfig, TrainConfig
 
-__all__ = ["InferenceConfig", "MetricsConfig", "StudyConfig", "TrackConfig"]
+__all__ = ["InferenceConfig", "MetricsConfig", "StudyConfig", "TrackConfig", "privacy_problems"]
 
 
 class InferenceConfig(Section):
@@ -88,14 +88,18 @@ class StudyConfig(Section):
         if self.train.init is not None and self.model.name == "efficient_unet" and self.model.pretrained:
             # Both would start the encoder; the researcher has to say which.
             raise ValueError("train.init and model.pretrained both start the encoder; set model.pretrained: false")
-        problems = _privacy_problems(self)
+        problems = privacy_problems(self)
         if problems:
             raise ValueError("train.privacy: the guarantee would not hold: " + "; ".join(problems))
         return self
 
 
-def _privacy_problems(study: StudyConfig) -> list[str]:
-    """What in a study would let images reach the weights past the noise of ``train.privacy``; what to do instead."""
+def privacy_problems(study: StudyConfig) -> list[str]:
+    """What in a study would let images reach the weights past the noise of ``train.privacy``, and what to do instead.
+
+    Args:
+        study: The study; without ``train.privacy`` there is no problem.
+    """
     train, private = study.train, study.train.privacy
     if private is None:
         return []

@@ -52,7 +52,8 @@ class Plan:
         crop_nonzero: Crop to the bounding box of nonzero voxels before anything else.
         normalisation: One entry per channel.
         patch_size: Patch in voxels (x, y[, z]).
-        batch_size: Patches in one step.
+        batch_size: Patches that go through the network together: those of one step, with ``train.privacy`` those of one
+            patient.
         iterations: Optimiser steps of one run; an estimate when a time budget decides.
         budget_minutes: Wall-clock minutes of one run, or None.
         features: Feature maps per resolution level.

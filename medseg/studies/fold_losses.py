@@ -19,6 +19,7 @@ from medseg.data.split import Split
 from medseg.errors import RunError
 from medseg.inference.predict import Predictor, build_predictor
 from medseg.planning import Plan
+from medseg.privacy.ledger import Ledger
 from medseg.studies.crossval import fold_cases, fold_seed
 from medseg.studies.fold import FoldCases
 from medseg.studies.membership import Exposure, membership_facts
@@ -79,6 +80,7 @@ def measure_membership(
     )
     facts["weights"] = [sha256_of(run / f"fold_{k}" / "weights.safetensors") for k in range(len(opened.splits))]
     write_summary(facts, run / "membership.json")
+    Ledger(run / "ledger.jsonl").append("membership tested", {"models": facts["models"], "patients": facts["patients"]})
     return facts
 
 

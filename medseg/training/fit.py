@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from medseg.config import StudyConfig
+from medseg.config import StudyConfig, privacy_problems
 from medseg.data.cache import CacheEntry
 from medseg.errors import RunError
 from medseg.losses import DeepSupervisionLoss, build_loss
@@ -311,6 +311,10 @@ def _private_gradient(
     """What makes the steps private, with the account of an interrupted run; None where the study doesn't ask for it."""
     if study.train.privacy is None:
         return None
+    problems = privacy_problems(study)
+    if problems:
+        # A study that was changed after it was checked, as the labels-against-accuracy curve does.
+        raise RunError("train.privacy: the guarantee would not hold: " + "; ".join(problems))
     if patients is None:
         raise RunError("train.privacy: expected the patient of each case, whom the guarantee is for; found none")
     check_network(network)

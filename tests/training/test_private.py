@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from medseg.config import PrivacyConfig, StudyConfig
+from medseg.config import FewShotConfig, PrivacyConfig, StudyConfig
 from medseg.data.cache import CacheEntry
 from medseg.errors import RunError
 from medseg.losses import DeepSupervisionLoss, build_loss
@@ -295,5 +295,8 @@ def test_a_network_with_batch_normalisation_and_cases_without_patients_are_refus
     network = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1), torch.nn.BatchNorm3d(2))
     with pytest.raises(RunError, match="batch normalisation"):
         fit(study, plan, entries=entries, patients=patients, folder=tmp_path, seed=0, study_digest="d", model=network)
+    few = study.train.model_copy(update={"few_shot": FewShotConfig(cases=2)})
+    with pytest.raises(RunError, match="few_shot"):
+        _fit(study.model_copy(update={"train": few}), tmp_path)
     with pytest.raises(RunError, match="the patient of each case"):
         fit(study, plan, entries=entries, folder=tmp_path, seed=0, study_digest="d")
