@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,17 +51,9 @@ class Mask:
 
     def on_grid(self, shape: Shape) -> Array:
         """The whole grid, bool, axes (x, y[, z])."""
-        full = np.zeros((*shape, 1)[:3], dtype=bool)
+        full = np.zeros((*shape, 1)[:3], dtype=bool, order="F")
         full[tuple(slice(a, a + n) for a, n in zip(self.start, self.box.shape, strict=True))] = self.box
-        return full.reshape(shape)
-
-    def voxels(self, shape: Shape) -> Iterator[tuple[Array, ...]]:
-        """The indices of the voxels along the axes of a grid of this shape, slab by slab along the last axis."""
-        for number in range(self.box.shape[2]):
-            x, y = np.nonzero(self.box[..., number])
-            index = (x + self.start[0], y + self.start[1], np.full(len(x), number + self.start[2]))
-            if len(x):
-                yield index[: len(shape)]
+        return full if len(shape) == 3 else full[..., 0]
 
 
 def fill_contours(contours: Sequence[FloatArray], geometry: Geometry) -> Mask:

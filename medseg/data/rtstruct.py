@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from medseg.data.dicom_labels import Canvas, LabelObject, Structure, Target
 from medseg.errors import DataError, GeometryError, LabelError, ReadError
 from medseg.types import FloatArray
 
-__all__ = ["describe_rtstruct", "paint_rtstruct"]
+__all__ = ["describe_rtstruct", "paint_rtstruct", "structure_masks"]
 
 _CLOSED: Final = frozenset(("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", ""))
 """Contour Geometric Types that enclose an area; a missing one counts as closed, the only sense that an area makes."""
@@ -103,18 +103,35 @@ def paint_rtstruct(entry: LabelObject, chosen: Mapping[int, int], target: Target
         LabelError: A structure has only open contours.
     """
     notes: Counter[str] = Counter()
-    for number, region in _regions(entry, chosen):
-        _require_world(region, target)
-        for mask in _masks(region, target):
-            notes.update(mask.notes)
-            for index in mask.voxels(target.geometry.shape):
-                canvas.paint(index, chosen[number])
-        if region.left_out:
-            notes[f"{region.left_out:,} open or unfinished contours enclose nothing and are left out"] += 1
+    for number, mask in structure_masks(entry, target, numbers=frozenset(chosen)):
+        notes.update(mask.notes)
+        canvas.paint_box(mask.box, mask.start, chosen[number])
     canvas.notes += [f"RTSTRUCT: {note}" for note in notes]
 
 
-def _regions(entry: LabelObject, chosen: Mapping[int, int]) -> Iterator[tuple[int, _Region]]:
+def structure_masks(entry: LabelObject, target: Target, *, numbers: frozenset[int]) -> Iterator[tuple[int, Mask]]:
+    """Every structure on an image's grid by itself, whatever it shares with others.
+
+    Args:
+        entry: The structure set.
+        target: The image.
+        numbers: ROI numbers of the wanted structures.
+
+    Yields:
+        ROI number and mask; a structure of areas and points gives two.
+
+    Raises:
+        ReadError: As `paint_rtstruct`.
+        GeometryError: As `paint_rtstruct`.
+        LabelError: As `paint_rtstruct`.
+    """
+    for number, region in _regions(entry, numbers):
+        _require_world(region, target)
+        for mask in _masks(region, target):
+            yield number, mask
+
+
+def _regions(entry: LabelObject, chosen: frozenset[int]) -> Iterator[tuple[int, _Region]]:
     """The chosen structures that have contours, by their numbers, one after the other."""
     dataset = read_dataset(entry.path, tags=None, pixels=False)
     with _reading():
@@ -144,14 +161,16 @@ def _masks(region: _Region, target: Target) -> Iterator[Mask]:
         raise LabelError(
             f"a chosen structure has {region.left_out:,} open contours and no closed one; expected outlines of an area"
         )
+    open_ones = region.left_out
+    told = (f"{open_ones:,} open or unfinished contours enclose nothing and are left out",) if open_ones else ()
     if region.closed:
         mask = fill_contours(region.closed, target.geometry)
-        if mask.box.any():
-            yield mask
-        else:
-            yield Mask(mask.box, notes=(*mask.notes, "a structure encloses no voxel centre: nothing is labelled"))
+        empty = () if mask.box.any() else ("a structure encloses no voxel centre: nothing is labelled",)
+        yield replace(mask, notes=(*mask.notes, *empty, *told))
+        told = ()
     if len(region.points):
-        yield mark_points(region.points, target.geometry)
+        mask = mark_points(region.points, target.geometry)
+        yield replace(mask, notes=(*mask.notes, *told))
 
 
 def _region(item: Dataset, frame_of_reference: str) -> _Region:

@@ -144,11 +144,3 @@ def test_memory_stays_flat_whatever_the_number_of_crossings(monkeypatch):
     monkeypatch.setattr(module, "_CROSSINGS_AT_ONCE", 100)
     assert np.array_equal(_filled([zigzag]), whole)
     assert whole.any()
-
-
-def test_the_indices_of_the_voxels_are_those_of_the_whole_grid():
-    mask = fill_contours([_ring(5, z) for z in (1, 2)], _GRID)
-    full = np.zeros(_GRID.shape, dtype=bool)
-    for index in mask.voxels(_GRID.shape):
-        full[index] = True
-    assert np.array_equal(full, mask.on_grid(_GRID.shape))
