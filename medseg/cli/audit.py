@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medseg.cli.common import command, emit, progress_bars
-from medseg.cli.keys import KeyOption, identities_beside
+from medseg.cli.keys import KeyOption, known_identities
 from medseg.errors import PrivacyError
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def _audit(
     jobs: Annotated[int, typer.Option("--jobs", min=1, metavar="N", help="Processes.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Search files for identity: names, raw bytes, and what archives, databases, documents and DICOM files hold.
+    """Search anything for identity.
+
+    Looks at names, raw bytes, and what archives, databases, documents and DICOM files hold.
 
     A find is told by file, place and rule, never by value. Exit status 4 when anything is found, 0 otherwise.
 
@@ -50,7 +52,7 @@ def _audit(
     from medseg.privacy.audit import audit_paths
     from medseg.privacy.ledger import verify
 
-    index = _identities(identities, key)
+    index = known_identities(key, identities)
     with progress_bars() as bars:
         task = bars.add_task("search", total=None)
         report = audit_paths(
@@ -63,16 +65,6 @@ def _audit(
         text=_text(report, index, problems, checked=ledger is not None),
     )
     return PrivacyError.exit_status if report.finds or problems else 0
-
-
-def _identities(clear: Path | None, key: Path | None) -> IdentityIndex | None:
-    from medseg.privacy.identities import IdentityIndex, read_clear_list
-
-    index = identities_beside(key)
-    if clear is not None:
-        index = index or IdentityIndex()
-        index.add(read_clear_list(clear))
-    return index
 
 
 def _facts(report: AuditReport, index: IdentityIndex | None, problems: list[str]) -> dict[str, Any]:

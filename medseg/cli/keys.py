@@ -12,7 +12,7 @@ from medseg.errors import RequestError
 if TYPE_CHECKING:
     from medseg.privacy.identities import IdentityIndex
 
-__all__ = ["KeyOption", "identities_beside"]
+__all__ = ["KeyOption", "identities_beside", "known_identities"]
 
 KeyOption = Annotated[
     Path | None,
@@ -38,3 +38,18 @@ def identities_beside(key: Path | None) -> IdentityIndex | None:
             "`medseg audit --identities FILE` takes a list in clear"
         )
     return IdentityIndex.load(beside)
+
+
+def known_identities(key: Path | None, clear: Path | None) -> IdentityIndex | None:
+    """The index beside the key, a list in clear, or both in one; None without either.
+
+    Raises:
+        RequestError: There is no index beside the key, or the list cannot be read.
+    """
+    from medseg.privacy.identities import IdentityIndex, read_clear_list
+
+    index = identities_beside(key)
+    if clear is not None:
+        index = index or IdentityIndex()
+        index.add(read_clear_list(clear))
+    return index

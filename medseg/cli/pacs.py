@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
-from medseg.cli.keys import KeyOption, identities_beside
+from medseg.cli.keys import KeyOption, known_identities
 
 if TYPE_CHECKING:
     from medseg.data.refusal import Refusal
-    from medseg.privacy.identities import IdentityIndex
 
 __all__ = ["register"]
 
@@ -49,7 +48,9 @@ def register(app: typer.Typer) -> None:
 
 
 _FIND = """
-Say how much of a list of studies the archive holds: counts and modalities by line, no identities.
+Say how much of a list of studies the archive holds.
+
+    Counts and modalities by line, no identities.
 
 Example: medseg NAME find hospital.yaml --list studies.csv
 """
@@ -73,7 +74,7 @@ Example: medseg NAME push research.yaml predictions --key project.key
 
 
 def _help(text: str, name: str) -> str:
-    return text.replace("NAME", name)
+    return "\n\n".join(" ".join(part.split()) for part in text.replace("NAME", name).split("\n\n"))
 
 
 def _protocol(name: str) -> _Protocol:
@@ -149,7 +150,7 @@ def _push_by(protocol: _Protocol) -> Callable[..., int]:
         from medseg.pacs import connect, load_archive, push
 
         settings = load_archive(archive)
-        index = _index(key, identities)
+        index = known_identities(key, identities)
         with _bar("Pushing") as progress:
             report = push(
                 connect(settings, protocol),
@@ -184,7 +185,9 @@ def _restore(
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The project's key.")],
     as_json: _Json = False,
 ) -> int:
-    """Give results that were made on de-identified series their own patients and studies back, to push them home.
+    """Give results their own patients and studies back.
+
+    For results that were made on de-identified series, to push them home.
 
     Example: medseg pacs restore predictions pulled restored --key project.key
     """
@@ -203,16 +206,6 @@ def _restore(
         text=f"{report.written} of {total} results have their patients back",
     )
     return EXIT_PARTLY_REFUSED if report.refusals else 0
-
-
-def _index(key: Path | None, clear: Path | None) -> IdentityIndex | None:
-    from medseg.privacy.identities import IdentityIndex, read_clear_list
-
-    index = identities_beside(key)
-    if clear is not None:
-        index = index or IdentityIndex()
-        index.add(read_clear_list(clear))
-    return index
 
 
 @contextmanager

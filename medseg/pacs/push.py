@@ -72,10 +72,13 @@ def push(
         else:
             check_home(candidates, archive)
         run = _Run(archive, candidates, progress)
+        # What can't be put on record doesn't leave: the first line is written before anything is sent.
+        ledger = _ledger(Path(source))
+        ledger.append("push begun", {"tier": tier, "objects": len(candidates), "already": run.already})
         try:
             run.go(attempts)
         finally:
-            _record(Path(source), tier=tier, run=run)
+            ledger.append("pushed", {"tier": tier, "sent": run.sent, "failed": len(run.failures())})
     count = len(candidates) + len(refusals)
     failed = [Refusal(f"file {o.number} of {count}", reason) for o, reason in run.failures()]
     return PushReport(len(candidates), run.sent, run.already, run.can_ask, (*refusals, *failed))
@@ -155,7 +158,6 @@ class _Run:
         self._there &= listed
 
 
-def _record(source: Path, *, tier: Tier, run: _Run) -> None:
-    facts = {"tier": tier, "sent": run.sent, "already": run.already, "failed": len(run.failures())}
+def _ledger(source: Path) -> Ledger:
     source = source.resolve()
-    Ledger(source.with_name(f"{source.name}.ledger.jsonl")).append("pushed", facts)
+    return Ledger(source.with_name(f"{source.name}.ledger.jsonl"))

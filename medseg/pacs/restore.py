@@ -8,7 +8,8 @@ own dates were its shifted ones (docs/decisions/0003). What is restored is ident
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def restore_results(
 ) -> RestoreReport:
     """Give the DICOM results of a folder their patients back. The names of the files stay: they are pseudonyms.
 
-    The same call gives the same UIDs; they can't be tied to the pseudonymous ones without the key.
+    The same call again writes the same files; its UIDs can't be tied to the pseudonymous ones without the key.
 
     Args:
         results: Folder of DICOM SEG, structure sets, reports, made on what `medseg deidentify` wrote.
@@ -89,22 +90,24 @@ def restore_results(
     results, originals, out = (Path(p).resolve() for p in (results, originals, out))
     if any(out == folder or folder in out.parents for folder in (results, originals)):
         raise RequestError("expected an output folder outside the results and the originals, found one inside")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RequestError("expected a new or empty output folder, found something in it")
     files = sorted(p for p in results.rglob("*") if p.is_file()) if results.is_dir() else []
     if not files:
         raise RequestError("expected a folder of DICOM results, found no file there")
+    names = {path.relative_to(results) for path in files}
+    if out.exists() and (
+        not out.is_dir() or any(p.is_file() and p.relative_to(out) not in names for p in out.rglob("*"))
+    ):
+        raise RequestError(
+            "expected a new or empty output folder, or one of the same call before; found something else"
+        )
     pseudonyms = Pseudonymiser(key)
     with quiet():
         known = _read_originals(originals, pseudonyms)
-        opened = [_open(path) for path in files]
-        own = frozenset(str(d.SOPInstanceUID) for d in opened if d is not None)
+        own = _own_uids(files)
         refusals = []
-        for number, (path, result) in enumerate(zip(files, opened, strict=True), start=1):
+        for number, path in enumerate(files, start=1):
             try:
-                if result is None:
-                    raise ReadError("expected a DICOM object, found another or a damaged file")
-                data = _restored(result, known, own, pseudonyms)
+                data = _restored(_open(path), known, own, pseudonyms)
                 out.mkdir(mode=0o700, parents=True, exist_ok=True)
                 with atomic_write(out / path.relative_to(results)) as file:
                     file.write(data)
@@ -115,14 +118,25 @@ def restore_results(
     return RestoreReport(len(files) - len(refusals), tuple(refusals))
 
 
-def _open(path: Path) -> Dataset | None:
+def _own_uids(files: Sequence[Path]) -> frozenset[str]:
+    """UIDs of the results themselves: they may refer to each other."""
+    own = set()
+    for path in files:
+        with suppress(ReadError):
+            own.add(str(_open(path, head=True).SOPInstanceUID))
+    return frozenset(own)
+
+
+def _open(path: Path, *, head: bool = False) -> Dataset:
     import pydicom
 
     try:
-        dataset = pydicom.dcmread(path)
-        return dataset if dataset.SOPInstanceUID and dataset.StudyInstanceUID else None
+        dataset = pydicom.dcmread(path, stop_before_pixels=head)
+        if dataset.SOPInstanceUID and dataset.StudyInstanceUID:
+            return dataset
     except Exception:
-        return None
+        raise ReadError("expected a DICOM object, found another or a damaged file") from None
+    raise ReadError("expected a DICOM object with UIDs of its own and of its study, found none")
 
 
 def _read_originals(folder: Path, pseudonyms: Pseudonymiser) -> _Originals:

@@ -165,6 +165,11 @@ class WebArchive:
             ) from None
         except requests.exceptions.HTTPError as error:
             raise self._status_error(error, missing_is_fatal=missing_is_fatal) from None
+        except requests.exceptions.TooManyRedirects:
+            raise ArchiveError(
+                "the archive sends us to another address, and names aren't taken there unasked; if that one is right, "
+                "write it into dicomweb.url"
+            ) from None
         except requests.exceptions.JSONDecodeError:
             raise ArchiveError(
                 "expected DICOM JSON from the archive, found something else; check dicomweb.url"
@@ -211,11 +216,12 @@ class _RefusedError(Exception):
 
 
 def _session(settings: WebSettings) -> requests.Session:
-    """A session that takes nothing from the environment: no proxy, no .netrc."""
+    """A session that takes nothing from the environment (no proxy, no .netrc) and goes nowhere else when told to."""
     import requests
 
     session = requests.Session()
     session.trust_env = False
+    session.max_redirects = 0
     if settings.tls.ca is not None:
         session.verify = str(settings.tls.ca)
     if settings.tls.certificate is not None:

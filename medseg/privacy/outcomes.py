@@ -33,7 +33,7 @@ __all__ = [
 
 Status = Literal["written", "quarantined", "refused"]
 OWN_FILES: Final = frozenset(
-    ("medseg-deidentified.json", "outcomes.jsonl", "refused.csv", "ledger.jsonl", ".ledger.jsonl.lock")
+    ("medseg-deidentified.json", "outcomes.jsonl", "looked.jsonl", "refused.csv", "ledger.jsonl", ".ledger.jsonl.lock")
 )
 """Names of what `medseg deidentify` writes beside the copies; they are no images."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -15,6 +17,7 @@ from medseg.cli.app import app
 from medseg.config import parse_study
 from medseg.export.package import write_package
 from medseg.models.build import build_model
+from medseg.pacs import load_archive
 from medseg.planning.plan import ChannelNormalisation, Plan
 from tests.pacs.conftest import IDENTITIES
 from tests.pacs.servers import PASSWORD
@@ -158,3 +161,19 @@ def test_what_is_wrong_with_a_request_is_said_with_exit_status_2(hospital, tmp_p
     assert not (tmp_path / "o").exists()
     archive.chmod(0o644)
     assert "chmod 600" in _run("dicomweb", "find", archive, "--study", "1.2").stderr
+
+
+def test_the_page_on_archives_shows_a_file_that_loads_and_commands_that_exist(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "pacs.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "hospital.yaml").write_text(example)
+    (tmp_path / "hospital.yaml").chmod(0o600)
+    settings = load_archive(tmp_path / "hospital.yaml")
+    assert (settings.tier, settings.dicom.title) == ("internal", "HOSPITAL_PACS")
+    commands = re.findall(r"^medseg .*$", page, re.MULTILINE)
+    assert len(commands) == 8
+    for line in commands:
+        words = line.split()[1:]
+        place = words[:2] if words[0] in ("dicomweb", "pacs") else words[:1]
+        shown = _run(*place, "--help").output
+        assert not [word for word in words if word.startswith("--") and word not in shown]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 
 import pytest
+from pynetdicom import AE, evt
 
 from medseg.errors import ArchiveError, ConfigError, MedsegError
 from medseg.pacs import connect, load_archive, pull, push, read_wanted
@@ -41,6 +43,32 @@ def test_a_wrong_password_is_told(hospital, tmp_path):
     assert "wrong-Zz81" not in message
     token = {"url": f"{hospital.url}/dicom-web", "token": "t0ken-Aa12"}
     assert "HTTP 401" in _refusal(write_archive(tmp_path / "b", {"dicomweb": token}), "dicomweb")
+
+
+@pytest.fixture
+def guarded() -> Iterator[int]:
+    """A node that lets in whoever says the right name and password, and holds nothing; its port."""
+
+    def identity(event):
+        said = event.user_id_type, event.primary_field, event.secondary_field
+        return said == (2, USER.encode(), PASSWORD.encode()), None
+
+    entity = AE(ae_title="GUARDED")
+    entity.add_supported_context("1.2.840.10008.5.1.4.1.2.2.1")
+    handlers = [(evt.EVT_USER_ID, identity), (evt.EVT_C_FIND, lambda _event: iter([(0x0000, None)]))]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    yield server.server_address[1]
+    server.shutdown()
+
+
+def test_a_wrong_password_is_told_by_the_dicom_protocol_too(guarded, tmp_path):
+    node = {"host": "127.0.0.1", "port": guarded, "title": "GUARDED", "own_title": "MEDSEG", "user": USER}
+    right = write_archive(tmp_path / "a", {"dicom": {**node, "password": PASSWORD}})
+    assert find(connect(load_archive(right), "dicom"), _ANY)[0].studies == 0
+    for number, wrong in enumerate(({"password": "wrong-Zz81"}, {})):
+        message = _refusal(write_archive(tmp_path / f"b{number}", {"dicom": {**node, **wrong}}), "dicom")
+        assert "the archive rejected us; check title, own_title, user and password" in message
+        assert "wrong-Zz81" not in message
 
 
 def test_wrong_ae_titles_are_told_apart(hospital, tmp_path):

@@ -37,6 +37,8 @@ def _server(answers):
             status, kind, body = next((a for end, a in answers.items() if path.endswith(end)), (404, "text/plain", b""))
             self.send_response(status)
             self.send_header("Content-Type", kind)
+            if status == 302:
+                self.send_header("Location", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -76,6 +78,7 @@ def _archive(port, tmp_path):
         (404, "text/plain", b""),
         (503, "text/plain", b""),
         (301, "text/plain", b""),
+        (302, "http://127.0.0.1:9/studies", b""),
     ],
 )
 def test_a_wrong_answer_to_a_search_is_an_error_or_no_find_never_a_bug(answer, tmp_path):
@@ -83,6 +86,7 @@ def test_a_wrong_answer_to_a_search_is_an_error_or_no_find_never_a_bug(answer, t
         error = _error_of(_archive(port, tmp_path))
     assert "Novakova" not in error
     assert error != "found something"
+    assert ("another address" in error) == (answer[0] == 302)
 
 
 def _error_of(archive):

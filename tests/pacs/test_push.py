@@ -140,6 +140,9 @@ def test_results_of_deidentified_series_get_their_patients_back_and_go_home(hosp
     assert restored.PixelData == seg.PixelData
     assert restored.ContentDate == IDENTITIES["StudyDate"]
     assert "PatientIdentityRemoved" not in restored
+    first = (tmp_path / "restored" / "image_0001.dcm").read_bytes()
+    restore_results(tmp_path / "segs", tmp_path / "pulled", tmp_path / "restored", key=KEY)
+    assert (tmp_path / "restored" / "image_0001.dcm").read_bytes() == first
     # Nothing of the pseudonymous world is left by which the two could be tied together without the key.
     left = {str(e.value) for e in seg.iterall() if e.VR == "UI" and str(e.value).startswith("2.25.")}
     raw = (tmp_path / "restored" / "image_0001.dcm").read_bytes()
@@ -166,6 +169,10 @@ def test_results_that_lead_to_no_original_are_refused_by_number(ct, tmp_path):
         restore_results(tmp_path / "segs", clean, tmp_path / "x", key=KEY)
     with pytest.raises(RequestError, match="found none there"):
         restore_results(tmp_path / "segs", tmp_path / "nowhere", tmp_path / "x", key=KEY)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "mine.txt").write_text("mine")
+    with pytest.raises(RequestError, match="found something else"):
+        restore_results(tmp_path / "segs", tmp_path / "scanner", tmp_path / "x", key=KEY)
     with pytest.raises(RequestError, match="found one inside"):
         restore_results(tmp_path / "segs", tmp_path / "scanner", tmp_path / "scanner" / "x", key=KEY)
 
