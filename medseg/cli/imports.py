@@ -55,6 +55,13 @@ def _import(
             "two overlap, the first wins.",
         ),
     ] = None,
+    structure_set: Annotated[
+        str,
+        typer.Option(
+            metavar="PATTERN|newest",
+            help="Of several files that outline an image, those of such a label, or the newest.",
+        ),
+    ] = "",
     list_structures: Annotated[
         bool, typer.Option(help="Print the names of all segments and regions instead; they may identify.")
     ] = False,
@@ -108,6 +115,7 @@ def _import(
             colours=colour_map,
             reading=Reading(suv=_suv(suv), resample_irregular=resample_irregular),
             structures=tuple(StructureRule.of(text) for text in structure or []),
+            structure_set=structure_set,
         ),
         labels=_labels(label or []),
         keep_names=keep_names,

@@ -72,6 +72,8 @@ class LabelObject:
         instance_uids: Image instances that it refers to.
         structures: What it outlines, in the order of the file.
         frames: Of those instances the frames that it refers to, numbered from 1, where it names any.
+        label: Structure Set Label or Content Label. Free text, as a structure's name.
+        made: Date and time of the structure set or of the content, ``YYYYMMDDhhmmss``; empty when it states none.
     """
 
     path: Path = field(repr=False)
@@ -83,6 +85,8 @@ class LabelObject:
     instance_uids: frozenset[str] = field(repr=False)
     structures: tuple[Structure, ...]
     frames: frozenset[tuple[str, int]] = field(default=frozenset(), repr=False)
+    label: str = field(default="", repr=False)
+    made: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,6 +97,8 @@ def describe_seg(dataset: Dataset, path: Path) -> LabelObject:
         instance_uids=instances,
         structures=segments,
         frames=frames,
+        label=str(dataset.get("ContentLabel", "") or "").strip(),
+        made=f"{dataset.get('ContentDate', '') or ''}{dataset.get('ContentTime', '') or ''}",
     )
 
 

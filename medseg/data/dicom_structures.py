@@ -17,6 +17,7 @@ from medseg.data.card import LabelInfo
 from medseg.data.dicom_labels import LabelObject, Structure, Target, paint_labels, read_label_object
 from medseg.data.label_source import LabelSource, content_digest
 from medseg.data.refusal import Refusal
+from medseg.data.structure_sets import choose_sets
 from medseg.data.volume import Geometry
 from medseg.errors import DataError, RequestError
 from medseg.privacy.vocabulary import is_known_text
@@ -129,6 +130,7 @@ def outlined_series(
     rules: Sequence[StructureRule],
     stated: Mapping[int, str],
     preferred: Sequence[bool],
+    structure_set: str = "",
 ) -> Outlined:
     """Read the label files of a tree, match them with its series and number their structures.
 
@@ -138,12 +140,14 @@ def outlined_series(
         rules: Which structures become which labels.
         stated: Label value to name, where the researcher fixes them.
         preferred: Of each series, whether it is of the modality that the researcher asked for.
+        structure_set: Which of several files of an image count; as `medseg.data.structure_sets.choose_sets` takes it.
 
     Raises:
         RequestError: No structure matches the rules or the stated labels, or there are more than 255 labels.
     """
     objects, unread = find_label_objects(paths)
     given, lost = match_objects(objects, series, preferred=preferred)
+    given = [choose_sets(entries, structure_set) for entries in given]
     table = tabulate([s for entries in given for entry in entries for s in entry.structures], rules, stated)
     made = [label_source(entries, one, table) if entries else None for entries, one in zip(given, series, strict=True)]
     counts = Counter(entry.kind for entry in objects)
@@ -377,7 +381,7 @@ def label_source(objects: Sequence[LabelObject], series: SeriesFiles, table: Str
     if twice:
         return (
             f"{len(chosen)} files outline {twice} structures of the same name on this image; expected one file for a "
-            "structure (several versions, or several readers?). Leave one in the folder"
+            "structure (several versions, or several readers?). Choose with --structure-set"
         )
 
     def read(geometry: Geometry) -> tuple[LabelMap, tuple[str, ...]]:

@@ -44,7 +44,8 @@ def take_dicom_tree(files: Files, choice: Choice, *, looking: Callable[[int, int
     found = [replace(one, reading=choice.reading) for one in found]
     series = [_found(s, files) for s in found]
     outlined = outlined_series(outlines, found, rules=choice.structures, stated=choice.labels,
-                               preferred=[_modality(one) == choice.modality for one in found])  # fmt: skip
+                               preferred=[_modality(one) == choice.modality for one in found],
+                               structure_set=choice.structure_set)  # fmt: skip
     sources, superseded = _with_structures(_with_labels(series, files), outlined, asked=bool(choice.structures))
     damaged = [refusal for refusal in refused if not refusal.reason.startswith(_NO_IMAGE)]
     objects = len(refused) - len(damaged) - len(outlines)

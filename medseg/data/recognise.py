@@ -91,6 +91,8 @@ class Choice:
         labels: Label value to name, as the researcher states them; empty when the data set's own count.
         colours: Colour map of masks in colours (`medseg.data.colours`); None when masks hold values.
         structures: Which structures of DICOM files become which labels, in order of priority; empty for all.
+        structure_set: Which of several SEG or RTSTRUCT files of an image count: by a pattern of their label, or
+            ``newest``; empty for all.
         reading: Which SUV a DICOM PET becomes, and what becomes of an irregular stack.
     """
 
@@ -99,6 +101,7 @@ class Choice:
     with_unlabelled: bool = False
     labels: Mapping[int, str] = field(default_factory=dict)
     structures: tuple[StructureRule, ...] = ()
+    structure_set: str = ""
     colours: Path | None = None
     reading: Reading = DEFAULT_READING
 

@@ -85,6 +85,8 @@ def _described(dataset: Dataset, path: Path) -> LabelObject:
         series_uids=frozenset(_text(one, "SeriesInstanceUID") for one in series) - {""},
         instance_uids=frozenset(_text(image, "ReferencedSOPInstanceUID") for image in images) - {""},
         structures=structures,
+        label=_text(dataset, "StructureSetLabel"),
+        made=_text(dataset, "StructureSetDate") + _text(dataset, "StructureSetTime"),
     )
 
 

@@ -15,7 +15,7 @@ from medseg.data.dicom_structures import StructureRule
 from medseg.data.importer import ImportOptions, import_tree
 from medseg.data.readers import read_label
 from medseg.data.recognise import Choice
-from medseg.errors import DataError, GeometryError, LabelError, ReadError
+from medseg.errors import DataError, GeometryError, LabelError, ReadError, RequestError
 from tests.data.dicom_factory import make_series
 
 _LPS = np.array([-1.0, -1.0, 1.0])
@@ -208,3 +208,27 @@ def test_a_structure_set_alone_has_no_grid(tmp_path):
     label, grid = read_label(path, image=files[0].parent)
     assert label.sum() == 16
     assert grid.corner_distance(read_series(files).geometry) == 0
+
+
+def test_of_several_structure_sets_of_one_image_the_researcher_chooses(tmp_path):
+    series = make_series((6, 12, 14))
+    series.write(tmp_path / "tree" / "ct")
+    sizes = {"old": (4.5, "20200101", "Draft"), "new": (6.5, "20210101", "Reader Two"), "third": (8.5, "20190101", "X")}
+    for name, (edge, date, label) in sizes.items():
+        drawn = {"GTV": [("CLOSED_PLANAR", _square(2.5, edge, 3))]}
+        drawn |= {"cord": [("CLOSED_PLANAR", _square(9.5, 10.5, 1))]} if name == "third" else {}
+        path = _structure_set(tmp_path / "tree" / "rt" / f"{name}.dcm", series, drawn)
+        content = pydicom.dcmread(path)
+        content.StructureSetLabel, content.StructureSetDate, content.StructureSetTime = label, date, "101112"
+        content.save_as(path)
+
+    def voxels(choice):
+        out = tmp_path / f"out {len(list(tmp_path.iterdir()))}"
+        import_tree(tmp_path / "tree", out, options=ImportOptions(choice=Choice(structure_set=choice)))
+        (path,) = (out / "labels").iterdir()
+        return np.unique(read_label(path)[0], return_counts=True)[1][1:].tolist()
+
+    assert voxels("reader*") == [16]
+    assert voxels("newest") == [1, 16]  # The cord only the oldest outlines.
+    with pytest.raises(RequestError, match="--structure-set"):
+        voxels("")
