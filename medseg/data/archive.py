@@ -8,6 +8,7 @@ really holds is counted while it is unpacked; its header may lie.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
 import tempfile
@@ -119,6 +120,10 @@ def _unpack(source: Path, folder: Path, progress: Callable[[int, int], None] | N
         raise ReadError(
             f"the zip file is damaged or of an unknown kind ({type(error).__name__}); pack it again"
         ) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # A member that begins before the file does; anything else is the disk.
+            raise
+        raise ReadError("the zip file is damaged: a member lies outside of it; pack it again") from None
 
 
 def _require_honest(members: list[zipfile.ZipInfo], folder: Path) -> None:
