@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,6 +55,10 @@ def _deidentify(
         Path | None,
         typer.Option(metavar="FILE", help="Numbers of quarantined files you have looked at, one a line; they pass."),
     ] = None,
+    decide: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="KEY.quarantine/decisions.csv, filled in: pass or refuse for each file."),
+    ] = None,
     crosswalk: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Encrypted list of who is who, for the data steward; made or extended."),
@@ -66,12 +71,13 @@ def _deidentify(
     """Make clean copies of the files in SRC."""
     from medseg.privacy.deidentify import deidentify_tree, input_files
     from medseg.privacy.ledger import Ledger
-    from medseg.privacy.outcomes import write_private_list
+    from medseg.privacy.outcomes import write_decisions, write_private_list
     from medseg.privacy.profile import load_profile
 
     chosen = load_profile(profile)
     list_of_who = _crosswalk(crosswalk, passphrase)
     key_path, key_bytes = _key(key, new_key, src, out)
+    passed, rejected = _decisions(decide)
     files = input_files(src)
     count = len(files)
     with progress_bars() as bars:
@@ -87,7 +93,8 @@ def _deidentify(
             identities=key_path.with_name(key_path.name + ".identities"),
             acknowledge_faces=acknowledge_faces,
             deface=deface,
-            accepted=_numbers(accept),
+            accepted=_numbers(accept) | passed,
+            rejected=rejected,
             quarantine=key_path.with_name(key_path.name + ".quarantine"),
             crosswalk=list_of_who,
         )
@@ -97,9 +104,9 @@ def _deidentify(
         note(f"{left_out} of {count} files have no copy; refused.csv in the output folder says why, by number;")
         note("KEY.refused.csv beside the key says which files they are (keep that list to yourself)")
     if report.quarantined:
-        note(
-            "look at the pictures beside the key, in KEY.quarantine; the numbers of those without text go into --accept"
-        )
+        write_decisions(key_path.with_name(key_path.name + ".quarantine") / "decisions.csv", report)
+        note("look at the pictures beside the key, in KEY.quarantine, write pass or refuse into decisions.csv there,")
+        note("and give the command again with --decide KEY.quarantine/decisions.csv; the ledger records it")
     result = {
         "files": count,
         "written": len(report.written),
@@ -183,6 +190,26 @@ def _numbers(path: Path | None) -> frozenset[int]:
         return frozenset(int(line) for line in path.read_text(encoding="ascii").split())
     except (OSError, ValueError):
         raise RequestError("expected running numbers in the file of --accept, one a line, found none") from None
+
+
+def _decisions(path: Path | None) -> tuple[frozenset[int], frozenset[int]]:
+    """Running numbers of the files that pass and of those that are refused; lines without a decision are left open.
+
+    Raises:
+        RequestError: The file is missing or holds another decision.
+    """
+    import csv
+
+    decided: dict[str, set[int]] = {"pass": set(), "refuse": set(), "": set()}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") if path else contextlib.nullcontext(()) as stream:
+            for row in csv.DictReader(stream):
+                decided[(row["decision"] or "").strip().lower()].add(int(row["number"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RequestError(
+            "expected a decisions.csv with the columns number and decision (pass, refuse or empty), found another file"
+        ) from None
+    return frozenset(decided["pass"]), frozenset(decided["refuse"])
 
 
 def _key(key: Path | None, new_key: Path | None, src: Path, out: Path) -> tuple[Path, bytes]:

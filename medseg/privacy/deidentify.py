@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from importlib import metadata
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from medseg.errors import DataError, RequestError
@@ -33,8 +27,9 @@ from medseg.privacy.outcomes import (
 from medseg.privacy.places import Places, split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
+from medseg.privacy.record import check_request, marker_of, write_ledger
 from medseg.privacy.tables import clean_table
-from medseg.privacy.worker import HEADS, KINDS, Done, Task, Work, clean_chunk, start
+from medseg.privacy.worker import HEADS, KINDS, LOOK, TEXT, Done, Pool, Submit, Work
 
 __all__ = ["DeidentifyReport", "Outcome", "deidentify_tree", "input_files"]
 
@@ -58,6 +53,7 @@ def deidentify_tree(
     acknowledge_faces: bool = False,
     deface: bool = False,
     accepted: Collection[int] = (),
+    rejected: Collection[int] = (),
     quarantine: Path | None = None,
     crosswalk: Crosswalk | None = None,
 ) -> DeidentifyReport:
@@ -78,6 +74,7 @@ def deidentify_tree(
         acknowledge_faces: Let heads in thin slices pass; recorded in the ledger.
         deface: Take the face off heads in thin slices; recorded in the ledger.
         accepted: Running numbers of quarantined files whose pixels a person has looked at; recorded in the ledger.
+        rejected: Running numbers of quarantined files that a person has refused; recorded in the ledger.
         quarantine: Folder for a picture of each quarantined file, by its running number; not inside `out`.
         crosswalk: Gets who is who, for the data steward; not inside `out` or `src`.
 
@@ -95,7 +92,7 @@ def deidentify_tree(
     if src == out or src in out.parents or out in src.parents:
         raise RequestError("expected an output folder outside the source folder, found one inside the other")
     _refuse_inside(src, out, identities=identities, quarantine=quarantine, crosswalk=crosswalk)
-    _check_faces(profile, acknowledge_faces=acknowledge_faces, deface=deface)
+    check_request(profile, acknowledge_faces=acknowledge_faces, deface=deface, both={*accepted} & {*rejected})
     files = input_files(src)
     if identities is not None and not Path(identities).parent.is_dir():
         raise RequestError("expected the index of identities in a folder that exists, found none")
@@ -103,10 +100,14 @@ def deidentify_tree(
     key_check = pseudonyms.name("key-check", "", "", 8)
     if crosswalk is not None:
         crosswalk.check(project=key_check)
-    open_output(out, _marker(profile), key_check=key_check)
+    open_output(out, marker_of(profile), key_check=key_check)
     defaced = deface or profile.faces == "deface"
+    if not set(accepted).isdisjoint(rejected):
+        raise RequestError(
+            "expected one decision on a quarantined file, found a file that is to pass and to be refused"
+        )
     work = Work(src, out, profile, key, acknowledge_faces, defaced, frozenset(accepted), quarantine)
-    run = _Run(work, files, pseudonyms, progress)
+    run = _Run(work, files, pseudonyms, progress, rejected=frozenset(rejected))
     try:
         run.go(max(1, jobs))
     finally:
@@ -118,16 +119,7 @@ def deidentify_tree(
     report = run.report()
     write_refused(out, report)
     if ledger is not None:
-        if acknowledge_faces:
-            ledger.append("exception", {"what": "heads in thin slices were let pass", "profile": profile.name})
-        if work.deface:
-            count = sum(outcome.reason.startswith("the face was taken off") for outcome in report.written)
-            ledger.append("defaced", {"files": count, "profile": profile.name})
-        if accepted:
-            facts = {"what": "a person has looked at the pixels", "profile": profile.name, "files": sorted(accepted)}
-            ledger.append("exception", facts)
-        counts = {name: len(getattr(report, name)) for name in ("written", "quarantined", "refused")}
-        ledger.append("deidentified", {"profile": profile.name, "files": len(files), **counts})
+        write_ledger(ledger, report, work, rejected=rejected)
     return report
 
 
@@ -141,31 +133,19 @@ def _refuse_inside(
         raise RequestError("expected the crosswalk outside the source and the output folder, found it inside")
 
 
-def _check_faces(profile: Profile, *, acknowledge_faces: bool, deface: bool) -> None:
-    """Refuse what the profile doesn't allow to be done with faces."""
-    if acknowledge_faces and deface:
-        raise RequestError("expected --deface or --acknowledge-faces, found both; faces either go or stay")
-    if acknowledge_faces and profile.faces != "refuse":
-        raise RequestError(f"the profile {profile.name} allows no exception for faces; leave --acknowledge-faces out")
-    if deface and profile.faces == "always-refuse":
-        raise RequestError(f"the profile {profile.name} always refuses heads in thin slices; leave --deface out")
-
-
-def _marker(profile: Profile) -> dict[str, object]:
-    return {
-        "what": "de-identified copies made by medseg; pseudonymised data are personal data",
-        "version": metadata.version("medseg"),
-        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "profile": profile.model_dump(mode="json"),
-    }
-
-
 class _Run:
     """One pass over a source: DICOM first, then the files whose place depends on where the series went."""
 
     def __init__(
-        self, work: Work, files: Sequence[str], pseudonyms: Pseudonymiser, progress: Callable[[], None] | None
+        self,
+        work: Work,
+        files: Sequence[str],
+        pseudonyms: Pseudonymiser,
+        progress: Callable[[], None] | None,
+        *,
+        rejected: frozenset[int],
     ) -> None:
+        self._rejected = rejected
         self._work = work
         self._files = files
         self._progress = progress
@@ -175,6 +155,7 @@ class _Run:
         self._outcomes: dict[int, Outcome] = {}
         self._ids = {number: self._account.identifier(name) for number, name in enumerate(files, start=1)}
         self._identities: set[str] = set()
+        self._stamps: dict[int, str] = {}
         self._waiting: dict[str, list[int]] = {}
         self._table_patients: dict[str, str] = {}
 
@@ -182,9 +163,10 @@ class _Run:
         """Clean every file that an earlier run didn't."""
         kinds = {number: self._kind(name) for number, name in enumerate(self._files, start=1)}
         dicom = [number for number, kind in kinds.items() if kind == "dicom"]
-        with _Pool(self._work, jobs if len(self._files) > _CHUNK else 1) as submit:
+        with Pool(self._work, jobs if len(self._files) > _CHUNK else 1) as submit:
             self._stage(dicom, dict.fromkeys(dicom, ""), kinds, submit)
-            self._heads(kinds, submit)
+            self._heads(kinds, submit, HEADS)
+            self._look(kinds, submit)
             for number in dicom:
                 if self._outcomes[number].status == "written":
                     self._places.add_dicom(as_folder(self._files[number - 1]), self._outcomes[number].place)
@@ -284,14 +266,18 @@ class _Run:
             places[number] = place
         return places
 
-    def _stage(self, numbers: Sequence[int], places: dict[int, str], kinds: dict[int, str], submit: _Submit) -> None:
+    def _stage(self, numbers: Sequence[int], places: dict[int, str], kinds: dict[int, str], submit: Submit) -> None:
         """Clean some files; those that the account knows are only counted."""
         left = []
         for number in numbers:
-            stamp = self._account.stamp(stamp_of(self._work.source, self._files[number - 1]))
+            stamp = self._stamp(number)
             known = self._account.known(self._ids[number], stamp)
             moved = known is not None and places[number] and known["status"] == "written"
-            looked_at = known is not None and known["status"] == "quarantined" and number in self._work.accepted
+            looked_at = (
+                known is not None
+                and known["status"] == "quarantined"
+                and number in self._work.accepted | self._rejected
+            )
             if known is None or looked_at or (moved and known["place"] != places[number]):
                 left.append(number)
             else:
@@ -303,13 +289,42 @@ class _Run:
         for chunk, answers in zip(chunks, submit(tasks), strict=True):
             self._settle_all(chunk, answers, kinds)
 
-    def _heads(self, kinds: dict[int, str], submit: _Submit) -> None:
+    def _heads(self, kinds: dict[int, str], submit: Submit, what: str) -> None:
         """Take the faces off the series of heads that were put aside, each of them as a whole."""
         groups = list(self._waiting.values())
         self._waiting = {}
-        tasks = ([(n, self._files[n - 1], HEADS) for n in group] for group in groups)
+        tasks = ([(n, self._files[n - 1], what) for n in group] for group in groups)
         for group, answers in zip(groups, submit(tasks), strict=True):
             self._settle_all(group, answers, kinds)
+
+    def _look(self, kinds: dict[int, str], submit: Submit) -> None:
+        """Look at each series for text, whatever its class; where there is some, clean all its files once more."""
+        if not self._work.profile.clean_pixels:
+            return
+        series: dict[str, list[int]] = {}
+        for number, outcome in sorted(self._outcomes.items()):
+            if outcome.status == "written" and number not in self._work.accepted:
+                series.setdefault(outcome.place.rsplit("/", 1)[0], []).append(number)
+        places = [place for place, numbers in series.items() if not self._account.was_looked_at(place, len(numbers))]
+        tasks = ([(n, self._outcomes[n].place, LOOK) for n in series[place]] for place in places)
+        for place, answers in zip(places, submit(tasks), strict=True):
+            numbers = series[place]
+            if answers[0].status != "written":
+                self._clean_again(numbers, kinds, submit)
+            self._account.looked_at(place, len(numbers))
+
+    def _clean_again(self, numbers: Sequence[int], kinds: dict[int, str], submit: Submit) -> None:
+        """Clean the files of a series again, their pixels looked at one by one; what stays legible loses its copy."""
+        before = {number: self._outcomes[number].place for number in numbers}
+        chunks = [numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK)]
+        tasks = ([(n, self._files[n - 1], TEXT) for n in chunk] for chunk in chunks)
+        for chunk, answers in zip(chunks, submit(tasks), strict=True):
+            self._settle_all(chunk, answers, kinds)
+        if self._waiting:
+            self._heads(kinds, submit, HEADS + TEXT)
+        for number, place in before.items():
+            if self._outcomes[number].status != "written":
+                (self._work.out / place).unlink(missing_ok=True)
 
     def _settle_all(self, numbers: Sequence[int], answers: Sequence[Done], kinds: dict[int, str]) -> None:
         entries = []
@@ -325,16 +340,25 @@ class _Run:
         """Note the outcome of one file; a second file of the same UIDs is refused."""
         self._identities |= done.identities
         identifier = self._ids[number]
+        if done.status == "quarantined" and number in self._rejected:
+            done = Done("refused", "", "a person has looked at it and refused it", frozenset())
         if done.status == "written" and not self._account.claim(done.place, identifier):
             done = Done("refused", "", "a copy of another file of this source; that one was written", frozenset())
         outcome = Outcome(number, done.status, done.place, done.reason, kind)
+        if number not in self._outcomes:
+            self._tick()
         self._outcomes[number] = outcome
-        self._tick()
-        stamp = self._account.stamp(stamp_of(self._work.source, self._files[number - 1]))
+        stamp = self._stamp(number)
         entry = entry_of(outcome, file=identifier, stamp=stamp)
         if kind == "unknown":
             self._account.add([entry])
         return entry
+
+    def _stamp(self, number: int) -> str:
+        """The file's size and time when this run first saw it, as the account writes them."""
+        if number not in self._stamps:
+            self._stamps[number] = self._account.stamp(stamp_of(self._work.source, self._files[number - 1]))
+        return self._stamps[number]
 
     def _tick(self) -> None:
         if self._progress is not None:
@@ -360,29 +384,3 @@ def _name_identities(files: Sequence[str]) -> set[str]:
         base, _, _ = split_name(last)
         names.update(part for part in (*folders, base) if split_name(part)[0])
     return names
-
-
-_Submit = Callable[[Iterator[Task]], Iterator[list[Done]]]
-
-
-class _Pool:
-    """Runs `clean_chunk` here or in several processes; results come in the order of the tasks."""
-
-    def __init__(self, work: Work, jobs: int) -> None:
-        self._work = work
-        self._jobs = jobs
-        self._executor: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> _Submit:
-        if self._jobs == 1:
-            start(self._work)
-            return lambda tasks: map(clean_chunk, tasks)
-        method = "fork" if os.name == "posix" and threading.active_count() == 1 else "spawn"
-        self._executor = ProcessPoolExecutor(
-            self._jobs, multiprocessing.get_context(method), initializer=start, initargs=(self._work,)
-        )
-        return lambda tasks: self._executor.map(clean_chunk, tasks)  # type: ignore[union-attr]
-
-    def __exit__(self, *_exception: object) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)

@@ -27,12 +27,12 @@ from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.rebuild import rebuild_dataset
 
-__all__ = ["CleanDicom", "clean_dicom", "is_dicom", "preview_dicom", "read_dicom", "syntax_of"]
+__all__ = ["LABEL_CLASSES", "CleanDicom", "clean_dicom", "is_dicom", "preview_dicom", "read_dicom", "syntax_of"]
 
 IMPLEMENTATION_UID = "2.25.241790862094917043087204377361430293817"
 """Implementation Class UID of medseg's writer."""
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-_LABEL_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+LABEL_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentations: their pixels are labels."""
 _REQUIRED = ((0x0020000D, "study"), (0x0020000E, "series"), (0x00080018, "instance"))
 
@@ -77,6 +77,7 @@ def clean_dicom(
     clean_text: Callable[[Dataset, int, str], CleanPixels] | None = None,
     looked_at: bool = False,
     face: FaceCut | None = None,
+    look: bool = False,
 ) -> CleanDicom:
     """Make a clean copy of a DICOM file.
 
@@ -88,6 +89,7 @@ def clean_dicom(
         clean_text: Paints over text in the pixels of classes that may hold some; takes the data set, the pixel data's
             tag and the transfer syntax. Without it they are quarantined.
         looked_at: A person has looked at the pixels and found no text; the caller records it in the ledger.
+        look: Look for text whatever the class, as there is some on other files of the series.
         face: What to remove of the pixels so that no face can be rendered from the series.
 
     Raises:
@@ -114,7 +116,7 @@ def clean_dicom(
         raise HeadError(pseudonyms.name("series", uids["series"], "S"))
     person = person_of(source, pseudonyms)
     clean = rebuild_dataset(source, rules, person=person, pseudonyms=pseudonyms)
-    unsure = not looked_at and _is_unsure(source, sop_class, transfer_syntax)
+    unsure = not looked_at and (look or _is_unsure(source, sop_class, transfer_syntax))
     transfer_syntax, cleaned = _add_pixels(clean, source, transfer_syntax, clean_text, unsure=unsure)
     private = profile.safe_private and add_safe_private(clean, source)
     _add_marks(clean, person, profile, cleaned=cleaned, private=private, defaced=face is not None)
@@ -174,7 +176,7 @@ def _is_unsure(source: Dataset, sop_class: str, transfer_syntax: str) -> bool:
     """Whether the pixels may hold text: by class and header, or because they look drawn upon."""
     if may_hold_text(sop_class, source):
         return True
-    if sop_class in _LABEL_CLASSES or 0x7FE00010 not in source:
+    if sop_class in LABEL_CLASSES or 0x7FE00010 not in source:
         return False
     return looks_drawn(source, 0x7FE00010, transfer_syntax)
 

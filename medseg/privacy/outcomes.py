@@ -26,6 +26,7 @@ __all__ = [
     "Outcome",
     "entry_of",
     "open_output",
+    "write_decisions",
     "write_private_list",
     "write_refused",
     "write_whole",
@@ -91,6 +92,7 @@ class Account:
         self._known: dict[str, dict[str, str]] = {}
         self._places: dict[str, str] = {}
         self._out = out
+        self._looked = dict(_looked(out / "looked.jsonl"))
         for line in self._path.read_bytes().splitlines() if self._path.is_file() else ():
             try:
                 entry = json.loads(line)
@@ -115,6 +117,16 @@ class Account:
         if entry["status"] == "written" and not (self._out / entry["place"]).is_file():
             return None
         return entry
+
+    def was_looked_at(self, series: str, files: int) -> bool:
+        """Whether an earlier run looked at a series of that many files for text."""
+        return self._looked.get(series) == files
+
+    def looked_at(self, series: str, files: int) -> None:
+        """Note that a series was looked at for text, in ``looked.jsonl``."""
+        self._looked[series] = files
+        with (self._out / "looked.jsonl").open("a", encoding="ascii") as stream:
+            stream.write(json.dumps({"series": series, "files": files}, sort_keys=True) + "\n")
 
     def claim(self, place: str, identifier: str) -> bool:
         """Whether an output path is free for this file (or its own already)."""
@@ -143,6 +155,16 @@ class Account:
         self._known[entry["file"]] = entry
         if entry["status"] == "written":
             self._places.setdefault(entry["place"], entry["file"])
+
+
+def _looked(path: Path) -> Iterable[tuple[str, int]]:
+    """Series and number of files of the lines that were written whole."""
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        try:
+            entry = json.loads(line)
+            yield str(entry["series"]), int(entry["files"])
+        except (ValueError, KeyError, TypeError):
+            continue
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
@@ -193,6 +215,15 @@ def write_private_list(path: Path, files: Sequence[str], report: DeidentifyRepor
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         file.write(stream.getvalue())
+
+
+def write_decisions(path: Path, report: DeidentifyReport) -> None:
+    """Write the form in which a person decides on each quarantined file: number, decision (to fill in), reason."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("number", "decision", "reason"))
+    writer.writerows((outcome.number, "", outcome.reason) for outcome in report.quarantined)
+    write_whole(path, stream.getvalue().encode("ascii", "replace"))
 
 
 def open_output(out: Path, marker: dict[str, object], *, key_check: str) -> None:

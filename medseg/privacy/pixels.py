@@ -25,8 +25,10 @@ from medseg.types import Array
 
 __all__ = [
     "Box",
+    "can_be_read",
     "clean_text",
     "find_text",
+    "grey_view",
     "is_label_picture",
     "ocr_is_here",
     "photograph_has_text",
@@ -151,9 +153,24 @@ def photograph_has_text(data: bytes, *, is_mask: bool) -> bool:
             picture.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE))
     except (OSError, SyntaxError, ValueError):
         raise ReadError("expected a complete image, found a damaged or cut off one") from None
-    pixels = np.ascontiguousarray(np.asarray(picture)[..., ::-1])
-    words = (word for polygon in _detect(pixels, box_threshold=0.5) for word in _read(pixels, polygon))
+    return can_be_read(np.ascontiguousarray(np.asarray(picture)[..., ::-1]))
+
+
+def can_be_read(picture: Array) -> bool:
+    """Whether at least four letters or digits in a row can be read in a picture (rows, columns, 3), uint8.
+
+    Raises:
+        MissingExtraError: The text detector isn't installed.
+    """
+    words = (word for polygon in _detect(picture, box_threshold=0.5) for word in _read(picture, polygon))
     return any(sum(sign.isalnum() for sign in text) >= 4 and score >= _SURE for text, score in words)
+
+
+def grey_view(frame: Array) -> Array:
+    """A grey frame (rows, columns) as a picture of 8 bits and 3 colours, from its lowest to its highest value."""
+    low, high = float(frame.min()), float(frame.max())
+    scaled = (frame.astype(np.float32) - low) * (255.0 / max(high - low, 1e-6))
+    return np.repeat(scaled.astype(np.uint8)[..., None], 3, axis=2)
 
 
 def is_label_picture(data: bytes) -> bool:

@@ -48,13 +48,14 @@ class Pseudonymiser:
             )
         self._key = bytes(key)
         self.uid: Callable[[str], str] = lru_cache(maxsize=65536)(self._uid)
+        self.name: Callable[..., str] = lru_cache(maxsize=4096)(self._name)
 
     def digest(self, domain: str, text: str) -> bytes:
         """32 bytes that only the holder of the key can compute; `domain` keeps different kinds of text apart."""
         message = domain.encode("utf-8") + b"\0" + text.strip().encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, message, "sha256")
 
-    def name(self, domain: str, text: str, prefix: str, letters: int = 10) -> str:
+    def _name(self, domain: str, text: str, prefix: str, letters: int = 10) -> str:
         """`prefix` and signs made from the digest: safe in file names and DICOM values, never a word by chance."""
         number = int.from_bytes(self.digest(domain, text), "big")
         signs = []

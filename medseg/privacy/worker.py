@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.errors import DataError, ReadError, RequestError
+from medseg.errors import DataError, MissingExtraError, ReadError, RequestError
 from medseg.privacy.dicom import clean_dicom, is_dicom, preview_dicom, read_dicom, syntax_of
 from medseg.privacy.guards import HeadError, QuarantineError
 from medseg.privacy.heads import FaceCut, face_cuts
@@ -18,9 +23,10 @@ from medseg.privacy.pixels import clean_text, is_label_picture, ocr_is_here, pho
 from medseg.privacy.places import split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
+from medseg.privacy.series_text import series_has_text
 from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd
 
-__all__ = ["HEADS", "KINDS", "Done", "Task", "Work", "clean_chunk", "start"]
+__all__ = ["HEADS", "KINDS", "LOOK", "TEXT", "Done", "Pool", "Submit", "Task", "Work"]
 
 KINDS = {
     ".jpg": "photograph", ".jpeg": "photograph", ".png": "photograph", ".tif": "photograph", ".tiff": "photograph",
@@ -33,6 +39,10 @@ Task = list[tuple[int, str, str]]
 """Number, path in the source, and output path (empty for DICOM, `HEADS` for a series of a head) of some files."""
 HEADS = "heads"
 """Instead of output paths: the files of a task are one series, whose face is to be taken off."""
+LOOK = "look"
+"""The files of a task are the copies of one series, to be looked at for text; one answer says whether there is some."""
+TEXT = "text"
+"""The files of a task are of a series with text on it: each is cleaned once more, its pixels looked at."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +76,36 @@ class Done:
 _state: dict[str, object] = {}
 
 
-def start(work: Work) -> None:
+def _start(work: Work) -> None:
     """Prepare a process: its work and its pseudonyms. pydicom's own log may quote values and stays silent."""
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     _state.update(work=work, pseudonyms=Pseudonymiser(work.key), seen=set())
 
 
-def clean_chunk(task: Task) -> list[Done]:
+def _clean_chunk(task: Task) -> list[Done]:
     """Clean some files and write their copies; one answer for each, in order."""
-    if task and task[0][2] == HEADS:
-        return _clean_head(task)
+    what = task[0][2] if task else ""
+    if what == LOOK:
+        return [_look_at_series([name for _, name, _ in task])]
+    if what in (HEADS, HEADS + TEXT):
+        return _clean_head(task, look=what != HEADS)
+    if what == TEXT:
+        return [_clean_one(number, name, "", look=True) for number, name, _ in task]
     return [_clean_one(number, name, place) for number, name, place in task]
 
 
-def _clean_head(task: Task) -> list[Done]:
+def _look_at_series(places: list[str]) -> Done:
+    """A refusal that says so where text was found on a series; else `written`."""
+    work = _state["work"]
+    assert isinstance(work, Work)
+    try:
+        found = series_has_text([work.out / place for place in places])
+    except MissingExtraError:
+        found = False
+    return Done("quarantined" if found else "written", "", "", frozenset())
+
+
+def _clean_head(task: Task, *, look: bool) -> list[Done]:
     """Clean the files of one series of a head, its face taken off."""
     work = _state["work"]
     assert isinstance(work, Work)
@@ -93,11 +119,13 @@ def _clean_head(task: Task) -> list[Done]:
         return [Done("refused", "", reason, frozenset()) for _ in task]
     del sources
     note = f"the face was taken off, {share:.0%} of the head" if share else "the skull was stripped already"
-    made = [_clean_one(number, name, "", face=cut) for (number, name, _), cut in zip(task, cuts, strict=True)]
+    made = [
+        _clean_one(number, name, "", face=cut, look=look) for (number, name, _), cut in zip(task, cuts, strict=True)
+    ]
     return [replace(done, reason=note) if done.status == "written" else done for done in made]
 
 
-def _clean_one(number: int, name: str, place: str, *, face: FaceCut | None = None) -> Done:
+def _clean_one(number: int, name: str, place: str, *, face: FaceCut | None = None, look: bool = False) -> Done:
     """Clean one file and write its copy."""
     work, pseudonyms, seen = _state["work"], _state["pseudonyms"], _state["seen"]
     assert isinstance(work, Work)
@@ -118,12 +146,13 @@ def _clean_one(number: int, name: str, place: str, *, face: FaceCut | None = Non
                 clean_text=clean_text if work.profile.clean_pixels else None,
                 looked_at=number in work.accepted,
                 face=face,
+                look=look,
             )
             clean, identities = made.data, made.identities - seen
             seen |= identities
             place = f"{made.patient}/{made.study}/{made.series}/{made.instance}.dcm"
         target = work.out / place
-        if target.is_file() and target.read_bytes() != clean:
+        if not look and target.is_file() and target.read_bytes() != clean:
             raise ReadError("another file of this source has the same UIDs and other content; that one was written")
         write_whole(target, clean)
     except HeadError as error:
@@ -190,3 +219,30 @@ def _look_for_text(data: bytes, *, is_mask: bool) -> None:
 _MASKS = frozenset(("mask", "masks", "segmentation", "seg", "label", "labels", "lesion", "lesions", "labelmap"))
 _OUR_DISK = frozenset((28, 30, 122))
 """No space left, read-only file system, quota: the output's trouble, not the input's."""
+
+
+Submit = Callable[[Iterator[Task]], Iterator[list[Done]]]
+"""Cleans the files of some tasks; the answers come in the order of the tasks."""
+
+
+class Pool:
+    """Runs `_clean_chunk` here or in several processes; results come in the order of the tasks."""
+
+    def __init__(self, work: Work, jobs: int) -> None:
+        self._work = work
+        self._jobs = jobs
+        self._executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Submit:
+        if self._jobs == 1:
+            _start(self._work)
+            return lambda tasks: map(_clean_chunk, tasks)
+        method = "fork" if os.name == "posix" and threading.active_count() == 1 else "spawn"
+        self._executor = ProcessPoolExecutor(
+            self._jobs, multiprocessing.get_context(method), initializer=_start, initargs=(self._work,)
+        )
+        return lambda tasks: self._executor.map(_clean_chunk, tasks)  # type: ignore[union-attr]
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)

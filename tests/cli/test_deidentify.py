@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import random
 
+import yaml
 from typer.testing import CliRunner
 
 from medseg.cli.app import app
-from tests.privacy.corpus import Who, image, save
+from medseg.privacy.profile import load_profile
+from tests.privacy.corpus import SC, Who, image, save
 
 
 def run(*arguments: object):
@@ -53,3 +55,27 @@ def test_requests_that_cannot_be_carried_out_give_exit_2_and_write_nothing(tmp_p
     assert run(src, tmp_path / "out", "--profile", "basic", "--new-key", src / "k").exit_code == 2
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "k").exists()
+
+
+def test_a_person_passes_or_refuses_what_waits_and_the_ledger_says_so(tmp_path):
+    for number in (1, 2):
+        (tmp_path / "src").mkdir(exist_ok=True)
+        ds = image(Who(random.Random(number)), SC, size=16)
+        (tmp_path / "src" / f"{number}.dcm").write_bytes(save(ds))
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump({**load_profile("basic").model_dump(mode="json"), "clean_pixels": False}))
+    key, out = tmp_path / "k.key", tmp_path / "out"
+    command = [tmp_path / "src", out, "--profile", own]
+    assert run(*command, "--new-key", key).exit_code == 3
+    form = tmp_path / "k.key.quarantine" / "decisions.csv"
+    lines = form.read_text().splitlines()
+    assert lines[0] == "number,decision,reason"
+    assert len(lines) == 3
+    form.write_text("\n".join((lines[0], lines[1].replace(",,", ",pass,"), lines[2].replace(",,", ",refuse,"))))
+    done = run(*command, "--key", key, "--decide", form)
+    assert (done.exit_code, done.stdout.strip()) == (3, "1 written, 0 quarantined, 1 refused")
+    assert len(list(out.rglob("*.dcm"))) == 1
+    noted = [json.loads(line) for line in (out / "ledger.jsonl").read_text().splitlines()]
+    assert [line["action"] for line in noted] == ["deidentified", "exception", "exception", "deidentified"]
+    form.write_text("number,decision\n1,perhaps\n")
+    assert run(*command, "--key", key, "--decide", form).exit_code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -110,6 +111,34 @@ def test_text_written_into_an_ordinary_slice_is_painted_over_too():
     assert "BurnedInAnnotation" not in slices[0][1]
     assert slices[1][1].BurnedInAnnotation == "NO"
     assert np.count_nonzero(slices[1][1].pixel_array == 4000) < 5
+
+
+def test_dark_text_on_every_slice_of_an_ordinary_series_is_found(tmp_path):
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    body = np.where((rows - 80) ** 2 + (columns - 80) ** 2 < 78**2, 900, 40)
+    ink = picture("NOVAKOVA 4711", place=(14, 70)) > 150
+    (tmp_path / "src").mkdir()
+    first = image(Who(random.Random(6)), size=SIZE, stored=12)
+    originals = []
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 120, (SIZE, SIZE))
+        pixels = (body + noise + 150 * np.sin(columns / 9 + number)).clip(0, 4095).astype(np.uint16)
+        pixels[ink] = 30
+        pixels[100:104, 100:104] = 2900
+        ds = copy.deepcopy(first)
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{first.SOPInstanceUID}.{number}"
+        ds.InstanceNumber, ds.BurnedInAnnotation, ds.PixelData = number + 1, "NO", pixels.tobytes()
+        originals.append(pixels)
+        (tmp_path / "src" / str(number)).write_bytes(save(ds))
+    profile = load_profile("basic")
+    report = deidentify_tree(tmp_path / "src", tmp_path / "out", profile=profile, key=KEY)
+    for outcome, pixels in zip(report.written, originals, strict=True):
+        clean = pydicom.dcmread(tmp_path / "out" / outcome.place)
+        assert (clean.pixel_array[ink] == pixels[ink]).mean() < 0.05
+        np.testing.assert_array_equal(clean.pixel_array[110:], pixels[110:])
+    assert len((tmp_path / "out" / "looked.jsonl").read_text().splitlines()) == 1
+    assert deidentify_tree(tmp_path / "src", tmp_path / "out", profile=profile, key=KEY) == report
+    assert len((tmp_path / "out" / "looked.jsonl").read_text().splitlines()) == 1
 
 
 def test_a_screen_shot_is_quarantined_where_pixels_are_not_cleaned(tmp_path):

@@ -1,0 +1,57 @@
+"""Record: what a de-identification says of itself, in the marker of its output and in the ledger."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection
+from importlib import metadata
+
+from medseg.errors import RequestError
+from medseg.privacy.ledger import Ledger
+from medseg.privacy.outcomes import DeidentifyReport
+from medseg.privacy.profile import Profile
+from medseg.privacy.worker import Work
+
+__all__ = ["check_request", "marker_of", "write_ledger"]
+
+
+def check_request(profile: Profile, *, acknowledge_faces: bool, deface: bool, both: Collection[int]) -> None:
+    """Refuse what the profile doesn't allow to be done with faces, and decisions that contradict each other.
+
+    Raises:
+        RequestError: Faces are to go and to stay, or `both` names files that are to pass and to be refused.
+    """
+    if acknowledge_faces and deface:
+        raise RequestError("expected --deface or --acknowledge-faces, found both; faces either go or stay")
+    if acknowledge_faces and profile.faces != "refuse":
+        raise RequestError(f"the profile {profile.name} allows no exception for faces; leave --acknowledge-faces out")
+    if deface and profile.faces == "always-refuse":
+        raise RequestError(f"the profile {profile.name} always refuses heads in thin slices; leave --deface out")
+    if both:
+        raise RequestError("expected one decision on each quarantined file, found files that are to pass and refused")
+
+
+def marker_of(profile: Profile) -> dict[str, object]:
+    """What the output folder says of how it was made."""
+    return {
+        "what": "de-identified copies made by medseg; pseudonymised data are personal data",
+        "version": metadata.version("medseg"),
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "profile": profile.model_dump(mode="json"),
+    }
+
+
+def write_ledger(ledger: Ledger, report: DeidentifyReport, work: Work, *, rejected: Collection[int]) -> None:
+    """Append what was done: exceptions and decisions of persons, faces taken off, and the counts."""
+    profile = work.profile.name
+    if work.acknowledge_faces:
+        ledger.append("exception", {"what": "heads in thin slices were let pass", "profile": profile})
+    if work.deface:
+        count = sum(outcome.reason.startswith("the face was taken off") for outcome in report.written)
+        ledger.append("defaced", {"files": count, "profile": profile})
+    for what, numbers in (("looked at the pixels", work.accepted), ("refused the pixels", rejected)):
+        if numbers:
+            facts = {"what": f"a person has {what}", "profile": profile, "files": sorted(numbers)}
+            ledger.append("exception", facts)
+    counts = {name: len(getattr(report, name)) for name in ("written", "quarantined", "refused")}
+    ledger.append("deidentified", {"profile": profile, "files": len(report.outcomes), **counts})
