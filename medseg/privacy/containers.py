@@ -91,13 +91,15 @@ def layers(data: bytes, place: str) -> Iterator[Layer]:
 
 
 def _layers(data: bytes, place: str, depth: int) -> Iterator[Layer]:
-    yield Layer(place, data)
     if depth >= _DEEPEST:
+        yield Layer(place, data)
         return
+    whole, data = data, _outside_of_members(data)
+    yield Layer(place, data)
     for matches, opened in _OPENERS:
-        if matches(data):
+        if matches(whole):
             try:
-                for name, inner in opened(data):
+                for name, inner in opened(whole):
                     if isinstance(inner, Layer):
                         yield _below(inner, place, name)
                     else:
@@ -163,7 +165,35 @@ def _bounded(out: bytes) -> bytes:
     return out
 
 
-def _open_zip(data: bytes) -> Iterator[tuple[str, bytes]]:
+def _outside_of_members(data: bytes) -> bytes:
+    """Of a zip archive what lies outside the members that are stored in clear, since those are searched one by one.
+
+    Checkpoints and model packages are such archives: without this each byte of them would be searched twice.
+    """
+    if not data.startswith(b"PK\x03\x04"):
+        return data
+    spans = []
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for member in archive.infolist():
+                head = member.header_offset
+                names, extra = (int.from_bytes(data[head + at : head + at + 2], "little") for at in (26, 28))
+                start = head + 30 + names + extra
+                stored = member.compress_type == zipfile.ZIP_STORED and member.compress_size == member.file_size
+                if stored and not member.flag_bits & 1 and member.file_size <= _LARGEST:
+                    span = memoryview(data)[start : start + member.file_size]
+                    if len(span) == member.file_size and zlib.crc32(span) == member.CRC:
+                        spans.append((start, start + member.file_size))
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError):
+        return data
+    rest, at = [], 0
+    for start, end in sorted(spans):
+        rest.append(data[at : max(at, start)])
+        at = max(at, end)
+    return b"".join((*rest, data[at:]))
+
+
+def _open_zip(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for member in archive.infolist():
             yield f"{member.filename} (name)", member.filename.encode("utf-8", "surrogatepass")
@@ -171,7 +201,13 @@ def _open_zip(data: bytes) -> Iterator[tuple[str, bytes]]:
                 continue
             if member.file_size > _LARGEST:
                 raise _TooLarge
-            yield member.filename, archive.read(member)
+            try:
+                content = archive.read(member)
+            except Exception:
+                # The members behind a damaged or encrypted one are searched nevertheless.
+                yield member.filename, Layer("", b"", unreadable="damaged or encrypted")
+                continue
+            yield member.filename, content
 
 
 def _open_tar(data: bytes) -> Iterator[tuple[str, bytes]]:

@@ -428,3 +428,21 @@ def test_the_command_takes_the_index_beside_the_key_and_verifies_a_ledger(tmp_pa
     assert "ledger: line 2" in broken.stdout
     missing = CliRunner().invoke(app, ["audit", str(tmp_path / "a.txt"), "--key", str(tmp_path / "other.key")])
     assert missing.exit_code == 2
+
+
+def test_a_stored_member_is_searched_once_and_also_behind_a_damaged_one():
+    index = IdentityIndex()
+    index.add(["Novakova^Jana", "4711081523"])
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.comment = b"4711081523"
+        archive.writestr("first.bin", bytes(1000))
+        archive.writestr("second.txt", "of Jana Novakova")
+    data = stream.getvalue()
+    finds = {(find.place, find.rule) for find in audit_bytes(data, "a.zip", identities=index)}
+    assert ("a.zip!second.txt", "name") in finds
+    assert ("a.zip", "id") in finds
+    assert not any(place == "a.zip" and rule == "name" for place, rule in finds)
+    torn = data.replace(bytes(1000), bytes(999) + b"\1")
+    finds = {(find.place, find.rule) for find in audit_bytes(torn, "a.zip", identities=index)}
+    assert {("a.zip!second.txt", "name"), ("a.zip!first.bin", "damaged or encrypted")} <= finds
