@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
@@ -14,7 +17,8 @@ from medseg.privacy.deidentify import deidentify_tree
 from medseg.privacy.identities import IdentityIndex
 from medseg.privacy.ledger import verify
 from medseg.privacy.profile import load_profile
-from tests.pacs.conftest import IDENTITIES
+from tests.data.dicom_factory import Series
+from tests.pacs.conftest import IDENTITIES, make_ct
 from tests.pacs.servers import Wire, storescp, write_archive
 
 PROTOCOLS = ("dicomweb", "dicom")
@@ -38,12 +42,26 @@ def _seg(files, path, *, keep=False, value=1):
     return path
 
 
-def _clean(source, tmp_path):
-    """De-identified copies and the index of what was removed."""
+@dataclass(frozen=True)
+class Cleaned:
+    """A series as it came from the scanner, its clean copies, and the index of what was removed."""
+
+    series: Series
+    scanner: Path
+    clean: Path
+    identities: IdentityIndex
+
+
+@pytest.fixture(scope="module")
+def cleaned(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cleaned")
+    series = make_ct()
+    series.write(folder / "scanner")
     deidentify_tree(
-        source, tmp_path / "clean", profile=load_profile("research"), key=KEY, identities=tmp_path / "key.identities"
-    )
-    return tmp_path / "clean", IdentityIndex.load(tmp_path / "key.identities")
+        folder / "scanner", folder / "clean", profile=load_profile("research"), key=KEY,
+        identities=folder / "key.identities",
+    )  # fmt: skip
+    return Cleaned(series, folder / "scanner", folder / "clean", IdentityIndex.load(folder / "key.identities"))
 
 
 def _identified_segs(series, tmp_path, count=1):
@@ -97,9 +115,8 @@ def test_only_objects_whose_patient_study_and_images_are_there_go_home(hospital,
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_to_a_shareable_archive_goes_only_what_is_clean(hospital, ct, protocol, tmp_path):
-    ct.write(tmp_path / "scanner")
-    clean, identities = _clean(tmp_path / "scanner", tmp_path)
+def test_to_a_shareable_archive_goes_only_what_is_clean(hospital, cleaned, protocol, tmp_path):
+    clean, identities = cleaned.clean, cleaned.identities
     archive = _archive(hospital, tmp_path, protocol)
     (series,) = find_series(clean)[0]
     seg = _seg(series.files, tmp_path / "out" / "image_0001.dcm")
@@ -113,16 +130,17 @@ def test_to_a_shareable_archive_goes_only_what_is_clean(hospital, ct, protocol, 
         push(archive, tmp_path / "out" / "b.dcm", tier="shareable", identities=identities)
     assert "Novakova" not in str(refusal.value)
     with pytest.raises(PrivacyError, match="doesn't say that its patient's identity was removed"):
-        push(archive, tmp_path / "scanner", tier="shareable", identities=identities)
+        push(archive, cleaned.scanner, tier="shareable", identities=identities)
     assert hospital.count() == 1
 
 
-def test_results_of_deidentified_series_get_their_patients_back_and_go_home(hospital, stored, tmp_path):
+def test_results_of_deidentified_series_get_their_patients_back_and_go_home(hospital, cleaned, tmp_path):
+    stored = cleaned.series
+    hospital.add(*sorted(cleaned.scanner.iterdir()))
     wanted = read_wanted(None, studies=[stored.study])
     archive = _archive(hospital, tmp_path, "dicomweb")
     pull(archive, wanted, tmp_path / "pulled")
-    clean, _ = _clean(tmp_path / "pulled", tmp_path)
-    (series,) = find_series(clean)[0]
+    (series,) = find_series(cleaned.clean)[0]
     seg = pydicom.dcmread(_seg(series.files, tmp_path / "segs" / "image_0001.dcm"))
     assert seg.PatientName != IDENTITIES["PatientName"]
     report = restore_results(tmp_path / "segs", tmp_path / "pulled", tmp_path / "restored", key=KEY)
@@ -150,31 +168,30 @@ def test_results_of_deidentified_series_get_their_patients_back_and_go_home(hosp
     assert str(seg.PatientID).encode() not in raw
     assert push(archive, tmp_path / "restored", tier="internal").sent == 1
     # The mask lies where it lay: on the original series' own voxels.
-    volume = read_series(sorted((tmp_path / "scanner").glob("*.dcm")))
+    volume = read_series(sorted(cleaned.scanner.glob("*.dcm")))
     assert sum(bin(byte).count("1") for byte in restored.PixelData) == int((volume.array[0] > 300).sum())
 
 
-def test_results_that_lead_to_no_original_are_refused_by_number(ct, tmp_path):
-    ct.write(tmp_path / "scanner")
-    clean, _ = _clean(tmp_path / "scanner", tmp_path)
-    (series,) = find_series(clean)[0]
+def test_results_that_lead_to_no_original_are_refused_by_number(cleaned, tmp_path):
+    scanner = cleaned.scanner
+    (series,) = find_series(cleaned.clean)[0]
     _seg(series.files, tmp_path / "segs" / "a.dcm")
     (tmp_path / "segs" / "b.dcm").write_bytes(b"no DICOM")
-    report = restore_results(tmp_path / "segs", tmp_path / "scanner", tmp_path / "x", key=bytes(32))
+    report = restore_results(tmp_path / "segs", scanner, tmp_path / "x", key=bytes(32))
     assert report.written == 0
     assert [r.input for r in report.refusals] == ["file 1 of 2", "file 2 of 2"]
     assert "lead to no original" in report.refusals[0].reason
     assert not (tmp_path / "x").exists()
     with pytest.raises(RequestError, match="found de-identified ones"):
-        restore_results(tmp_path / "segs", clean, tmp_path / "x", key=KEY)
+        restore_results(tmp_path / "segs", cleaned.clean, tmp_path / "x", key=KEY)
     with pytest.raises(RequestError, match="found none there"):
         restore_results(tmp_path / "segs", tmp_path / "nowhere", tmp_path / "x", key=KEY)
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "mine.txt").write_text("mine")
     with pytest.raises(RequestError, match="found something else"):
-        restore_results(tmp_path / "segs", tmp_path / "scanner", tmp_path / "x", key=KEY)
+        restore_results(tmp_path / "segs", scanner, tmp_path / "x", key=KEY)
     with pytest.raises(RequestError, match="found one inside"):
-        restore_results(tmp_path / "segs", tmp_path / "scanner", tmp_path / "scanner" / "x", key=KEY)
+        restore_results(tmp_path / "segs", scanner, scanner / "x", key=KEY)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
