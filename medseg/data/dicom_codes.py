@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Final
 
 from pydicom.dataset import Dataset
 
 from medseg.data.card import CodedConcept
+from medseg.privacy.codes import standard_code
 from medseg.privacy.vocabulary import is_known_text
 
 __all__ = ["colour_of", "concept_of"]
 
+_SCHEMES: Final = ("DCM", "SCT", "FMA", "RADLEX", "UMLS", "NCIt")
+"""Public schemes of which pydicom's dictionaries know a part."""
 _CODE: Final = re.compile(r"[0-9A-Za-z.-]{1,16}")
 
 
@@ -31,17 +33,12 @@ def concept_of(item: Dataset, keyword: str) -> CodedConcept | None:
 
 
 def _standard(value: str, scheme: str, meaning: str) -> CodedConcept | None:
-    from pydicom.sr._concepts_dict import concepts
-    from pydicom.sr._snomed_dict import mapping
-
-    dictionary: Mapping[str, Mapping[str, Mapping[str, tuple[str, object]]]] = cast(Any, concepts)
-    if scheme in ("SRT", "SNM3", "99SDM"):
-        value, scheme = str(mapping["SRT"].get(value, "")), "SCT"
-    if scheme not in dictionary or not _CODE.fullmatch(value):
+    known = standard_code(value, scheme)
+    if known is not None:
+        return CodedConcept(value=known[0], scheme=known[1], meaning=known[2][:64])
+    if scheme not in _SCHEMES or not _CODE.fullmatch(value) or not meaning or not is_known_text(meaning):
         return None
-    known = next((codes[value][0] for codes in dictionary[scheme].values() if value in codes), "")
-    text = known or (meaning if is_known_text(meaning) else "")
-    return CodedConcept(value=value, scheme=scheme, meaning=text[:64]) if text else None
+    return CodedConcept(value=value, scheme=scheme, meaning=meaning[:64])
 
 
 def colour_of(item: Dataset) -> tuple[int, int, int] | None:

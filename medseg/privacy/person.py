@@ -14,6 +14,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from medseg.privacy.codes import standard_code
 from medseg.privacy.dates import utc_offset_minutes
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.vocabulary import is_known_text
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 TEXT_VRS = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "AE", "PN"))
+_CODE = frozenset((0x00080100, 0x00080102, 0x00080103, 0x00080104))
+"""Value, scheme, version and meaning of a code."""
 
 
 @dataclass(slots=True)
@@ -118,22 +121,35 @@ def _words_of(text: str) -> set[str]:
 
 def _collect(dataset: Dataset, root: Dataset, identities: set[str], words: set[str]) -> None:
     """Gather what may identify in a data set and its items, private ones too: names, texts, UIDs, the birth date."""
+    told = _CODE if _is_standard_code(dataset) else frozenset()
     for element in elements_of(dataset):
         if isinstance(element, DataElement):
             if isinstance(element.value, Sequence):
                 for item in element.value:
                     _collect(item, root, identities, words)
-            continue
-        vr = element.VR or dictionary_vr(element.tag)
-        if vr == "PN" or (vr in TEXT_VRS and element.value):
-            for text in decode_text(element.value or b"", root).split("\\"):
-                if vr == "PN":
-                    words |= _words_of(text)
-                    identities.update(part for part in re.split(r"[\^=]+", text) if len(part) > 1)
-                if not is_known_text(text):
-                    identities.add(text.strip())
-        elif (vr == "UI" and element.value) or (element.tag == 0x00100030 and element.value):
-            identities.add(element.value.rstrip(b" \0").decode("latin-1"))
+        elif element.tag not in told:
+            _collect_element(element, root, identities, words)
+
+
+def _collect_element(element: RawDataElement, root: Dataset, identities: set[str], words: set[str]) -> None:
+    vr = element.VR or dictionary_vr(element.tag)
+    if vr == "PN" or (vr in TEXT_VRS and element.value):
+        for text in decode_text(element.value or b"", root).split("\\"):
+            if vr == "PN":
+                words |= _words_of(text)
+                identities.update(part for part in re.split(r"[\^=]+", text) if len(part) > 1)
+            if not is_known_text(text):
+                identities.add(text.strip())
+    elif (vr == "UI" and element.value) or (element.tag == 0x00100030 and element.value):
+        identities.add(element.value.rstrip(b" \0").decode("latin-1"))
+
+
+def _is_standard_code(dataset: Dataset) -> bool:
+    """Whether an item is a code of a public scheme: it stands in every such file, and its words are everybody's."""
+    if 0x00080102 not in dataset._dict:
+        return False
+    value, scheme = (raw_bytes(dataset, tag).decode("latin-1").strip(" \0") for tag in (0x00080100, 0x00080102))
+    return standard_code(value, scheme) is not None
 
 
 def elements_of(dataset: Dataset) -> Iterator[RawDataElement | DataElement]:
