@@ -12,6 +12,7 @@ Each step is a Gaussian mechanism on a Poisson sample of the patients. Opacus' a
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -141,6 +142,7 @@ def _one_digit(value: float) -> float:
     return float(f"{math.floor(value / 10.0**power + 1e-9)}e{power}")
 
 
+@functools.cache
 def _least_noise(epsilon: float, delta: float, rate: float, steps: int) -> float:
     _opacus()
     from opacus.accountants.utils import get_noise_multiplier

@@ -45,7 +45,7 @@ def test_a_private_study_states_what_it_cost_everywhere_and_forgets_its_secret(t
     assert "Differential privacy" in json.loads((run / "plan.json").read_text())["reasons"]["privacy"]
     assert describe_run(run)["privacy"]["differential_privacy"]["trained_with"] is True
     assert list(run.rglob("noise.key")) == []
-    printed = CliRunner().invoke(app, ["crossval", _written(study, tmp_path), "--out", str(tmp_path / "cli")])
+    printed = CliRunner().invoke(app, ["crossval", _written(study, tmp_path), "--out", str(run)])
     assert f"epsilon {told['epsilon']:.2f}, delta 0.05 for one model" in printed.stdout
     before = (run / "fold_0" / "weights.safetensors").read_bytes()
     cross_validate(study, out=run)
