@@ -31,7 +31,16 @@ from medseg.data.reading import DEFAULT_READING, Reading
 from medseg.data.refusal import Refusal
 from medseg.errors import DataError, ReadError
 
-__all__ = ["SeriesFiles", "find_series", "has_copies", "in_parallel", "sort_files", "sort_series", "volumes_of"]
+__all__ = [
+    "SeriesFiles",
+    "find_series",
+    "has_copies",
+    "header_or_reason",
+    "in_parallel",
+    "sort_files",
+    "sort_series",
+    "volumes_of",
+]
 
 _PLANAR: Final = frozenset(
     ("CR", "DX", "MG", "IO", "PX", "RF", "XA", "RG", "US", "IVUS", "NM", "XC", "GM", "ES", "DMS", "OP", "OT", "SC")
