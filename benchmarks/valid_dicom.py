@@ -38,7 +38,7 @@ def main() -> None:
                 out,
                 profile=profile,
                 key=bytes(range(32)),
-                acknowledge_faces=profile.faces != "always-refuse",
+                acknowledge_faces=profile.faces == "refuse",
                 accepted=range(1, len(files) + 1),
             )
             before = after = worse = written = 0
