@@ -65,7 +65,7 @@ def fuse(
 
 
 def _table(pairs: list[PairSummary]) -> str:
-    rows = [["label", "annotators", "cases", "Dice (quartiles)", "HD95 mm", "kappa"]]
+    rows = [["label", "annotators", "cases", "Dice (quartiles)", "HD95 mm or px", "kappa"]]
     for pair in pairs:
         dice = f"{_number(pair.dice)} ({_number(pair.dice_low)} to {_number(pair.dice_high)})"
         who = f"{pair.first} and {pair.second}"
