@@ -38,6 +38,7 @@ _LARGEST_CODED = 1 << 24
 _RUN = re.compile(rb"[A-Za-z0-9+/_\-]{16,}")
 _PRINTABLE = re.compile(rb"[\x20-\x7e]{6,}")
 _HEX = re.compile(rb"(?:0x)?((?:[0-9A-Fa-f]{2}){8,})")
+_PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 _NO_TEXT = (
     b"\x93NUMPY", b"\x89PNG", b"\xff\xd8\xff", b"PK\x03\x04", b"\x1f\x8b", b"SQLite format 3", b"II*\0", b"MM\0*",
@@ -351,7 +352,7 @@ def _decoded(data: bytes, place: str, depth: int) -> Iterator[Layer]:
         yield Layer(f"{place}!base64", b"\n".join(small))
     if is_binary(data):
         return
-    if b"%" in text:
+    if _PERCENT.search(text):
         yield Layer(f"{place}!percent", urllib.parse.unquote_to_bytes(text))
     if b"\\" in text and _ESCAPE.search(text):
         yield Layer(f"{place}!escapes", _ESCAPE.sub(_unescaped, text))
