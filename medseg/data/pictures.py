@@ -6,7 +6,6 @@ them, because a label map is drawn on either the stored or the turned picture an
 
 from __future__ import annotations
 
-import struct
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -61,7 +60,10 @@ def read_picture(path: Path) -> tuple[Array, tuple[str, ...]]:
                 if "A" in image.getbands():
                     notes.append("transparency dropped")
                 array = np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, struct.error) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Pillow raises whatever a damaged file makes it raise.
             raise ReadError(f"the picture is truncated or damaged ({type(error).__name__}); copy it again") from None
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ReadError("the image holds NaN or infinity; expected numbers everywhere")
@@ -83,7 +85,10 @@ def read_indices(path: Path) -> Array:
             raise ReadError("a label map in JPEG is not exact, its edges are smeared; export it as PNG")
         try:
             image.load()
-        except (OSError, ValueError, SyntaxError, struct.error) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Pillow raises whatever a damaged file makes it raise.
             raise ReadError(f"the picture is truncated or damaged ({type(error).__name__}); copy it again") from None
         if image.mode == "1":
             return np.asarray(image).astype(np.uint8).T
@@ -112,7 +117,10 @@ def read_colours(path: Path) -> Array:
         try:
             image.load()
             colours = np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, struct.error) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Pillow raises whatever a damaged file makes it raise.
             raise ReadError(f"the picture is truncated or damaged ({type(error).__name__}); copy it again") from None
     return colours.transpose(2, 1, 0)
 
@@ -160,7 +168,7 @@ def save_png(array: Array, path: Path) -> None:
 
 
 def _open(path: Path) -> Image.Image:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if not path.is_file():
         raise ReadError("expected a picture; found no file")
@@ -168,7 +176,10 @@ def _open(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large pictures; the limit below is ours.
             image = Image.open(path)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError, struct.error):
+            pages = getattr(image, "n_frames", 1)  # Of a TIFF, walks through the file.
+    except MemoryError:
+        raise
+    except Exception:
         raise ReadError("the picture is damaged, too large, or of another format than its ending says") from None
     if image.format not in _FORMATS:
         image.close()
@@ -176,7 +187,7 @@ def _open(path: Path) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise ReadError(f"the header claims more than {MAX_PIXELS:,} pixels; nothing that large is read")
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+    if pages > 1 and image.format != "MPO":
         image.close()
         raise ReadError("expected one picture in the file; found several pages. Save each page as a file of its own")
     return image
