@@ -219,9 +219,13 @@ class DimseArchive:
         association = self._open(contexts)
         try:
             yield association
-        finally:
+        except BaseException:
+            # A polite release would first wait for what is still under way.
             if association.is_established:
-                association.release()
+                association.abort()
+            raise
+        if association.is_established:
+            association.release()
 
     def _open(self, contexts: Sequence[tuple[str, list[str]]]) -> Association:
         """As `_association`; one without a context that the archive takes isn't established."""

@@ -105,6 +105,8 @@ class _Run:
 
     def go(self, attempts: int) -> None:
         """Send until all are there or refused, or the connection is lost and nothing more goes over it."""
+        if self._there:
+            self._tell()
         vain, lost = 0, ""
         while vain < attempts:
             before = len(self._there) + len(self._reasons)
@@ -136,8 +138,11 @@ class _Run:
                 self._reasons[outgoing.number] = reason
             else:
                 self._there.add(outgoing.instance)
-            if self._progress is not None:
-                self._progress(len(self._there) + len(self._reasons), len(self._objects))
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(len(self._there) + len(self._reasons), len(self._objects))
 
     def _listed(self) -> set[Instance]:
         """Those of the objects that the archive lists."""
