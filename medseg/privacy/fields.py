@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.vocabulary import is_known_text
 
-__all__ = ["FieldRules", "plain_name"]
+__all__ = ["FieldRules", "is_known_word", "plain_name"]
 
 _IMAGE_FIELDS = """
 image image_id image_name image_file file filename file_name isic_id case case_id id img img_id lesion lesion_id
