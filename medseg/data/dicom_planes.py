@@ -9,6 +9,7 @@ import numpy as np
 
 from medseg.data.dicom_frames import Frame
 from medseg.data.dicom_geometry import plane_affine
+from medseg.data.limits import MAX_VOXELS
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError
 from medseg.types import Affine, Array, FloatArray, LabelMap
@@ -99,6 +100,11 @@ def even_grid(places: Sequence[Frame], size: tuple[int, int], *, unit: float) ->
         thickness = places[0].thickness if places[0].thickness > 0 else 1.0
         unit = float(np.diff(levels).min()) if len(levels) > 1 else thickness
     count = int(np.rint(span / unit)) + 1
+    if count * size[0] * size[1] > MAX_VOXELS:
+        raise GeometryError(
+            f"the planes of the segmentation span more than {MAX_VOXELS:,} voxels; nothing that large is read. Their "
+            "positions or their distance may be damaged"
+        )
     unit = span / (count - 1) if count > 1 else unit
     normal = np.cross(orientation[:3], orientation[3:])
     positions = np.stack([_facts(place)[0] for place in places])

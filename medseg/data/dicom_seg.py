@@ -78,8 +78,18 @@ def describe_seg(dataset: Dataset, path: Path) -> LabelObject:
         path: Its file.
 
     Raises:
-        ReadError: It is a segmentation of a slide's tiles, or has no segments.
+        ReadError: It is a segmentation of a slide's tiles, has no segments, or a damaged header.
     """
+    try:
+        return _described(dataset, path)
+    except (GeometryError, LabelError, ReadError):
+        raise
+    except Exception as error:
+        # pydicom converts values when they are asked for, and raises whatever a damaged one makes it raise.
+        raise ReadError(f"the SEG's header is damaged ({type(error).__name__}); export it again") from None
+
+
+def _described(dataset: Dataset, path: Path) -> LabelObject:
     if "TotalPixelMatrixRows" in dataset:
         raise ReadError("a segmentation of the tiles of a microscopy slide; expected one of slices or of a picture")
     segments = tuple(_structure(item) for item in dataset.get("SegmentSequence") or [])
@@ -226,6 +236,8 @@ def _open(path: Path) -> _Seg:
 def _facts(dataset: Dataset) -> _Seg:
     if str(dataset.get("Modality", "")) != "SEG":
         raise ReadError("expected a DICOM SEG; found another kind of object. `medseg import` reads structure sets")
+    if "Rows" not in dataset or "Columns" not in dataset or min(int(dataset.Rows), int(dataset.Columns)) < 1:
+        raise ReadError("the SEG states no size of its frames; export it again")
     kind = str(dataset.get("SegmentationType", "BINARY"))
     shared = (list(dataset.get("SharedFunctionalGroupsSequence") or []) or [Dataset()])[0]
     groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])

@@ -388,6 +388,13 @@ def test_damaged_segmentations_are_refused_with_their_true_reason(tmp_path):
         read_label(next((tmp_path / "ct").iterdir()))
 
 
+def test_planes_that_span_more_than_fits_into_memory_are_refused(tmp_path):
+    content = make_seg(source_images(make_series()), _voxels(values=1))
+    content.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient = [-10, -20, -1e12]
+    with pytest.raises(GeometryError, match="nothing that large is read"):
+        read_label(write_seg(content, tmp_path / "seg.dcm"))
+
+
 @pytest.mark.parametrize(("name", "voxels"), [
     ("dcmqi/24x38x3/seg/label.seg", 315),
     ("dcmqi/liver.dcm", 107098),
