@@ -170,7 +170,14 @@ def _clean_one(number: int, name: str, place: str, *, face: FaceCut | None = Non
         raise
     except Exception as error:
         return Done("refused", "", f"medseg can't deal with this file ({type(error).__name__})", identities)
-    return Done("written", place, "", identities)
+    return Done("written", place, _what_was_done(data, clean, place, work), identities)
+
+
+def _what_was_done(data: bytes, clean: bytes, place: str, work: Work) -> str:
+    """A note on a NIfTI file whose face was taken off; a DICOM series has its own."""
+    if not work.deface or not place.endswith((".nii", ".nii.gz")):
+        return ""
+    return "" if clean == clean_nifti(data, acknowledge_faces=True) else "the face was taken off"
 
 
 def _show(folder: Path | None, number: int, data: bytes) -> None:

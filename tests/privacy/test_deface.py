@@ -87,6 +87,18 @@ def test_a_nifti_head_is_refused_or_defaced_and_the_rest_stays_bit_for_bit():
     np.testing.assert_array_equal(np.asarray(passed.dataobj), volume)
 
 
+def test_the_ledger_counts_nifti_heads_that_were_defaced(tmp_path):
+    volume, affine, brain = head()
+    (tmp_path / "src").mkdir()
+    nib.save(nib.Nifti1Image(volume, affine), tmp_path / "src" / "a.nii.gz")
+    nib.save(nib.Nifti1Image(np.where(brain, volume, 0).astype(np.int16), affine), tmp_path / "src" / "b.nii.gz")
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    deidentify_tree(
+        tmp_path / "src", tmp_path / "out", profile=load_profile("basic"), key=KEY, ledger=ledger, deface=True
+    )
+    assert json.loads(ledger.path.read_text().splitlines()[0])["facts"]["files"] == 1
+
+
 def test_heads_as_nrrd_and_mha_are_refused():
     volume, _, _ = head()
     sizes, raw = " ".join(map(str, volume.shape)), volume.tobytes(order="F")
