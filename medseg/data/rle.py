@@ -46,9 +46,7 @@ def mask_of_runs(runs: Sequence[int], shape: tuple[int, int]) -> npt.NDArray[np.
     if not 0 < pixels <= MAX_PIXELS:
         raise LabelError(f"a mask in run lengths: expected 1 to {MAX_PIXELS:,} pixels; found {pixels:,}")
     if any(run < 0 for run in runs) or sum(runs) != pixels:
-        raise LabelError(
-            f"run lengths don't fill their picture: expected {pixels:,} pixels; found another sum"
-        )
+        raise LabelError(f"run lengths don't fill their picture: expected {pixels:,} pixels; found another sum")
     values = np.zeros(len(runs), dtype=bool)
     values[1::2] = True
     return np.repeat(values, np.asarray(runs, dtype=np.int64)).reshape(shape)
