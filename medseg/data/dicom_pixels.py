@@ -161,7 +161,12 @@ def decode_frames(dataset: Dataset) -> Iterator[Array]:
         ReadError: The pixels are missing, truncated, damaged or in a transfer syntax that nothing here decodes.
     """
     decoder = _decoder(dataset)
-    if not decoder.UID.is_encapsulated and int(dataset.get("BitsAllocated", 0) or 0) == 1:
+    try:
+        is_packed = not decoder.UID.is_encapsulated and int(dataset.get("BitsAllocated", 0) or 0) == 1
+    except Exception as error:
+        # pydicom converts values when they are asked for, and raises whatever a damaged one makes it raise.
+        raise ReadError(f"the DICOM header is damaged ({type(error).__name__}); export the file again") from None
+    if is_packed:
         yield from _bit_frames(dataset)
         return
     try:
