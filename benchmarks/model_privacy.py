@@ -1,6 +1,6 @@
 """What a skin-lesion model tells about its patients, and what it costs to keep it from telling.
 
-    MEDSEG_TEST_DATA=DATA python benchmarks/model_privacy.py OUT [--cases 150] [--steps 300] [--epsilon 8 --epsilon 3]
+    MEDSEG_TEST_DATA=DATA python benchmarks/model_privacy.py OUT [--cases 150] [--steps 150] [--epsilon 8 --epsilon 3]
 
 DATA holds isic2017/. The study is configs/skin_lesion_private_2d.yaml: the same photographs, folds, network and steps
 without and with differential privacy for the patient (every photograph is a patient of its own); each run is
@@ -85,8 +85,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--cases", type=int, default=150)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--patients", type=int, default=16, help="patients in a step")
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--patients", type=int, default=32, help="patients in a step")
     parser.add_argument("--edge", type=int, default=128, help="pixels on the longer side; a multiple of 64")
     parser.add_argument("--epsilon", type=float, action="append")
     options = parser.parse_args()
