@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import PlanError
-from medseg.models.efficientnet import EfficientNetLite0Encoder, imagenet_weights
-from medseg.models.layers import convolution
-from medseg.models.weights import transfer_weights
+from medseg.models.efficientnet import EfficientNetLite0Encoder
+from medseg.models.layers import convolution, follow_batches
 
 __all__ = ["EfficientUNet"]
 
@@ -79,7 +78,7 @@ class EfficientUNet(nn.Module):
         super().__init__()
         self.encoder = EfficientNetLite0Encoder(in_channels)
         if pretrained:
-            transfer_weights(self.encoder, imagenet_weights())
+            self.encoder.take_imagenet_weights()
         levels = len(self.encoder.features)
         if len(decoder_features) != levels:
             raise PlanError(f"model.decoder_features: expected {levels} numbers, found {len(decoder_features)}")
@@ -102,6 +101,8 @@ class EfficientUNet(nn.Module):
         Returns:
             Shape (batch, class, x, y); in training mode with deep supervision a list of them, finest first.
         """
+        if self.training:
+            follow_batches(self.decoder)
         maps: list[Tensor] = self.encoder(image)
         out, skips = maps[-1], [*maps[-2::-1], None]
         levels = []

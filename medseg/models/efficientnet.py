@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from medseg.models.depthwise import DepthwiseConv2d, SameConv2d
-from medseg.models.layers import channels_last
+from medseg.models.layers import channels_last, follow_batches
+from medseg.models.weights import transfer_weights
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "EfficientNetLite0Encoder", "imagenet_weights"]
 
@@ -38,7 +39,7 @@ _BATCH_NORM_MOMENTUM = 0.01
 
 
 def _batch_norm(features: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(features, eps=_BATCH_NORM_EPS, momentum=_BATCH_NORM_MOMENTUM)
+    return nn.BatchNorm2d(features, eps=_BATCH_NORM_EPS)
 
 
 def _normalised(conv: SameConv2d, norm: nn.BatchNorm2d, image: Tensor, *, frozen: bool) -> Tensor:
@@ -96,6 +97,7 @@ class EfficientNetLite0Encoder(nn.Module):
     def __init__(self, in_channels: int = 3, *, frozen_statistics: bool = False) -> None:
         super().__init__()
         self.frozen_statistics = frozen_statistics
+        self._pretrained = False
         self._conv_stem = SameConv2d(in_channels, _STEM, kernel=3, stride=2)
         self._bn0 = _batch_norm(_STEM)
         self._blocks = nn.ModuleList()
@@ -116,6 +118,11 @@ class EfficientNetLite0Encoder(nn.Module):
         self.features: tuple[int, ...] = (*widths, before)
         self.strides: tuple[tuple[int, ...], ...] = ((2, 2),) * len(self.features)
 
+    def take_imagenet_weights(self) -> None:
+        """Start from the ImageNet weights, whose statistics then move slowly, as they were trained."""
+        transfer_weights(self, imagenet_weights())
+        self._pretrained = True
+
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return the feature maps of the five levels, finest first.
 
@@ -123,6 +130,8 @@ class EfficientNetLite0Encoder(nn.Module):
             image: Shape (batch, channel, x, y), both axes multiples of 32.
         """
         frozen = self.frozen_statistics or not self.training
+        if not frozen:
+            follow_batches(self, slowest=_BATCH_NORM_MOMENTUM if self._pretrained else None)
         out = _normalised(self._conv_stem, self._bn0, channels_last(image), frozen=frozen)
         out = nn.functional.relu6(out, inplace=True)
         maps = []

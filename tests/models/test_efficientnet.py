@@ -9,6 +9,7 @@ from medseg.config.model import EfficientUNetConfig
 from medseg.errors import PlanError
 from medseg.models import build_model, transfer_weights
 from medseg.models.depthwise import DepthwiseConv2d, SameConv2d
+from medseg.models.efficient_unet import EfficientUNet
 from medseg.models.efficientnet import EfficientNetLite0Encoder, imagenet_weights
 
 
@@ -106,3 +107,16 @@ def test_a_wrong_number_of_decoder_features_is_refused() -> None:
             strides=(),
             kernels=(),
         )
+
+
+def test_fresh_statistics_are_those_of_the_data_after_few_steps() -> None:
+    torch.manual_seed(0)
+    network = EfficientUNet(3, 2, pretrained=False)
+    images = 3.0 + 2.0 * torch.randn(4, 3, 128, 128)
+    network.train()
+    with torch.no_grad():
+        for _ in range(5):
+            trained = network(images)
+        predicted = network.eval()(images)
+    # What is left is the step from the batch's variance to the unbiased one, layer by layer.
+    assert (predicted - trained).abs().mean() < 0.2 * trained.std()
