@@ -24,8 +24,8 @@ class StudyBars:
         from rich.table import Column
 
         self._progress = Progress(
-            TextColumn("{task.description:<26}", table_column=Column(no_wrap=True, min_width=26)),
-            BarColumn(bar_width=12, table_column=Column(no_wrap=True, min_width=12)),
+            TextColumn("{task.description:<20}", table_column=Column(no_wrap=True, min_width=20)),
+            BarColumn(bar_width=10, table_column=Column(no_wrap=True, min_width=10)),
             TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
             TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
             TextColumn("left", table_column=Column(no_wrap=True, min_width=4)),

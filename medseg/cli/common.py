@@ -47,6 +47,9 @@ def command(function: Callable[_P, int | None]) -> Callable[_P, None]:
         except KeyboardInterrupt:
             _complain("stopped; nothing is half-written, the same command goes on where it stopped")
             status = 130
+        except BrokenPipeError:  # `2>&1 | head`: who read the messages is gone.
+            _write_no_more()
+            status = 141  # As a shell says SIGPIPE.
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EPERM):
                 _complain(_bug(error))
@@ -73,8 +76,13 @@ def note(message: str) -> None:
 
 def emit(result: Mapping[str, Any], *, as_json: bool, text: str) -> None:
     """The command's result on stdout: `text` for a person, or `result` as one line of JSON for a machine."""
-    sys.stdout.write((json.dumps(result, default=str) if as_json else text).rstrip("\n") + "\n")
-    sys.stdout.flush()
+    if sys.stdout is None:  # Closed by whoever started the command; the work is done all the same.
+        return
+    try:
+        sys.stdout.write((json.dumps(result, default=str) if as_json else text).rstrip("\n") + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _write_no_more()
 
 
 @contextmanager
@@ -102,6 +110,16 @@ def progress_bars() -> Iterator[Progress]:
         yield progress
 
 
+def _write_no_more() -> None:
+    """Let what is left unwritten vanish: the interpreter would complain of a closed pipe as it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+
+
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -113,7 +131,7 @@ def _complain(message: str) -> None:
 def _storage_message(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; nothing is half-written. Make room and give the same command again"
-    return "the output folder cannot be written; choose another with --out, or change its permissions"
+    return "the output folder cannot be written; choose another one, or change its permissions"
 
 
 def _bug(error: BaseException) -> str:

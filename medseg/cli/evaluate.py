@@ -188,7 +188,7 @@ def _report(
     tiers: tuple[Literal["internal", "shareable"], ...] = (tier,) if tier else ("internal", "shareable")
     paths = [write_report(run, tier=wanted, identities=index) for wanted in tiers]
     written = [path.relative_to(run).as_posix() for page in paths for path in (page, page.with_suffix(".pdf"))]
-    emit({"written": written}, as_json=as_json, text="\n".join(written))
+    emit({"written": written}, as_json=as_json, text="\n".join(f"{run}/{name}" for name in written))
     return 0
 
 
@@ -214,7 +214,7 @@ def _papers(
 
     page = write_papers(run, clean=clean, identities=identities_beside(key))
     written = [path.relative_to(run).as_posix() for path in (page, page.with_suffix(".md"))]
-    emit({"written": written}, as_json=as_json, text="\n".join(written))
+    emit({"written": written}, as_json=as_json, text="\n".join(f"{run}/{name}" for name in written))
     return 0
 
 

@@ -13,7 +13,7 @@ import typer
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
 from medseg.cli.fuse import fuse
 from medseg.cli.keys import KeyOption, identities_beside
-from medseg.errors import RequestError
+from medseg.errors import DataError, ManifestError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -123,8 +123,11 @@ def _split(
     target = out or manifest.folds_path
     accepted = {*leakage.parse_pairs(acknowledge or (), manifest), *leakage.read_acknowledged(target)}
     with _progress("reading cases", 2 * len(manifest.cases)) as advance:
-        burdens = lesion_burdens(manifest, jobs=jobs, progress=advance)
-        duplicates = leakage.find_duplicates(manifest, jobs=jobs, progress=advance)
+        try:
+            burdens = lesion_burdens(manifest, jobs=jobs, progress=advance)
+            duplicates = leakage.find_duplicates(manifest, jobs=jobs, progress=advance)
+        except DataError as error:  # Nothing is written: not "partly refused", but a manifest to correct.
+            raise ManifestError(f"{error}; correct that or take the row out of the manifest") from None
     together = [pair.key for pair in duplicates if pair.key not in accepted] if group_duplicates else []
     drawn = make_folds(
         manifest,
@@ -142,7 +145,7 @@ def _split(
     leakage.write_acknowledged(target, leaks)
     table = _fold_rows(drawn, burdens, {case.case: case.patient for case in manifest.cases})
     result = {"kind": drawn.kind, "folds": table, "duplicates": len(duplicates), "acknowledged": len(leaks)}
-    emit(result, as_json=as_json, text=_split_text(table, duplicates, target.name))
+    emit(result, as_json=as_json, text=_split_text(table, duplicates, str(out or path.with_name(target.name))))
     return 0
 
 
@@ -292,10 +295,11 @@ def _fold_rows(folds: Folds, burdens: dict[str, float], patient_of: dict[str, st
 
 
 def _split_text(table: Sequence[dict[str, Any]], duplicates: Sequence[Pair], name: str) -> str:
-    header = ["repeat", "fold", "cases", "patients", "without lesion", "median burden"]
+    header = ["repeat", "fold", "cases", "patients", "without lesion", "median lesion"]
     rows = [[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()] for row in table]
-    leakage = f"{len(duplicates)} pair(s) look alike, none unacknowledged across folds"
-    return f"{_table(header, rows)}\n\nleakage: {leakage}\nwrote {name}"
+    leakage = f"{len(duplicates)} pairs of images look alike, none of them in two folds unless acknowledged"
+    unit = "median lesion: mm3 of a volume, part of the pixels of a picture; all lesions of a case together"
+    return f"{_table(header, rows)}\n\n{unit}\nleakage: {leakage}\nwrote {name}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note
-from medseg.errors import RequestError
+from medseg.errors import ReadError, RequestError
 
 if TYPE_CHECKING:
     from medseg.data.refusal import Refusal
@@ -79,8 +79,12 @@ def _predict(
     from medseg.data.source import find_inputs
     from medseg.export.load import load_model
 
-    loaded = load_model(model, mirror=not fast, scratch=out)
-    inputs, refusals = find_inputs(source, keep_names=keep_names, reading=reading_for(loaded.predictor.plan.channels))
+    try:
+        loaded = load_model(model, mirror=not fast, scratch=out)
+        reading = reading_for(loaded.predictor.plan.channels)
+        inputs, refusals = find_inputs(source, keep_names=keep_names, reading=reading)
+    except ReadError as error:  # Nothing is predicted: not "partly refused", but a wrong request.
+        raise RequestError(str(error)) from None
     _make_folder(out, output_format, internal=internal)
     if support is not None:
         loaded = _taught(loaded, support)

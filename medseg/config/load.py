@@ -32,6 +32,8 @@ def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> StudyConfi
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"study file {Path(path).name!r} does not exist; `medseg init DIR` writes examples") from None
+    except IsADirectoryError:
+        raise ConfigError("expected a study file (YAML), found a folder; give the path of the file") from None
     except (OSError, UnicodeDecodeError):
         raise ConfigError(f"study file {Path(path).name!r} cannot be read as UTF-8 text") from None
     try:

@@ -78,7 +78,7 @@ def read_case_label(case: Case, *, card: Card, geometry: Geometry, ignore_label:
             raise LabelError(f"case {case.case}: some voxels are to be ignored; set data.ignore_label={card.ignore}")
         found = ", ".join(str(value) for value in unknown[:5])
         known = ", ".join(str(value) for value in (0, *card.labels))
-        raise LabelError(f"case {case.case}: label map holds {found}; the card names {known}. Correct one of the two")
+        raise LabelError(f"case {case.case}: label map holds {found}; the card names {known}")
     return label.astype(np.uint8, copy=False)
 
 

@@ -9,6 +9,7 @@ relative to the manifest. ``NAME.yaml`` beside it is the card. Both hold pseudon
 from __future__ import annotations
 
 import csv
+import difflib
 import hashlib
 import json
 import os
@@ -207,9 +208,15 @@ def _require_header(header: Sequence[str]) -> None:
     if len(header) == 1 and ";" in header[0]:
         raise ManifestError("row 1: columns are separated by ';'; save the manifest with commas")
     _require_unique_names(header)
+    if {"repeat", "fold"} <= set(header):
+        raise ManifestError("row 1: these are the folds of a manifest; give the manifest itself, NAME.csv beside them")
     for name in ("case", "patient"):
         if name not in header:
             raise ManifestError(f"row 1: column {name!r} is missing; a manifest needs case, patient and image")
+    # As a covariate, a misspelt column would go unnoticed: every case would count as one without a label.
+    for name in ("label", "modality"):
+        for near in difflib.get_close_matches(name, header, n=1, cutoff=0.75) if name not in header else ():
+            raise ManifestError(f"row 1: column {near!r} is unknown; did you mean {name!r}? rename it")
 
 
 def _require_unique_names(header: Sequence[str]) -> None:

@@ -149,7 +149,9 @@ class Plan:
                 values[name] = tuple(tuple(v) for v in values[name])
             return cls(**values)
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise RunError("plan.json is not a plan of this version of medseg; run `medseg plan` again") from None
+            raise RunError(
+                "plan.json is not a plan of this version of medseg; delete it and give the command of the study again"
+            ) from None
 
     @classmethod
     def read(cls, path: Path) -> Plan:
@@ -161,5 +163,7 @@ class Plan:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise RunError("plan.json is missing or unreadable; run the study again") from None
+            raise RunError(
+                "plan.json is missing or unreadable; delete it and give the command of the study again"
+            ) from None
         return cls.from_dict(content)

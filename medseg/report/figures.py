@@ -168,7 +168,8 @@ def plot_curves(
             # A line of one point would not be seen.
             axes.plot(x, y, color=colour, linewidth=1.4, label=name, marker="o" if len(x) < 3 else "", markersize=4)
         if len(curves) > 1:
-            axes.legend(ncols=min(3, len(curves)), loc="lower right" if unit else "upper right", handlelength=1.2)
+            # Above the axes: inside, any corner may hold a line.
+            axes.legend(ncols=min(3, len(curves)), loc="lower left", bbox_to_anchor=(0, 1), handlelength=1.2)
         if unit:
             _unit_axis(axes, [v for _, y in curves.values() for v in y], axis="y")
         else:

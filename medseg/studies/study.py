@@ -131,7 +131,7 @@ def plan_study(
         )
     except DataError as error:
         raise ManifestError(
-            f"{error}; correct it or take the row out of the manifest (`medseg manifest check` lists all such cases)"
+            f"{error}; correct that or take the row out of the manifest (`medseg manifest check` lists all such cases)"
         ) from None
     finally:
         progress.end()

@@ -118,4 +118,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
             weights: dict[str, Tensor] = load(path.read_bytes())
             return weights
     except Exception:
-        raise RunError(f"{path.name} is missing or broken; train the fold again") from None
+        fold = f"{path.parent.name}: " if path.parent.name.startswith("fold_") else ""
+        raise RunError(
+            f"{fold}{path.name} is missing or broken; delete the fold's folder and give the command of the study again"
+        ) from None

@@ -33,7 +33,7 @@ def test_split_writes_folds_beside_the_manifest_and_only_once(tmp_path: Path) ->
     manifest = volume_cohort(tmp_path, cases=12, per_patient=2)
     result = run("split", tmp_path / "manifest.csv", "--folds", 3)
     assert result.exit_code == 0
-    assert "wrote manifest.folds.csv" in result.stdout
+    assert f"wrote {tmp_path / 'manifest.folds.csv'}" in result.stdout
     assert len(read_folds(tmp_path / "manifest.folds.csv", manifest).splits) == 3
     assert run("split", tmp_path / "manifest.csv", "--folds", 3).exit_code == 0
     refused = run("split", tmp_path / "manifest.csv", "--folds", 2)
@@ -228,6 +228,15 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "a" / "labels" / "C0005.nii.gz").write_bytes(b"broken")
     assert run("convert", manifest.path, tmp_path / "b", "--to", "msd").exit_code == 3
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_split_of_a_case_that_cannot_be_read_is_a_wrong_request_and_writes_nothing(tmp_path: Path) -> None:
+    manifest = volume_cohort(tmp_path)
+    (tmp_path / "labels" / "C0005.nii.gz").write_bytes(b"broken")
+    result = run("split", manifest.path)
+    assert result.exit_code == 2
+    assert "take the row out" in result.stderr
+    assert not manifest.folds_path.exists()
 
 
 @pytest.mark.parametrize("action", ["check", "split", "describe"])

@@ -105,6 +105,16 @@ def test_a_model_trained_on_all_cases_predicts(manifest: Path, tmp_path: Path) -
     assert [p.name for p in (tmp_path / "one").iterdir()] == ["image_0001.nii.gz"]
 
 
+def test_a_model_that_is_missing_or_cut_off_is_a_wrong_request(manifest: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.medseg"
+    cut.write_bytes(b"PK\x03\x04")
+    for model in (cut, tmp_path / "none.medseg"):
+        result = _medseg("predict", model, manifest, tmp_path / "out")
+        assert result.exit_code == 2
+        assert "model package" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_broken_image_is_refused_and_the_others_are_predicted(manifest: Path, tmp_path: Path) -> None:
     assert _medseg("train", _study(tmp_path, manifest), "--out", tmp_path / "run").exit_code == 0
     assert _medseg("package", tmp_path / "run", tmp_path / "m.medseg").exit_code == 0

@@ -69,6 +69,11 @@ def test_a_file_that_is_no_study_is_told(tmp_path: Path, text: str, message: str
         load_study(_file(tmp_path, text))
 
 
+def test_a_folder_in_the_place_of_a_study_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="found a folder"):
+        load_study(tmp_path)
+
+
 def test_a_missing_file_is_told_by_its_name_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'nowhere.yaml' does not exist") as raised:
         load_study(tmp_path / "nowhere.yaml")

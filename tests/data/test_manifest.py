@@ -92,6 +92,8 @@ def test_several_channels_have_a_column_each(tmp_path: Path) -> None:
         ("case,patient,image.MR\nC1,P1,a.nii.gz\n", "image.CT"),
         ("case;patient;image\nC1;P1;a.nii.gz\n", "commas"),
         ("case,patient,image\n", "no case"),
+        ("case,repeat,fold\nC1,0,1\n", "these are the folds of a manifest"),
+        ("case,patient,image,lable\nC1,P1,a.nii.gz,JaneDoe\n", "column 'lable' is unknown; did you mean 'label'?"),
     ],
 )
 def test_a_wrong_row_is_named_without_what_it_holds(tmp_path: Path, rows: str, expected: str) -> None:
