@@ -38,7 +38,10 @@ def test_four_papers_are_filled_in_and_blanks_are_left_for_the_controller(own_ru
     clean = clean_folder(tmp_path, "research")
     result = CliRunner().invoke(app, ["papers", str(own_run), "--clean", str(clean)])
     assert result.exit_code == 0, result.output
-    assert result.stdout.split() == ["report/papers.html", "report/papers.md"]
+    assert [Path(line).relative_to(own_run).as_posix() for line in result.stdout.split()] == [
+        "report/papers.html",
+        "report/papers.md",
+    ]
     text = (own_run / "report" / "papers.md").read_text(encoding="utf-8")
     for words in ("Art. 30(1)", "Art. 35(7)", "method statement", "Residual risks", "30 patients", "profile research",
                   "DCM 113107", "chain is whole", "Files with a clean copy | 10 |"):  # fmt: skip
