@@ -53,7 +53,7 @@ class AugmentConfig(Section):
     flip: Probability = 0.5
     """Mirror along each axis, each with this probability. Switch off where left and right differ in meaning."""
     flip_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] = (0, 1, 2)
-    """Axes that `flip` mirrors and `inference.mirror` averages over: 0 left to right, 1 back to front, 2 foot to head."""
+    """Axes that `flip` mirrors and `inference.mirror` averages over: 0 left-right, 1 back-front, 2 foot-head."""
     rotate: Probability = 0.2
     """Rotation."""
     rotate_degrees: float = Field(default=30.0, ge=0.0, le=180.0)
