@@ -82,9 +82,12 @@ def _predict(
     try:
         loaded = load_model(model, mirror=not fast, scratch=out)
         reading = reading_for(loaded.predictor.plan.channels)
-        inputs, refusals = find_inputs(source, keep_names=keep_names, reading=reading)
+        inputs, refusals = find_inputs(
+            source, keep_names=keep_names, reading=reading, modality=loaded.predictor.plan.modality
+        )
     except ReadError as error:  # Nothing is predicted: not "partly refused", but a wrong request.
         raise RequestError(str(error)) from None
+    _say_other_modality(source, loaded.predictor.plan.modality)
     _make_folder(out, output_format, internal=internal)
     if support is not None:
         loaded = _taught(loaded, support)
@@ -92,11 +95,24 @@ def _predict(
     refusals += refused
     for refusal in refusals:
         note(f"refused: {refusal.input}: {refusal.reason}")
+    if any(entry.name.startswith("image_0") for entry in inputs):
+        note("image_0001 is the first image in the order of the paths, and so on; --keep-names keeps the files' names")
     if internal:
         note("these files may name their patients; keep them to yourself, and push them home with `medseg pacs push`")
     result = {"written": written, "refused": [{"input": r.input, "reason": r.reason} for r in refusals]}
     emit(result, as_json=as_json, text=f"{written} of {len(inputs)} images predicted as {output_format.value}")
     return EXIT_PARTLY_REFUSED if refusals else 0
+
+
+def _say_other_modality(source: Path, trained: str) -> None:
+    """Warn of a manifest of another modality than the model's: its figures don't hold there."""
+    if source.suffix != ".csv" or trained == "OTHER":
+        return
+    from medseg.data.manifest import read_manifest
+
+    others = {case.modality for case in read_manifest(source).cases} - {trained, "OTHER"}
+    if others:
+        note(f"warning: the model was trained on {trained}, the manifest holds {', '.join(sorted(others))}")
 
 
 def _make_folder(out: Path, output_format: _Format, *, internal: bool) -> None:

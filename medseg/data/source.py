@@ -12,6 +12,7 @@ from medseg.data.cases import read_case_image
 from medseg.data.manifest import read_manifest
 from medseg.data.readers import PICTURE_ENDINGS, VOLUME_ENDINGS, read_volume
 from medseg.data.reading import DEFAULT_READING, Reading
+from medseg.data.recognise import modality_of, split_masks, words_of
 from medseg.data.refusal import Refusal
 from medseg.data.volume import Volume
 from medseg.errors import ManifestError, ReadError
@@ -38,18 +39,20 @@ class Input:
 
 
 def find_inputs(
-    source: Path, *, keep_names: bool = False, reading: Reading = DEFAULT_READING
+    source: Path, *, keep_names: bool = False, reading: Reading = DEFAULT_READING, modality: str = "OTHER"
 ) -> tuple[list[Input], list[Refusal]]:
     """Find the images of a manifest, a file, a folder or a DICOM tree.
 
     A manifest's images bear their cases' names. Others are numbered in the order of their paths (``image_0001``), since
     a file's name may identify; with `keep_names` they keep their stems. In a folder that `medseg deidentify` wrote,
-    names are pseudonyms already and are kept: a series is named by patient and series.
+    names are pseudonyms already and are kept: a series is named by patient and series. Of a folder's files, those that
+    their names say to be label maps, or images of another modality, are refused.
 
     Args:
         source: What to predict.
         keep_names: Keep the files' stems.
         reading: Which SUV a DICOM PET becomes, and what becomes of an irregular stack.
+        modality: What the model was trained on (``PT``, ``CT`` ...), or ``OTHER`` where it is not known.
 
     Raises:
         ReadError: Nothing is there, or nothing of a known format.
@@ -73,8 +76,8 @@ def find_inputs(
         source, keep_names=keep_names or pseudonymous, has_files=bool(files), reading=reading
     )
     if not inputs:
+        files, refusals = _images_of(files, modality)
         inputs = [_file_input(path, number, keep_names or pseudonymous) for number, path in enumerate(files)]
-        refusals = []
     if not inputs:
         raise ReadError("the folder holds no image of a known format (NIfTI, NRRD, MHA, JPEG, PNG, TIFF, DICOM)")
     names = [entry.name for entry in inputs]
@@ -91,6 +94,20 @@ def _read_file(path: Path, series: tuple[Path, ...], reading: Reading) -> Volume
     from medseg.data.dicom import read_series
 
     return read_series(series, reading=reading)
+
+
+def _images_of(files: list[Path], modality: str) -> tuple[list[Path], list[Refusal]]:
+    """The files whose names say neither label map nor another modality; those others, refused by number."""
+    images = set(split_masks(files)[0])
+    if modality != "OTHER" and any(modality_of(words_of(path)) == modality for path in images):
+        images = {path for path in images if modality_of(words_of(path)) in (modality, "OTHER")}
+    reason = "by its name a label map or an image of another modality; to predict it too, give the file itself"
+    refusals = [
+        Refusal(input=f"file {number} of {len(files)}", reason=reason)
+        for number, path in enumerate(files, start=1)
+        if path not in images
+    ]
+    return [path for path in files if path in images], refusals
 
 
 def _file_input(path: Path, number: int, keep_names: bool) -> Input:

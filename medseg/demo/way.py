@@ -57,7 +57,7 @@ class DemoSize:
     patients: int = 18
     pictures: int = 40
     folds: int = 3
-    iterations_3d: int = 200
+    iterations_3d: int = 450
     iterations_2d: int = 60
 
 
