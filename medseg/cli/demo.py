@@ -28,7 +28,7 @@ def _demo(
 ) -> int:
     """Go the whole way offline, on a synthetic cohort.
 
-    Every identity in it is planted; about six minutes on two cores.
+    Every identity in it is planted; at most six minutes on two idle cores.
 
     Make 18 patients with CT and 40 photographs, de-identify, import, draw folds, cross-validate a 3D and a 2D study,
     report, export, package, and search everything for the planted identities. Exit status 1 unless all of it is true.
