@@ -58,6 +58,7 @@ def command(function: Callable[_P, int | None]) -> Callable[_P, None]:
                 _complain(_storage_message(error))
                 status = StorageError.exit_status
         except Exception as error:
+            # Whatever is left is our own bug: one line, no traceback that may hold a path.
             if os.environ.get("MEDSEG_DEBUG"):
                 raise
             _complain(_bug(error))

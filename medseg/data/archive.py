@@ -84,6 +84,7 @@ def missing_from_dicomdir(path: Path) -> list[Refusal]:
         records = list(dataset.get("DirectoryRecordSequence") or [])
         named = [_parts(record.get("ReferencedFileID")) for record in records]
     except Exception as error:
+        # pydicom raises whatever a damaged or hostile file makes it raise.
         raise ReadError(f"the DICOMDIR is damaged ({type(error).__name__}); copy the medium again") from None
     listed = [parts for parts in named if parts]
     refusals = []

@@ -201,6 +201,7 @@ def read_header(path: Path) -> Header:
     except (GeometryError, ReadError):
         raise
     except Exception as error:
+        # Whatever a damaged header does to the conversions, it is the file that is refused.
         raise ReadError(f"the DICOM header is damaged ({type(error).__name__}); export the series again") from None
 
 

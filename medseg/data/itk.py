@@ -34,6 +34,7 @@ def read_itk(path: Path) -> tuple[Array, Affine]:
     try:
         image = reader.Execute()
     except Exception as error:
+        # ITK's readers raise RuntimeError and whatever their libraries raise.
         raise ReadError(f"the file is truncated or damaged ({type(error).__name__}); copy it again") from None
     stored: Array = sitk.GetArrayFromImage(image)
     if stored.dtype.kind not in "uif":
@@ -82,6 +83,7 @@ def _reader(path: Path) -> Any:
     try:
         reader.ReadImageInformation()
     except Exception as error:
+        # ITK's readers raise RuntimeError and whatever their libraries raise.
         raise ReadError(
             f"the file is damaged or of another format than its ending says ({type(error).__name__})"
         ) from None

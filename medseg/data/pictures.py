@@ -180,6 +180,7 @@ def _open(path: Path) -> Image.Image:
     except MemoryError:
         raise
     except Exception:
+        # Pillow raises whatever a damaged file makes it raise.
         raise ReadError("the picture is damaged, too large, or of another format than its ending says") from None
     if image.format not in _FORMATS:
         image.close()

@@ -155,6 +155,7 @@ def _reading() -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:
+        # pydicom raises whatever a damaged or hostile file makes it raise.
         raise ReadError(f"the structure set is damaged ({type(error).__name__}); export it again") from None
 
 

@@ -130,6 +130,7 @@ def check_instance(data: bytes, instance: Instance) -> None:
         found = tuple(str(dataset.get(k, "")) for k in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
         whole = _is_whole(dataset)
     except Exception:
+        # pydicom raises whatever a damaged or hostile file makes it raise.
         raise ReadError("expected a DICOM file, received a damaged one") from None
     if found != (instance.study, instance.series, instance.uid):
         raise ReadError("received another instance than was asked for")

@@ -165,6 +165,7 @@ def _read(path: Path, number: int) -> Candidate:
         sop_class, syntax = str(dataset.SOPClassUID), str(dataset.file_meta.TransferSyntaxUID)
         references = frozenset(_references(dataset))
     except Exception:
+        # pydicom raises whatever a damaged or hostile file makes it raise.
         raise ReadError("expected a DICOM object, found another or a damaged file") from None
     digest = hashlib.sha256(data).digest()
 

@@ -222,6 +222,7 @@ def _uid_of(data: bytes) -> str:
         head = pydicom.dcmread(io.BytesIO(data), specific_tags=["SOPInstanceUID"], stop_before_pixels=True)
         return str(head.get("SOPInstanceUID", ""))
     except Exception:
+        # pydicom raises whatever a damaged or hostile file makes it raise.
         return ""
 
 

@@ -135,6 +135,7 @@ def _open(path: Path, *, head: bool = False) -> Dataset:
         if dataset.SOPInstanceUID and dataset.StudyInstanceUID:
             return dataset
     except Exception:
+        # pydicom raises whatever a damaged or hostile file makes it raise.
         raise ReadError("expected a DICOM object, found another or a damaged file") from None
     raise ReadError("expected a DICOM object with UIDs of its own and of its study, found none")
 
@@ -152,6 +153,7 @@ def _read_originals(folder: Path, pseudonyms: Pseudonymiser) -> _Originals:
             study = str(head.StudyInstanceUID)
             found = {str(uid) for element in _elements(head) if element.VR == "UI" for uid in _values(element)}
         except Exception:
+            # pydicom raises whatever a damaged or hostile file makes it raise.
             continue
         if head.get("PatientIdentityRemoved") == "YES":
             raise RequestError(

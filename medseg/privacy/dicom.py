@@ -160,6 +160,7 @@ def read_dicom(data: bytes) -> FileDataset:
             warnings.simplefilter("ignore")
             source = read_partial(io.BytesIO(data), stop_when=after_pixels, force=True)
     except Exception:
+        # pydicom raises whatever a damaged or hostile file makes it raise.
         raise ReadError("expected a DICOM file, found a damaged one") from None
     if 0x00080016 not in source:
         raise ReadError("expected a DICOM file with a SOP class, found none")

@@ -191,6 +191,7 @@ def _compressed(raw: bytes, facts: PixelFacts) -> list[bytes]:
     try:
         frames = list(generate_frames(raw, number_of_frames=facts.frames))
     except Exception:
+        # Decoders raise whatever they like on damaged data.
         raise ReadError("expected complete compressed frames, found damaged ones") from None
     if len(frames) != facts.frames:
         raise ReadError(f"expected {facts.frames} compressed frames, found {len(frames)}")
@@ -269,6 +270,7 @@ def decode_frames(source: Dataset, tag: int, transfer_syntax: str) -> Decoded:
     try:
         array, found = get_decoder(UID(transfer_syntax)).as_array(raw, raw=True, **options)
     except Exception:
+        # Decoders raise whatever they like on damaged data.
         raise ReadError("expected pixel data that can be decoded, found damaged or unknown ones") from None
     shape = (facts.frames, facts.rows, facts.columns, facts.samples)
     if array.size != int(np.prod(shape)) or array.dtype.itemsize * 8 != facts.allocated:

@@ -112,6 +112,7 @@ def decode_text(raw: bytes, dataset: Dataset) -> str:
             warnings.simplefilter("error")
             return decode_bytes(raw, convert_encodings(charset.split("\\")), {0x5C, 0x5E, 0x3D}).strip()
     except Exception:
+        # pydicom's decoders raise their own kinds; Latin-1 reads every byte.
         return raw.decode("latin-1").strip()
 
 

@@ -311,6 +311,7 @@ def _items(source: Dataset, tag: BaseTag) -> list[Dataset]:
         try:
             element = convert_raw_data_element(element, ds=source)
         except Exception:
+            # A value that can't be converted says nothing that could be kept.
             return []
     value = element.value if element is not None else None
     return list(value) if isinstance(value, Sequence) else []

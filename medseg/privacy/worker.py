@@ -115,6 +115,7 @@ def _clean_head(task: Task, *, look: bool) -> list[Done]:
     except DataError as error:
         return [Done("refused", "", str(error), frozenset()) for _ in task]
     except Exception as error:
+        # As for a file: the series is refused, the folder goes on.
         reason = f"medseg can't take the face off this series ({type(error).__name__})"
         return [Done("refused", "", reason, frozenset()) for _ in task]
     del sources
@@ -169,6 +170,7 @@ def _clean_one(number: int, name: str, place: str, *, face: FaceCut | None = Non
     except RequestError:
         raise
     except Exception as error:
+        # One file that breaks something must not end the folder: it is refused, by the kind of error alone.
         return Done("refused", "", f"medseg can't deal with this file ({type(error).__name__})", identities)
     return Done("written", place, _what_was_done(data, clean, place, work), identities)
 

@@ -87,6 +87,7 @@ def load_checkpoint(path: Path, *, study_digest: str) -> Checkpoint:
         content["epochs"] = [Epoch(**row) for row in content["epochs"]]
         checkpoint = Checkpoint(**content)
     except Exception:
+        # A damaged file makes torch, zipfile or pickle raise anything.
         raise RunError("the last checkpoint cannot be read; delete the fold's folder to train it anew") from None
     if checkpoint.study_digest != study_digest:
         raise RunError(
@@ -118,6 +119,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
             weights: dict[str, Tensor] = load(path.read_bytes())
             return weights
     except Exception:
+        # A damaged file makes the reader raise anything.
         fold = f"{path.parent.name}: " if path.parent.name.startswith("fold_") else ""
         raise RunError(
             f"{fold}{path.name} is missing or broken; delete the fold's folder and give the command of the study again"
