@@ -293,7 +293,7 @@ class _Outbox:
         try:
             self._waiting[0](store)
         except Exception as error:
-            # MLflow raises many kinds: what a later try can mend goes up to be waited for, the rest is dropped and said.
+            # MLflow raises many kinds: what a later try can mend goes up, the rest is dropped and said.
             if getattr(error, "error_code", None) not in _HOPELESS and not isinstance(error, KeyError | OSError):
                 raise
             if isinstance(error, OSError) and _is_network(error):
