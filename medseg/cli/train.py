@@ -9,6 +9,7 @@ import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note
 from medseg.cli.keys import KeyOption, identities_beside
+from medseg.errors import RequestError
 
 if TYPE_CHECKING:
     from medseg.config import StudyConfig
@@ -21,6 +22,7 @@ __all__ = ["register"]
 Study = Annotated[Path, typer.Argument(help="Study file, for example configs/hippocampus_3d.yaml.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set train.budget_minutes=6.")]
 Out = Annotated[Path, typer.Option("--out", help="Run folder; the same command goes on in it.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Only go on with a run that --out holds; never begin one.")]
 Json = Annotated[bool, typer.Option("--json", help="The result as one line of JSON.")]
 
 
@@ -50,7 +52,14 @@ def _plan(study: Study, overrides: Overrides = None, as_json: Json = False) -> i
     return 0
 
 
-def _train(study: Study, out: Out, overrides: Overrides = None, key: KeyOption = None, as_json: Json = False) -> int:
+def _train(
+    study: Study,
+    out: Out,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    key: KeyOption = None,
+    as_json: Json = False,
+) -> int:
     """Train one model on all labelled cases.
 
     Example: medseg train configs/hippocampus_3d.yaml --set train.budget_minutes=10 --out runs/final
@@ -58,6 +67,7 @@ def _train(study: Study, out: Out, overrides: Overrides = None, key: KeyOption =
     from medseg.cli.bars import StudyBars
     from medseg.studies.crossval import train_all
 
+    _expect_run(out, resume=resume)
     config, index = _load(study, overrides), identities_beside(key)
     with StudyBars() as bars:
         outcome = train_all(config, out=out, progress=bars, identities=index)
@@ -74,7 +84,14 @@ def _train(study: Study, out: Out, overrides: Overrides = None, key: KeyOption =
     return 0
 
 
-def _crossval(study: Study, out: Out, overrides: Overrides = None, key: KeyOption = None, as_json: Json = False) -> int:
+def _crossval(
+    study: Study,
+    out: Out,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    key: KeyOption = None,
+    as_json: Json = False,
+) -> int:
     """Train every fold, predict what it held out, score, report.
 
     Example: medseg crossval configs/hippocampus_3d.yaml --set data.manifest=data/manifest.csv --out runs/hippocampus
@@ -82,6 +99,7 @@ def _crossval(study: Study, out: Out, overrides: Overrides = None, key: KeyOptio
     from medseg.cli.bars import StudyBars
     from medseg.studies.crossval import cross_validate
 
+    _expect_run(out, resume=resume)
     config, index = _load(study, overrides), identities_beside(key)
 
     def deliver(run: Path) -> Deliverables:
@@ -101,7 +119,9 @@ def _crossval(study: Study, out: Out, overrides: Overrides = None, key: KeyOptio
     return EXIT_PARTLY_REFUSED if outcome.refusals else 0
 
 
-def _pretrain(study: Study, out: Out, overrides: Overrides = None, as_json: Json = False) -> int:
+def _pretrain(
+    study: Study, out: Out, overrides: Overrides = None, resume: Resume = False, as_json: Json = False
+) -> int:
     """Pretrain an encoder on images without labels.
 
     By masked image modelling.
@@ -111,6 +131,7 @@ def _pretrain(study: Study, out: Out, overrides: Overrides = None, as_json: Json
     from medseg.cli.bars import StudyBars
     from medseg.studies.pretrain import pretrain
 
+    _expect_run(out, resume=resume)
     config = _load(study, overrides)
     with StudyBars() as bars:
         outcome = pretrain(config, out=out, progress=bars)
@@ -181,6 +202,12 @@ def _where(run: Path) -> str:
         f"report: {run}/report/internal.html (yours), {run}/report/shareable.html (aggregates only)\n"
         f"model:  {run}/model.medseg"
     )
+
+
+def _expect_run(out: Path, *, resume: bool) -> None:
+    """With ``--resume``, refuse a folder without a run: a misspelt --out must not begin anew."""
+    if resume and not (out / "study.yaml").is_file():
+        raise RequestError("--resume: expected a folder that a run was begun in, found none; correct --out")
 
 
 def _load(study: Path, overrides: list[str] | None) -> StudyConfig:

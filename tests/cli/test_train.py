@@ -40,7 +40,15 @@ def _medseg(*arguments: object) -> Result:
 def _start(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "medseg", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        # Tests that run in the background inherit an ignored Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def _rewrite(manifest: Path, **values: str) -> None:
@@ -212,7 +220,7 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_with_the_same_weights(ma
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    again = _start("crossval", study, "--out", tmp_path / "killed")
+    again = _start("crossval", study, "--out", tmp_path / "killed", "--resume")
     _, errors = again.communicate(timeout=200)
     assert again.returncode == 0, errors
     for fold in (0, 1):
@@ -221,14 +229,54 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_with_the_same_weights(ma
     assert not list((tmp_path / "killed").rglob("*.tmp"))
 
 
-def test_ctrl_c_ends_with_a_word_and_leaves_nothing_half_written(manifest: Path, tmp_path: Path) -> None:
+def test_resume_never_begins_a_run(manifest: Path, tmp_path: Path) -> None:
+    for name in ("crossval", "train", "pretrain"):
+        refused = _medseg(name, _study(tmp_path, manifest), "--out", tmp_path / "mistyped", "--resume")
+        assert refused.exit_code == 2
+        assert "--resume: expected a folder that a run was begun in" in refused.stderr
+    assert not (tmp_path / "mistyped").exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_prediction_leaves_whole_files_and_goes_on(
+    manifest: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
+    assert _medseg("train", _study(tmp_path, manifest), "--out", tmp_path / "run").exit_code == 0
+    assert _medseg("package", tmp_path / "run", tmp_path / "m.medseg").exit_code == 0
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(60):
+        os.link(tmp_path / "data" / "C003.nii.gz", images / f"{number:02d}.nii.gz")
+    out = tmp_path / "out"
+    process = _start("predict", tmp_path / "m.medseg", images, out)
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("*.nii.gz"))) < 3 and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (-signal.SIGKILL if sent is signal.SIGKILL else 130), errors
+    done = sorted(out.glob("*.nii.gz"))
+    assert 3 <= len(done) < 60
+    for path in done:
+        np.asarray(nib.load(path).dataobj)
+    again = _medseg("predict", tmp_path / "m.medseg", images, out)
+    assert again.exit_code == 0, again.output
+    assert len(list(out.glob("*.nii.gz"))) == 60
+    assert not list(out.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_with_a_word_and_leaves_nothing_half_written(
+    manifest: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
     study = _study(tmp_path, manifest, iterations=100000)
     process = _start("crossval", study, "--out", tmp_path / "run")
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "fold_0" / "epochs.csv").exists() and time.monotonic() < deadline:
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "the same command goes on" in errors
