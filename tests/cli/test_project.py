@@ -38,18 +38,18 @@ def test_doctor_tells_what_the_machine_has_without_naming_it():
     facts = json.loads(result.stdout)
     assert facts["cores"] >= 1
     assert facts["memory_gib"] > 0
-    assert set(facts["extras"]) >= {"ocr", "onnx"}
+    assert set(facts["extras"]) == {"ocr", "dp", "pacs"}
     assert platform.node() not in result.stdout
 
 
 def test_doctor_advises_what_follows_from_its_facts():
     from medseg.cli.doctor import advise
 
-    facts = {"gpu": None, "memory_free_gib": 2, "disk_free_gib": 3, "extras": {"ocr": False, "onnx": True}}
+    facts = {"gpu": None, "memory_free_gib": 2, "disk_free_gib": 3, "extras": {"ocr": False, "dp": True}}
     text = " ".join(advise({**facts, "step_ms": {"float32": 10.0, "bfloat16": 20.0}}))
     for word in ("budget_minutes", "precision: 32", "memory", "disk", "medseg[ocr]"):
         assert word in text
-    assert "medseg[onnx]" not in text
+    assert "medseg[dp]" not in text
 
 
 def test_config_show_prints_the_resolved_study_with_overrides():
