@@ -12,9 +12,13 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
+from medseg.data.dicom_structures import StructureRule
+from medseg.data.importer import ImportOptions, ImportReport, import_tree
+from medseg.data.recognise import Choice
 from tests.data.dicom_factory import Series
 
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
+NAMES = ("lesion", "oedema")
 
 
 def source_images(series: Series) -> list[Dataset]:
@@ -67,3 +71,14 @@ def write_seg(content: Dataset, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     content.save_as(path)
     return path
+
+
+def segment_numbers(shape: tuple[int, ...] = (5, 6, 7), *, seed: int = 0, values: int = 2) -> np.ndarray:
+    """Segment numbers, axes (slice, row, column)."""
+    return np.random.default_rng(seed).integers(0, values + 1, size=shape).astype(np.uint8)
+
+
+def import_structures(source: Path, out: Path, *, structures: tuple[str, ...] = (), **options: object) -> ImportReport:
+    """Import a tree with the structures that ``--structure`` names."""
+    choice = Choice(structures=tuple(StructureRule.of(text) for text in structures))
+    return import_tree(source, out, options=ImportOptions(choice=choice, **options))

@@ -8,9 +8,16 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
 
-from medseg.data.dicom import find_series, read_series, read_sorted_series
+from medseg.data.dicom import read_series
+from medseg.data.readers import read_volume
 from medseg.errors import ReadError
 from tests.data.dicom_factory import Series, make_enhanced, make_series, set_pixels
 
@@ -198,33 +205,6 @@ def test_each_frame_of_an_enhanced_image_has_its_own_rescale(tmp_path: Path) -> 
     np.testing.assert_allclose(read_series([path]).array[0], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("modality", ["NM", "US", "XA", "CR", "DX", "MG", "XC", "DMS", "OT"])
-def test_planar_images_are_2d_cases_each(tmp_path: Path, modality: str) -> None:
-    series = make_series((3, 6, 8), extra={"Modality": modality})
-    for data in series.slices:
-        del data.ImagePositionPatient, data.ImageOrientationPatient
-    series.write(tmp_path)
-    found, _ = find_series(tmp_path)
-    assert sorted(one.part for one in found) == ["image1", "image2", "image3"]
-    arrays = {read_sorted_series(one).array.tobytes() for one in found}
-    assert arrays == {plane.T[np.newaxis].tobytes() for plane in series.voxels}
-
-
-def test_each_frame_of_a_film_is_a_2d_case(tmp_path: Path) -> None:
-    film = RNG.integers(0, 255, (5, 6, 8, 3)).astype(np.uint8)
-    series = make_series((1, 6, 8), extra={"Modality": "US"})
-    data = series.slices[0]
-    set_pixels(data, film[0])
-    del data.ImagePositionPatient, data.ImageOrientationPatient
-    data.NumberOfFrames, data.PixelData = 5, film.tobytes()
-    data.compress(RLELossless)
-    series.write(tmp_path)
-    found, _ = find_series(tmp_path)
-    assert len(found) == 5
-    for one, frame in zip(sorted(found, key=lambda s: s.part), film, strict=True):
-        np.testing.assert_array_equal(read_sorted_series(one).array, frame.transpose(2, 1, 0))
-
-
 def test_reconstructed_nuclear_medicine_is_a_volume(tmp_path: Path) -> None:
     voxels = RNG.integers(0, 1000, (4, 5, 6)).astype(np.uint16)
     series = make_series(
@@ -240,3 +220,102 @@ def test_reconstructed_nuclear_medicine_is_a_volume(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.array[0], voxels[::-1].transpose(2, 1, 0))
     np.testing.assert_allclose(volume.affine[:3, 3], [1, 2, 21])
     np.testing.assert_allclose(volume.spacing, (0.7, 0.8, 3.0))
+
+
+def test_rescale_is_applied_slice_by_slice(tmp_path: Path) -> None:
+    series = make_series(modality="PT")
+    for number, data in enumerate(series.slices):
+        data.RescaleSlope = f"{0.5 + number:.1f}"
+    volume = read_series(series.write(tmp_path))
+    expected = series.voxels.transpose(2, 1, 0) * (0.5 + np.arange(5))
+    np.testing.assert_allclose(volume.array[0], expected, rtol=1e-6)
+    assert volume.array.dtype == np.float32
+
+
+def test_hounsfield_units_stay_integers(tmp_path: Path) -> None:
+    series = make_series(extra={"RescaleIntercept": -1024})
+    for data in series.slices:
+        data.BitsStored, data.HighBit = 12, 11
+    volume = read_series(series.write(tmp_path))
+    assert volume.array.dtype == np.int16
+    np.testing.assert_array_equal(volume.array[0], series.voxels.transpose(2, 1, 0).astype(int) - 1024)
+
+
+def test_signed_values_keep_their_sign(tmp_path: Path) -> None:
+    voxels = np.arange(-30, 30).reshape(3, 4, 5).astype(np.int16)
+    volume = read_series(Series(voxels=voxels).write(tmp_path))
+    np.testing.assert_array_equal(volume.array[0], voxels.transpose(2, 1, 0))
+
+
+def test_a_modality_lut_is_looked_up(tmp_path: Path) -> None:
+    series = Series(voxels=np.array([[[0, 1], [2, 3]]] * 2, dtype=np.uint16))
+    for data in series.slices:
+        del data.RescaleSlope, data.RescaleIntercept
+        table = Dataset()
+        table.LUTDescriptor, table.ModalityLUTType = [4, 0, 16], "US"
+        table.add_new((0x0028, 0x3006), "US", [10, 20, 40, 80])
+        data.ModalityLUTSequence = [table]
+    volume = read_series(series.write(tmp_path))
+    np.testing.assert_array_equal(volume.array[0, :, :, 0], [[10, 40], [20, 80]])
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
+def test_compressed_slices_equal_the_plain_ones(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
+    series = make_series((2, 64, 64))
+    for data in series.slices:
+        data.BitsStored, data.HighBit = 12, 11
+        data.compress(syntax)
+    volume = read_series(series.write(tmp_path))
+    np.testing.assert_array_equal(volume.array[0], series.voxels.transpose(2, 1, 0))
+
+
+def test_a_truncated_compressed_file_is_refused(tmp_path: Path) -> None:
+    series = make_series((2, 64, 64))
+    for data in series.slices:
+        data.compress(JPEG2000Lossless)
+    paths = series.write(tmp_path)
+    content = paths[1].read_bytes()
+    paths[1].write_bytes(content[: len(content) // 2])
+    with pytest.raises(ReadError):
+        read_series(paths)
+
+
+def test_an_undecodable_transfer_syntax_names_its_uid(tmp_path: Path) -> None:
+    paths = make_series((2, 8, 8)).write(tmp_path)
+    for path in paths:
+        content = path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.9.9\0")
+        path.write_bytes(content)
+    with pytest.raises(ReadError, match=r"1\.2\.840\.10008\.9\.9\.9"):
+        read_series(paths)
+
+
+def test_implicit_little_endian_is_read(tmp_path: Path) -> None:
+    series = make_series((2, 8, 8))
+    for data in series.slices:
+        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    np.testing.assert_array_equal(read_series(series.write(tmp_path)).array[0], series.voxels.transpose(2, 1, 0))
+
+
+def test_colour_has_three_channels(tmp_path: Path) -> None:
+    series = make_series((1, 5, 6), extra={"Modality": "XC"})
+    colours = np.random.default_rng(0).integers(0, 255, (5, 6, 3)).astype(np.uint8)
+    set_pixels(series.slices[0], colours)
+    volume = read_series(series.write(tmp_path))
+    assert (volume.channels, volume.modality, volume.array.dtype) == (("red", "green", "blue"), "DERMOSCOPY", np.uint8)
+    np.testing.assert_array_equal(volume.array, colours.transpose(2, 1, 0))
+
+
+def test_monochrome1_radiographs_are_inverted_and_ct_is_not(tmp_path: Path) -> None:
+    plane = np.arange(30).reshape(1, 5, 6).astype(np.uint8)
+    film = Series(voxels=plane, extra={"PhotometricInterpretation": "MONOCHROME1", "Modality": "CR"})
+    np.testing.assert_array_equal(read_series(film.write(tmp_path / "cr")).array[0], 255 - plane[0].T)
+    scan = Series(voxels=plane, extra={"PhotometricInterpretation": "MONOCHROME1"})
+    np.testing.assert_array_equal(read_series(scan.write(tmp_path / "ct")).array[0], plane[0].T)
+
+
+def test_jpeg_of_twelve_bits_is_read_as_simpleitk_reads_it(test_data: Path) -> None:
+    import SimpleITK as sitk
+
+    path = test_data / "dicom_transfer_syntaxes" / "pylibjpeg-data" / "JPEGExtended" / "RG2_JPLY.dcm"
+    expected = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0]
+    np.testing.assert_array_equal(read_volume(path).array[0], expected.T)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import highdicom as hd
@@ -15,23 +14,14 @@ from pydicom.uid import ExplicitVRBigEndian, generate_uid
 
 from medseg.data.dicom import find_series, read_series, series_geometry
 from medseg.data.dicom_labels import Target, paint_labels, read_label_object
-from medseg.data.dicom_structures import StructureRule, structure_names
-from medseg.data.importer import ImportOptions, ImportReport, import_tree
 from medseg.data.manifest import read_manifest
 from medseg.data.nifti import save_nifti
 from medseg.data.readers import read_label
-from medseg.data.recognise import Choice
 from medseg.errors import GeometryError, LabelError, ReadError, RequestError
 from tests.data.dicom_factory import Series, make_enhanced, make_series
-from tests.data.seg_factory import KINDS, make_seg, source_images, write_seg
+from tests.data.seg_factory import KINDS, NAMES, import_structures, make_seg, segment_numbers, source_images, write_seg
 
-NAMES = ("lesion", "oedema")
 NUMBERS = {name: number for number, name in enumerate(NAMES, start=1)}
-
-
-def _voxels(shape: tuple[int, ...] = (5, 6, 7), *, seed: int = 0, values: int = 2) -> np.ndarray:
-    """Segment numbers, axes (slice, row, column)."""
-    return np.random.default_rng(seed).integers(0, values + 1, size=shape).astype(np.uint8)
 
 
 def _series(tmp_path: Path, **facts) -> tuple[Series, list[Path]]:
@@ -45,16 +35,6 @@ def _paint(path: Path, folder: Path, *, values: dict[str, int] = NUMBERS, order:
     (series,) = (s for s in find_series(folder)[0])
     target = Target(series_geometry(series), series.headers)
     return paint_labels([read_label_object(path)], target, values, order=order)
-
-
-def _run(source: Path, out: Path, *, structures: tuple[str, ...] = (), **options: object) -> ImportReport:
-    choice = Choice(structures=tuple(StructureRule.of(text) for text in structures))
-    return import_tree(source, out, options=ImportOptions(choice=choice, **options))
-
-
-def _refused(out: Path) -> list[str]:
-    with (out / "refused.csv").open() as stream:
-        return [row["reason"] for row in csv.DictReader(stream)]
 
 
 @given(
@@ -71,7 +51,7 @@ def test_every_voxel_lies_where_highdicom_put_it_however_the_series_lies(seed, k
     series = make_series(seed=seed, orientation=(*rotation[:, 0], *rotation[:, 1]), spacing=spacing)
     names = [f"IM{number}.dcm" for number in order]
     series.write(folder / "ct", names=names)
-    voxels = _voxels(seed=seed)
+    voxels = segment_numbers(seed=seed)
     shuffled = [source_images(series)[number] for number in order]
     path = write_seg(make_seg(shuffled, voxels[list(order)], NAMES, kind=kind), folder / "seg.dcm")
     label, _ = _paint(path, folder / "ct")
@@ -105,11 +85,11 @@ def test_segments_that_overlap_are_refused_until_their_order_is_given(tmp_path):
     assert ((first > 0) == (second > 0)).all()
     assert any("overlapping structures" in note for note in notes)
     out = tmp_path.with_name(f"{tmp_path.name}_out")
-    report = _run(tmp_path, out, structures=("oedema", "lesion=tumour"))
+    report = import_structures(tmp_path, out, structures=("oedema", "lesion=tumour"))
     assert read_manifest(out / "manifest.csv").card.label_names() == {1: "oedema", 2: "tumour"}
     assert any("the first in the order of --structure won (labels 1 and 2 in 1 voxels)" in n for n in report.notes)
     with pytest.raises(RequestError, match="structures overlap"):
-        _run(tmp_path, out.with_name(f"{out.name}2"))
+        import_structures(tmp_path, out.with_name(f"{out.name}2"))
 
 
 def test_fractions_become_the_label_of_the_largest_where_it_beats_the_rest(tmp_path):
@@ -136,7 +116,7 @@ def test_fractions_that_overlap_count_from_one_half(tmp_path):
 
 def test_a_frame_of_reference_alone_is_reference_enough(tmp_path):
     series, _ = _series(tmp_path)
-    voxels = _voxels()
+    voxels = segment_numbers()
     content = make_seg(source_images(series), voxels, NAMES)
     del content.ReferencedSeriesSequence
     for group in content.PerFrameFunctionalGroupsSequence:
@@ -144,12 +124,12 @@ def test_a_frame_of_reference_alone_is_reference_enough(tmp_path):
     write_seg(content, tmp_path / "seg.dcm")
     label, _ = _paint(tmp_path / "seg.dcm", tmp_path / "ct")
     assert np.array_equal(label, voxels.transpose(2, 1, 0))
-    assert _run(tmp_path, tmp_path.with_name(f"{tmp_path.name}_out")).labelled == 1
+    assert import_structures(tmp_path, tmp_path.with_name(f"{tmp_path.name}_out")).labelled == 1
 
 
 def test_an_instance_alone_is_reference_enough(tmp_path):
     series, _ = _series(tmp_path)
-    voxels = _voxels()
+    voxels = segment_numbers()
     content = make_seg(source_images(series), voxels, NAMES)
     content.FrameOfReferenceUID = generate_uid()
     for group in content.PerFrameFunctionalGroupsSequence:
@@ -168,7 +148,7 @@ def test_a_frame_of_an_enhanced_image_alone_is_reference_enough(tmp_path):
     image.StudyDate = image.StudyTime = None
     (tmp_path / "ct").mkdir()
     image.save_as(tmp_path / "ct" / "mf.dcm", enforce_file_format=True)
-    voxels = _voxels()
+    voxels = segment_numbers()
     content = make_seg([image], voxels[[3, 1, 0, 4, 2]], NAMES)
     content.FrameOfReferenceUID = generate_uid()
     for group in content.PerFrameFunctionalGroupsSequence:
@@ -180,7 +160,7 @@ def test_a_frame_of_an_enhanced_image_alone_is_reference_enough(tmp_path):
 
 def test_another_frame_of_reference_with_another_place_is_refused_with_both_geometries(tmp_path):
     series, _ = _series(tmp_path)
-    content = make_seg(source_images(series), _voxels(), NAMES)
+    content = make_seg(source_images(series), segment_numbers(), NAMES)
     content.FrameOfReferenceUID = generate_uid()
     for group in content.PerFrameFunctionalGroupsSequence:
         x, y, z = group.PlanePositionSequence[0].ImagePositionPatient
@@ -192,7 +172,7 @@ def test_another_frame_of_reference_with_another_place_is_refused_with_both_geom
 
 def test_on_an_image_that_is_no_dicom_series_every_frame_has_to_lie_on_its_voxels(tmp_path):
     series, files = _series(tmp_path)
-    voxels = _voxels()
+    voxels = segment_numbers()
     path = write_seg(make_seg(source_images(series), voxels, NAMES), tmp_path / "seg.dcm")
     volume = read_series(files)
     for name, shift in (("same", 0.0), ("beside", 0.3)):
@@ -255,7 +235,7 @@ def test_labels_outside_the_image_are_left_out_and_said_and_a_seg_beside_it_is_r
 
 def test_what_highdicom_refuses_but_hospitals_have_is_read(tmp_path):
     series, _ = _series(tmp_path)
-    voxels = _voxels(values=1)
+    voxels = segment_numbers(values=1)
     content = make_seg(source_images(series), voxels)
     write_seg(content, tmp_path / "little.dcm")
     big = pydicom.dcmread(tmp_path / "little.dcm")
@@ -277,99 +257,16 @@ def test_what_highdicom_refuses_but_hospitals_have_is_read(tmp_path):
 
 def test_frames_of_bits_that_end_within_a_byte_are_whole(tmp_path):
     series, _ = _series(tmp_path, shape=(4, 5, 6))
-    voxels = _voxels((4, 5, 6))
+    voxels = segment_numbers((4, 5, 6))
     content = make_seg(source_images(series), voxels, NAMES)
     assert int(content.Rows) * int(content.Columns) % 8
     label, _ = _paint(write_seg(content, tmp_path / "seg.dcm"), tmp_path / "ct")
     assert np.array_equal(label, voxels.transpose(2, 1, 0))
 
 
-def test_one_name_is_one_label_in_every_case_whatever_its_number_in_the_file(tmp_path):
-    for number, names in enumerate((("Lesion", "oedema"), ("oedema", "lesion"))):
-        series = make_series(patient=f"P{number}", seed=number)
-        voxels = np.zeros((5, 6, 7), np.uint8)
-        voxels[1, 1, 1], voxels[2, 2, 2:4] = names.index(next(n for n in names if n.lower() == "lesion")) + 1, 0
-        voxels[2, 2, 2:4] = names.index("oedema") + 1
-        folder = tmp_path / "in" / f"p{number}"
-        write_seg(make_seg(source_images(series), voxels, names), folder / "seg.dcm")
-        series.write(folder / "ct")
-    report = _run(tmp_path / "in", tmp_path / "out")
-    manifest = read_manifest(tmp_path / "out" / "manifest.csv")
-    assert report.labelled == 2
-    assert manifest.card.label_names() == {1: "Lesion", 2: "oedema"}
-    assert manifest.card.labels[1].code is not None
-    assert manifest.card.labels[1].code.meaning == "Neoplasm"
-    for case in manifest.cases:
-        label, _ = read_label(case.label)
-        assert [(label == value).sum() for value in (1, 2)] == [1, 2]
-
-
-def test_names_that_may_identify_are_shown_on_request_and_written_nowhere(tmp_path):
-    series = make_series()
-    voxels = _voxels(values=2)
-    write_seg(
-        make_seg(source_images(series), voxels, ("Dr Muellermeier lesion", "oedema")), tmp_path / "in" / "seg.dcm"
-    )
-    series.write(tmp_path / "in" / "ct")
-    assert structure_names(tmp_path / "in")[0] == {"Dr Muellermeier lesion": 1, "oedema": 1}
-    report = _run(tmp_path / "in", tmp_path / "out")
-    names = read_manifest(tmp_path / "out" / "manifest.csv").card.label_names()
-    assert sorted(names.values()) == ["Neoplasm 1", "oedema"]
-    assert any("--list-structures shows them" in note for note in report.notes)
-    written = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
-    assert b"Muellermeier" not in written
-    _run(tmp_path / "in", tmp_path / "named", structures=("*muellermeier*=tumour",))
-    assert read_manifest(tmp_path / "named" / "manifest.csv").card.label_names() == {1: "tumour"}
-
-
-def test_names_that_nothing_matches_are_a_wrong_request(tmp_path):
-    series = make_series()
-    write_seg(make_seg(source_images(series), _voxels(values=1)), tmp_path / "in" / "seg.dcm")
-    series.write(tmp_path / "in" / "ct")
-    with pytest.raises(RequestError, match="none of the 1 structure names matches"):
-        _run(tmp_path / "in", tmp_path / "out", structures=("kidney",))
-    assert not (tmp_path / "out").exists()
-    _run(tmp_path / "in", tmp_path / "out", labels={4: "tumour"})
-    manifest = read_manifest(tmp_path / "out" / "manifest.csv")
-    assert manifest.card.label_names() == {4: "tumour"}
-    assert set(np.unique(read_label(manifest.cases[0].label)[0])) == {0, 4}
-
-
-def test_two_versions_of_a_segmentation_are_a_question_not_a_guess(tmp_path):
-    series = make_series()
-    for version in range(2):
-        seg = make_seg(source_images(series), _voxels(seed=version, values=1))
-        write_seg(seg, tmp_path / "in" / f"seg{version}.dcm")
-    series.write(tmp_path / "in" / "ct")
-    with pytest.raises(RequestError, match="2 files outline 1 structures of the same name"):
-        _run(tmp_path / "in", tmp_path / "out")
-
-
-def test_a_segmentation_whose_image_is_not_here_is_refused_and_the_others_go_on(tmp_path):
-    series, stranger = make_series(), make_series(patient="OTHER", seed=1)
-    write_seg(make_seg(source_images(series), _voxels(values=1)), tmp_path / "in" / "a.dcm")
-    write_seg(make_seg(source_images(stranger), _voxels(values=1)), tmp_path / "in" / "b.dcm")
-    series.write(tmp_path / "in" / "ct")
-    report = _run(tmp_path / "in", tmp_path / "out")
-    assert (report.cases, report.labelled) == (1, 1)
-    assert _refused(tmp_path / "out") == [
-        "it refers to no image that is here, and shares no image's frame of reference; import both together"
-    ]
-
-
-def test_the_same_import_again_reads_nothing_and_another_choice_reads_anew(tmp_path):
-    series = make_series()
-    write_seg(make_seg(source_images(series), _voxels(), NAMES), tmp_path / "in" / "seg.dcm")
-    series.write(tmp_path / "in" / "ct")
-    _run(tmp_path / "in", tmp_path / "out")
-    assert _run(tmp_path / "in", tmp_path / "out").reused == 1
-    with pytest.raises(RequestError, match="choose another folder"):
-        _run(tmp_path / "in", tmp_path / "out", structures=("oedema",))
-
-
 def test_damaged_segmentations_are_refused_with_their_true_reason(tmp_path):
     series, _ = _series(tmp_path)
-    content = make_seg(source_images(series), _voxels(values=1))
+    content = make_seg(source_images(series), segment_numbers(values=1))
     path = write_seg(content, tmp_path / "seg.dcm")
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
@@ -389,7 +286,7 @@ def test_damaged_segmentations_are_refused_with_their_true_reason(tmp_path):
 
 
 def test_planes_that_span_more_than_fits_into_memory_are_refused(tmp_path):
-    content = make_seg(source_images(make_series()), _voxels(values=1))
+    content = make_seg(source_images(make_series()), segment_numbers(values=1))
     content.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient = [-10, -20, -1e12]
     with pytest.raises(GeometryError, match="nothing that large is read"):
         read_label(write_seg(content, tmp_path / "seg.dcm"))
@@ -429,27 +326,3 @@ def test_tiles_of_a_slide_are_refused(test_data):
     for path in sorted((test_data / "dicom_seg_small" / "highdicom").glob("seg_image_sm_*.dcm")):
         with pytest.raises(ReadError, match="tiles of a microscopy slide"):
             read_label_object(path)
-
-
-def test_the_lesions_of_a_real_pet_import_as_two_labels_where_their_frames_say(test_data, tmp_path):
-    source = test_data / "dicom_seg_pet_lesions"
-    report = _run(source, tmp_path / "out")
-    assert (report.cases, report.labelled, report.refusals) == (1, 1, ())
-    manifest = read_manifest(tmp_path / "out" / "manifest.csv")
-    label, grid = read_label(manifest.cases[0].label)
-    assert manifest.card.label_names() == {1: "Neoplasm, Primary", 2: "Neoplasm, Secondary"}
-    # Independent: pydicom alone, every frame's pixels by its own position.
-    seg = pydicom.dcmread(source / "mask" / "mask.dcm")
-    shared = seg.SharedFunctionalGroupsSequence[0]
-    spacing = [float(v) for v in shared.PixelMeasuresSequence[0].PixelSpacing]
-    expected = np.zeros(label.shape, np.uint8)
-    for frame, group in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
-        position = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
-        value = 1 if group.SegmentIdentificationSequence[0].ReferencedSegmentNumber == 1 else 2
-        rows, columns = np.nonzero(frame)
-        lps = position[:, None] + np.stack([columns * spacing[1], rows * spacing[0], np.zeros(len(rows))])
-        index = np.linalg.inv(grid.affine) @ np.vstack([-lps[:2], lps[2:], np.ones((1, len(rows)))])
-        assert np.abs(index - np.rint(index)).max() < 0.05  # the file's positions are rounded
-        expected[tuple(np.rint(index[:3]).astype(int))] = value
-    assert np.array_equal(label, expected)
-    assert read_series([p for p in (source / "image").iterdir() if p.suffix == ".dcm"]).shape == label.shape

@@ -18,9 +18,9 @@ from medseg.data.importer import ImportOptions, ImportReport, import_tree
 from medseg.data.manifest import Manifest, read_manifest
 from medseg.data.readers import read_label
 from medseg.data.recognise import Choice
-from medseg.data.rle import compress_runs, expand_runs, mask_of_runs, runs_of_mask
+from medseg.data.rle import compress_runs, runs_of_mask
 from medseg.data.volume import Geometry
-from medseg.errors import LabelError, RequestError
+from medseg.errors import RequestError
 
 COLUMNS, ROWS = 30, 20
 SQUARE = [5, 5, 10, 5, 10, 9, 5, 9]
@@ -64,31 +64,6 @@ def _square() -> np.ndarray:
 
 def _reasons(report: ImportReport) -> str:
     return "\n".join(refusal.reason for refusal in report.refusals)
-
-
-def test_run_lengths_and_their_compressed_text_go_both_ways() -> None:
-    generator = np.random.default_rng(0)
-    for density in (0.0, 0.02, 0.5, 1.0):
-        mask = generator.random((17, 23)) < density
-        runs = runs_of_mask(mask)
-        assert expand_runs(compress_runs(runs)) == runs
-        np.testing.assert_array_equal(mask_of_runs(runs, (17, 23)), mask)
-
-
-def test_compressed_text_is_that_of_pycocotools() -> None:
-    # pycocotools 2.0.11: frPyObjects({"size": [10, 9], "counts": [6, 1, 40, 4, 5, 4, 5, 4, 21]}, 10, 9)
-    assert compress_runs([6, 1, 40, 4, 5, 4, 5, 4, 21]) == "61X13mN000`0"
-    tools = pytest.importorskip("pycocotools.mask", reason="pycocotools isn't installed")
-    mask = np.random.default_rng(1).random((31, 40)) < 0.3
-    assert (
-        compress_runs(runs_of_mask(mask.T)) == tools.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
-    )
-
-
-@pytest.mark.parametrize("text", ["61X1" + chr(33), "o" * 40, "X"])
-def test_a_damaged_compressed_mask_is_refused(text: str) -> None:
-    with pytest.raises(LabelError):
-        expand_runs(text)
 
 
 def test_a_pixel_is_in_when_its_centre_is_by_an_independent_geometry_library() -> None:

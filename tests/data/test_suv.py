@@ -76,3 +76,29 @@ def test_what_the_header_lacks_is_named_and_the_values_are_left(
     factor, channels, notes = _factor(tmp_path, kind, **facts)
     assert (factor, channels) == (1.0, ("PT",))
     assert any("lacks weight" in note for note in notes)
+
+
+def test_pet_becomes_suvbw_by_the_closed_form(tmp_path: Path) -> None:
+    series = _pet()
+    volume = read_series(series.write(tmp_path))
+    factor = 70_000 / (370e6 * 2 ** (-3600 / 6586.2))
+    np.testing.assert_allclose(volume.array[0], series.voxels.transpose(2, 1, 0) * factor, rtol=1e-5)
+    assert "PET scaled to SUVbw" in volume.notes
+
+
+@pytest.mark.parametrize(
+    ("facts", "note"),
+    [
+        ({"PatientWeight": None}, "lacks the body weight"),
+        ({"Units": "PROPCNTS"}, "stored units"),
+        ({"CorrectedImage": ["ATTN"]}, "lacks attenuation and decay correction"),
+        ({"DecayCorrection": "NONE"}, "lacks a decay correction"),
+        ({"RadiopharmaceuticalInformationSequence": []}, "lacks the injected activity"),
+        ({"SeriesTime": None, "AcquisitionTime": None}, "lacks the times"),
+    ],
+)
+def test_pet_without_what_suv_needs_is_left_and_said_so(tmp_path: Path, facts: dict[str, object], note: str) -> None:
+    series = _pet(**facts)
+    volume = read_series(series.write(tmp_path))
+    np.testing.assert_array_equal(volume.array[0], series.voxels.transpose(2, 1, 0))
+    assert any(note in text for text in volume.notes)

@@ -1,0 +1,65 @@
+"""DICOM series with label maps beside or inside them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from medseg.data.manifest import read_manifest
+from medseg.data.readers import read_volume
+from tests.data.dicom_factory import make_series
+from tests.data.import_factory import (
+    NAME,
+    all_bytes,
+    refused,
+    run_import,
+    write_label,
+)
+
+
+def _dicom_tree(root: Path) -> None:
+    for number in range(3):
+        series = make_series((4, 5, 6), seed=number, patient=f"{NAME}-{number // 2}")
+        folder = root / f"{NAME}_{number}"
+        series.write(folder / "ct")
+        write_label(folder / "lesions.nii.gz", affine=series.affine, shape=(6, 5, 4))
+
+
+def test_a_dicom_tree_with_masks_beside_the_series_becomes_volumes(tmp_path: Path) -> None:
+    _dicom_tree(tmp_path / "in")
+    report = run_import(tmp_path / "in", tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert (report.cases, report.patients, report.labelled) == (3, 2, 3)
+    expected = {make_series((4, 5, 6), seed=n).voxels.tobytes() for n in range(3)}
+    found = {
+        read_volume(next(iter(c.images.values()))).array[0].transpose(2, 1, 0).astype(np.uint16).tobytes()
+        for c in manifest.cases
+    }
+    assert found == expected
+    assert NAME.encode() not in all_bytes(tmp_path / "out")
+
+
+def test_a_broken_series_is_refused_with_its_true_reason_and_the_others_go_on(tmp_path: Path) -> None:
+    _dicom_tree(tmp_path / "in")
+    sorted((tmp_path / "in" / f"{NAME}_2" / "ct").iterdir())[1].unlink()
+    report = run_import(tmp_path / "in", tmp_path / "out")
+    assert report.cases == 2
+    assert "missing slices" in next(iter(refused(tmp_path / "out").values()))
+
+
+def test_masks_in_a_folder_of_their_own_are_found_by_the_series_folder_s_name(tmp_path: Path) -> None:
+    for number in range(2):
+        series = make_series((4, 5, 6), seed=number, patient=str(number))
+        series.write(tmp_path / "in" / "dicom" / f"scan{number}")
+        write_label(tmp_path / "in" / "masks" / f"scan{number}_mask.nii.gz", affine=series.affine)
+    assert run_import(tmp_path / "in", tmp_path / "out").labelled == 2
+
+
+def test_two_masks_that_fit_one_series_are_a_question_not_a_guess(tmp_path: Path) -> None:
+    _dicom_tree(tmp_path / "in")
+    folder = tmp_path / "in" / f"{NAME}_0"
+    shutil.copy(folder / "lesions.nii.gz", folder / "lesions_second_reader.nii.gz")
+    run_import(tmp_path / "in", tmp_path / "out")
+    assert "2 label maps fit" in next(iter(refused(tmp_path / "out").values()))
