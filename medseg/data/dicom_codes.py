@@ -1,4 +1,4 @@
-"""DICOM code: a concept of a standard coding scheme, in the standard's words, and a display colour."""
+"""Code of a structure: a concept of a public coding scheme, in the scheme's words, and a display colour."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from medseg.data.card import CodedConcept
 from medseg.privacy.codes import standard_code
 from medseg.privacy.vocabulary import is_known_text
 
-__all__ = ["colour_of", "concept_of"]
+__all__ = ["colour_of", "concept_of", "public_concept"]
 
 _SCHEMES: Final = ("DCM", "SCT", "FMA", "RADLEX", "UMLS", "NCIt")
 """Public schemes of which pydicom's dictionaries know a part."""
@@ -19,20 +19,21 @@ _CODE: Final = re.compile(r"[0-9A-Za-z.-]{1,16}")
 
 
 def concept_of(item: Dataset, keyword: str) -> CodedConcept | None:
-    """The first code of a sequence, its meaning as the coding scheme has it; None for private and unknown codes.
-
-    A code's meaning is free text in a file. It is taken from pydicom's dictionaries, or, where they don't know the
-    code, from the file when its words are all known ones. Retired SNOMED RT codes (SRT) become SNOMED CT (SCT).
-    """
+    """The first code of a sequence, as `public_concept` takes it over; None where there is none."""
     found = item.get(keyword)
     if not found:
         return None
     value = str(found[0].get("CodeValue", "") or "").strip()
     scheme = str(found[0].get("CodingSchemeDesignator", "") or "").strip()
-    return _standard(value, scheme, str(found[0].get("CodeMeaning", "") or "").strip())
+    return public_concept(value, scheme, str(found[0].get("CodeMeaning", "") or "").strip())
 
 
-def _standard(value: str, scheme: str, meaning: str) -> CodedConcept | None:
+def public_concept(value: str, scheme: str, meaning: str) -> CodedConcept | None:
+    """A code with its meaning as the coding scheme has it; None for private and unknown codes.
+
+    A code's meaning is free text in a file. It is taken from pydicom's dictionaries, or, where they don't know the
+    code, from the file when its words are all known ones. Retired SNOMED RT codes (SRT) become SNOMED CT (SCT).
+    """
     known = standard_code(value, scheme)
     if known is not None:
         return CodedConcept(value=known[0], scheme=known[1], meaning=known[2][:64])

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from pydantic import ValidationError
 
 from medseg.data.card import CodedConcept
+from medseg.data.dicom_codes import public_concept
 from medseg.data.dicom_labels import Canvas, Structure
 from medseg.data.itk import read_itk, read_itk_fields
 from medseg.data.label_source import LabelSource, content_digest
@@ -30,7 +30,6 @@ __all__ = ["SLICER_ENDING", "Segment", "read_segments", "slicer_source"]
 
 SLICER_ENDING: Final = ".seg.nrrd"
 _FIELD: Final = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer|Color|Tags)")
-_SCHEMES: Final = ("SCT", "SRT", "DCM", "FMA", "RADLEX", "UMLS")
 _TOLERANCE: Final = 0.1
 """Most that a voxel of the segmentation may lie beside one of the image, in voxels."""
 
@@ -113,12 +112,7 @@ def _codes(tags: str) -> tuple[CodedConcept | None, CodedConcept | None]:
 def _code(text: str) -> CodedConcept | None:
     scheme, _, rest = text.partition("^")
     value, _, meaning = rest.partition("^")
-    if scheme not in _SCHEMES:
-        return None
-    try:
-        return CodedConcept(value=value, scheme=scheme, meaning=meaning)
-    except ValidationError:
-        return None
+    return public_concept(value, scheme, meaning)
 
 
 def _paint(

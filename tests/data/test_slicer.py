@@ -141,3 +141,16 @@ def test_a_value_without_segment_and_a_file_without_segments_are_refused(tmp_pat
     assert report.cases == 1
     assert "the value 3, which no segment has" in reasons
     assert "no segment in its header" in reasons
+
+
+def test_a_code_s_meaning_is_the_scheme_s_own_words_not_the_file_s(tmp_path: Path) -> None:
+    _image(tmp_path / "in" / "images")
+    tags = TISSUE.replace("4147007^Mass", "4147007^Mass of Dr Muellermeier").replace("SCT^49755003", "99MEIER^1")
+    fields = _fields(("Muellermeiers lesion", 1, 0)) | {"Segment0_Tags": tags}
+    _segmentation(tmp_path / "in" / "labels" / "Mustermann.seg.nrrd", [_box((1, 1, 1), (4, 4, 3))], fields)
+    _, manifest = _import(tmp_path / "in")
+    info = manifest.card.labels[1]
+    assert info.code is not None
+    assert (info.name, info.code.meaning, info.category) == ("Mass 1", "Mass", None)
+    written = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert b"eier" not in written.lower()
