@@ -95,10 +95,13 @@ class MissingExtraError(RequestError):
     Args:
         feature: What was asked for, in words.
         extra: The extra that brings it, as in ``pip install "medseg[extra]"``.
+        first: What has to be changed before that helps, in words.
     """
 
-    def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f'{feature} needs an optional package; install it with: pip install "medseg[{extra}]"')
+    def __init__(self, feature: str, extra: str, *, first: str = "") -> None:
+        how = f'pip install "medseg[{extra}]"'
+        how = f"{first}, then: {how}" if first else f"install it with: {how}"
+        super().__init__(f"{feature} needs an optional package; {how}")
         self.feature = feature
         self.extra = extra
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,6 +68,8 @@ def advise(facts: Mapping[str, Any]) -> list[str]:
         advice.append("Less than 10 GiB of disk is free: the preprocessing cache of a large study may not fit.")
     missing = [name for name, there in facts["extras"].items() if not there]
     advice += [f'Extra "{name}" is not installed: pip install "medseg[{name}]"' for name in missing]
+    if "ocr" in missing and sys.version_info >= (3, 13):
+        advice.append('Extra "ocr" brings text recognition on Python 3.11 and 3.12 only.')
     return advice
 
 

@@ -8,6 +8,7 @@ the detector looks again, until it finds nothing.
 from __future__ import annotations
 
 import io
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -308,7 +309,8 @@ def _engine() -> Any:
     try:
         from rapidocr_onnxruntime import RapidOCR
     except ImportError:
-        raise MissingExtraError("finding text in pixels", "ocr") from None
+        first = "take Python 3.11 or 3.12, it has no release for later ones" if sys.version_info >= (3, 13) else ""
+        raise MissingExtraError("finding text in pixels", "ocr", first=first) from None
     engine = RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1)
     engine.text_det.postprocess_op.thresh = 0.2
     return engine
