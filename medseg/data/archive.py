@@ -17,9 +17,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
-from medseg.data.dicom_header import looks_like_dicom, read_dataset
+from medseg.data.dicom_header import looks_like_dicom, read_dataset, refusing_damage
 from medseg.data.refusal import Refusal
 from medseg.errors import DataError, ReadError, StorageError
 
@@ -80,12 +80,9 @@ def missing_from_dicomdir(path: Path) -> list[Refusal]:
         ReadError: The DICOMDIR is damaged.
     """
     dataset = read_dataset(path, tags=None, pixels=False)
-    try:
+    with refusing_damage("the DICOMDIR", remedy="copy the medium again"):
         records = list(dataset.get("DirectoryRecordSequence") or [])
         named = [_parts(record.get("ReferencedFileID")) for record in records]
-    except Exception as error:
-        # pydicom raises whatever a damaged or hostile file makes it raise.
-        raise ReadError(f"the DICOMDIR is damaged ({type(error).__name__}); copy the medium again") from None
     listed = [parts for parts in named if parts]
     refusals = []
     for number, parts in enumerate(listed, start=1):
@@ -97,10 +94,10 @@ def missing_from_dicomdir(path: Path) -> list[Refusal]:
     return refusals
 
 
-def _parts(value: object) -> list[str]:
+def _parts(value: Any) -> list[str]:
     if value is None or value == "":
         return []
-    return [value] if isinstance(value, str) else [str(part) for part in value]  # type: ignore[attr-defined]
+    return [value] if isinstance(value, str) else [str(part) for part in value]
 
 
 def _is_there(folder: Path, parts: list[str]) -> bool:

@@ -18,8 +18,18 @@ from pydicom.dataset import Dataset
 from medseg.errors import GeometryError
 from medseg.types import FloatArray
 
-__all__ = ["VARIATIONS", "Facts", "Frame", "classic_frames", "enhanced_frames", "list_of", "numbers_of",
-           "tomographic_frames"]  # fmt: skip
+__all__ = [
+    "VARIATIONS",
+    "Facts",
+    "Frame",
+    "classic_frames",
+    "enhanced_frames",
+    "frame_count",
+    "is_number",
+    "list_of",
+    "numbers_of",
+    "tomographic_frames",
+]
 
 VARIATIONS: Final = {
     "ImageType": "image types",
@@ -96,17 +106,7 @@ def classic_frames(facts: Facts, *, variations: Mapping[str, str], stack: str = 
     Raises:
         GeometryError: Numbers of the geometry are no numbers.
     """
-    frame = Frame(
-        position=numbers_of(facts, "ImagePositionPatient", 3),
-        orientation=_unit(_floats(facts, "ImageOrientationPatient", 6)),
-        spacing=_pair(facts),
-        slope=_number(facts, "RescaleSlope", 1.0),
-        intercept=_number(facts, "RescaleIntercept", 0.0),
-        thickness=_number(facts, "SliceThickness", math.nan),
-        stack=stack,
-        variations=variations,
-    )
-    return (frame,) * max(1, _count(facts))
+    return (_frame(facts, placing=facts, variations=variations, stack=stack),) * frame_count(facts)
 
 
 def enhanced_frames(facts: Facts) -> tuple[Frame, ...]:
@@ -117,7 +117,7 @@ def enhanced_frames(facts: Facts) -> tuple[Frame, ...]:
     """
     shared = (list_of(facts.get("SharedFunctionalGroupsSequence")) or [Dataset()])[0]
     per_frame = list_of(facts.get("PerFrameFunctionalGroupsSequence"))
-    count = max(1, _count(facts))
+    count = frame_count(facts)
     if len(per_frame) != count:
         raise GeometryError(
             f"expected functional groups for each of {count} frames; found {len(per_frame)}. The file is broken"
@@ -146,19 +146,26 @@ def tomographic_frames(facts: Facts) -> tuple[Frame, ...] | None:
     step = numbers_of(facts, "SpacingBetweenSlices", 1)
     if "RECON TOMO" not in [str(word) for word in list_of(facts.get("ImageType"))] or not detectors or step is None:
         return None
-    first = Frame(
-        position=numbers_of(detectors[0], "ImagePositionPatient", 3),
-        orientation=_unit(_floats(detectors[0], "ImageOrientationPatient", 6)),
+    first = _frame(facts, placing=detectors[0], variations={}, stack="")
+    if first.position is None or first.orientation is None:
+        return None
+    normal = np.cross(first.orientation[:3], first.orientation[3:])
+    numbers = range(frame_count(facts))
+    return tuple(replace(first, position=first.position + number * step[0] * normal) for number in numbers)
+
+
+def _frame(facts: Facts, *, placing: Facts, variations: Mapping[str, str], stack: str) -> Frame:
+    """The frame of these facts, at the place that `placing` states."""
+    return Frame(
+        position=numbers_of(placing, "ImagePositionPatient", 3),
+        orientation=_unit(_floats(placing, "ImageOrientationPatient", 6)),
         spacing=_pair(facts),
         slope=_number(facts, "RescaleSlope", 1.0),
         intercept=_number(facts, "RescaleIntercept", 0.0),
         thickness=_number(facts, "SliceThickness", math.nan),
+        stack=stack,
+        variations=variations,
     )
-    if first.position is None or first.orientation is None:
-        return None
-    normal = np.cross(first.orientation[:3], first.orientation[3:])
-    numbers = range(max(1, _count(facts)))
-    return tuple(replace(first, position=first.position + number * step[0] * normal) for number in numbers)
 
 
 def _item(group: Dataset, shared: Dataset, sequence: str) -> Dataset:
@@ -211,6 +218,20 @@ def _floats(facts: Facts, keyword: str, count: int) -> list[float] | None:
     return values
 
 
+def frame_count(facts: Facts) -> int:
+    """Number of frames of a file, 1 or more."""
+    value = facts.get("NumberOfFrames")
+    return 1 if value in (None, "") else max(1, int(value))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value, or the text of one, is a finite number."""
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
 def list_of(value: Any) -> list[Any]:
     """The values of an attribute, whether it has none, one or several."""
     if value is None or value == "":
@@ -247,8 +268,3 @@ def _unit(orientation: list[float] | None) -> FloatArray | None:
 def _number(facts: Facts, keyword: str, default: float) -> float:
     values = _floats(facts, keyword, 1)
     return default if values is None else values[0]
-
-
-def _count(facts: Facts) -> int:
-    value = facts.get("NumberOfFrames")
-    return 1 if value in (None, "") else int(value)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,14 +22,16 @@ from medseg.data.dicom_frames import (
     Frame,
     classic_frames,
     enhanced_frames,
+    frame_count,
+    is_number,
     list_of,
     tomographic_frames,
 )
 from medseg.data.dicom_scan import PIXEL_PLACE, scan_elements
 from medseg.data.limits import MAX_VOXELS
-from medseg.errors import GeometryError, ReadError
+from medseg.errors import DataError, ReadError
 
-__all__ = ["Header", "looks_like_dicom", "read_dataset", "read_header"]
+__all__ = ["Header", "looks_like_dicom", "read_dataset", "read_header", "refusing_damage"]
 
 NOT_IMAGES: Final = frozenset({"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "SR", "KO", "ANN", "REG", "DOC", "PLAN"})
 """Modalities whose files hold no image to segment."""
@@ -196,24 +199,36 @@ def read_header(path: Path) -> Header:
         facts = _read_facts(path)
     if not facts.get("SOPClassUID") and "Rows" not in facts:
         raise ReadError("expected a DICOM image; the header has neither a class nor an image size")
-    try:
+    with refusing_damage("the DICOM header", remedy="export the series again"):
         return _header_of(facts, path)
-    except (GeometryError, ReadError):
+
+
+@contextmanager
+def refusing_damage(what: str, *, remedy: str) -> Iterator[None]:
+    """Make a refusal of whatever damaged values raise in the block.
+
+    Args:
+        what: What is damaged, for the message.
+        remedy: What to do about it.
+
+    Raises:
+        ReadError: Something in the block raised anything but a `DataError`.
+    """
+    try:
+        yield
+    except DataError:
         raise
     except Exception as error:
-        # Whatever a damaged header does to the conversions, it is the file that is refused.
-        raise ReadError(f"the DICOM header is damaged ({type(error).__name__}); export the series again") from None
+        # pydicom converts values when they are asked for, and raises whatever a damaged or hostile one makes it raise.
+        raise ReadError(f"{what} is damaged ({type(error).__name__}); {remedy}") from None
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
     """Keyword to value, read by pydicom."""
     dataset = read_dataset(path, tags=list(_KEYWORD_OF), pixels=False)
-    try:
+    with refusing_damage("the DICOM header", remedy="export the series again"):
         facts = {word: dataset[tag].value for tag, word in _KEYWORD_OF.items() if tag in dataset}
         facts["TransferSyntaxUID"] = str(getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID", ""))
-    except Exception as error:
-        # pydicom converts values when they are asked for, and raises whatever a damaged one makes it raise.
-        raise ReadError(f"the DICOM header is damaged ({type(error).__name__}); export the series again") from None
     return facts
 
 
@@ -221,7 +236,7 @@ def _header_of(facts: Facts, path: Path) -> Header:
     rows, columns = _integer(facts, "Rows", 0), _integer(facts, "Columns", 0)
     samples = _integer(facts, "SamplesPerPixel", 1)
     modality = _word(facts.get("Modality"))
-    claimed = rows * columns * samples * max(1, _integer(facts, "NumberOfFrames", 1))
+    claimed = rows * columns * samples * frame_count(facts)
     if claimed > MAX_VOXELS:
         raise ReadError(f"the header claims more than {MAX_VOXELS:,} voxels; nothing that large is read")
     frames: tuple[Frame, ...] = ()
@@ -248,7 +263,7 @@ def _header_of(facts: Facts, path: Path) -> Header:
         rescale_is_unit=str(facts.get("RescaleType", "HU")) != "US" and "RescaleSlope" in facts,
         frames=frames,
         frame_numbers=tuple(range(len(frames))),
-        frame_count=max(1, _integer(facts, "NumberOfFrames", 1)),
+        frame_count=frame_count(facts),
         bits_allocated=_integer(facts, "BitsAllocated", 16),
         padding=_padding(facts),
         is_float="BitsStored" not in facts and "PixelRepresentation" not in facts,
@@ -272,7 +287,7 @@ def _variations(facts: Facts) -> dict[str, str]:
     if "DiffusionBValue" not in found:
         for tag, creator, name in _B_VALUES:
             value = list_of(facts.get(_PRIVATE[tag]))
-            if value and str(facts.get(_PRIVATE[creator], "")).strip() == name and _is_number(value[0]):
+            if value and str(facts.get(_PRIVATE[creator], "")).strip() == name and is_number(value[0]):
                 # GE adds a thousand million to the b-value.
                 found["DiffusionBValue"] = f"{float(value[0]) % 1e9:g}"
     return found
@@ -289,14 +304,6 @@ def _padding(facts: Facts) -> tuple[int, int] | None:
     wrapped = [value & 0xFFFF for value in values]
     settled = [value - 0x10000 if signed and value >= 0x8000 else value for value in wrapped]
     return min(settled), max(settled)
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _integer(facts: Facts, keyword: str, default: int) -> int:

@@ -21,7 +21,7 @@ from typing import Final
 
 import numpy as np
 
-from medseg.data.dicom_frames import VARIATIONS, Frame
+from medseg.data.dicom_frames import VARIATIONS, Frame, is_number
 
 __all__ = ["Phase", "find_phases", "places_along"]
 
@@ -199,7 +199,7 @@ def _words(key: str, values: Sequence[str]) -> list[str]:
     """A name for each value: of b-values the value, of image types the term that tells them apart, else a number."""
     numbered = [f"{_NAMES.get(key, 'b')}{number}" for number in range(1, len(values) + 1)]
     if key == "DiffusionBValue":
-        words = [f"b{float(value):.0f}" if _is_number(value) else f"b_unknown{n}" for n, value in enumerate(values)]
+        words = [f"b{float(value):.0f}" if is_number(value) else f"b_unknown{n}" for n, value in enumerate(values)]
     elif key == "ImageType":
         terms = [value.upper().split("\\") for value in values]
         shared = set(terms[0]).intersection(*terms)
@@ -212,11 +212,4 @@ def _words(key: str, values: Sequence[str]) -> list[str]:
 def _sortable(value: str) -> tuple[int, tuple[float, ...], str]:
     """Numbers by size, dates and times by text, whatever else behind."""
     parts = value.split("\\")
-    return (0, tuple(float(p) for p in parts), "") if all(_is_number(p) for p in parts) else (1, (), value)
-
-
-def _is_number(value: str) -> bool:
-    try:
-        return bool(np.isfinite(float(value)))
-    except ValueError:
-        return False
+    return (0, tuple(float(p) for p in parts), "") if all(is_number(p) for p in parts) else (1, (), value)

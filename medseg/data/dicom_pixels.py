@@ -13,7 +13,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medseg.data.dicom_frames import Frame
-from medseg.data.dicom_header import Header, read_dataset
+from medseg.data.dicom_header import Header, read_dataset, refusing_damage
 from medseg.errors import ReadError
 from medseg.types import Array
 
@@ -161,11 +161,8 @@ def decode_frames(dataset: Dataset) -> Iterator[Array]:
         ReadError: The pixels are missing, truncated, damaged or in a transfer syntax that nothing here decodes.
     """
     decoder = _decoder(dataset)
-    try:
+    with refusing_damage("the DICOM header", remedy="export the file again"):
         is_packed = not decoder.UID.is_encapsulated and int(dataset.get("BitsAllocated", 0) or 0) == 1
-    except Exception as error:
-        # pydicom converts values when they are asked for, and raises whatever a damaged one makes it raise.
-        raise ReadError(f"the DICOM header is damaged ({type(error).__name__}); export the file again") from None
     if is_packed:
         yield from _bit_frames(dataset)
         return

@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset
 
 from medseg.data.dicom_codes import colour_of, concept_of
 from medseg.data.dicom_frames import Frame, enhanced_frames
-from medseg.data.dicom_header import Header, read_dataset
+from medseg.data.dicom_header import Header, read_dataset, refusing_damage
 from medseg.data.dicom_labels import Canvas, LabelObject, Structure, Target
 from medseg.data.dicom_pixels import decode_frames
 from medseg.data.dicom_planes import ON_VOXELS, corners, even_grid, heights_of, is_on_voxels, nearest, pixel_to_world
@@ -80,13 +80,8 @@ def describe_seg(dataset: Dataset, path: Path) -> LabelObject:
     Raises:
         ReadError: It is a segmentation of a slide's tiles, has no segments, or a damaged header.
     """
-    try:
+    with refusing_damage("the SEG's header", remedy="export it again"):
         return _described(dataset, path)
-    except (GeometryError, LabelError, ReadError):
-        raise
-    except Exception as error:
-        # pydicom converts values when they are asked for, and raises whatever a damaged one makes it raise.
-        raise ReadError(f"the SEG's header is damaged ({type(error).__name__}); export it again") from None
 
 
 def _described(dataset: Dataset, path: Path) -> LabelObject:
@@ -224,13 +219,8 @@ def _sources(group: Dataset) -> tuple[tuple[str, int], ...]:
 
 def _open(path: Path) -> _Seg:
     dataset = read_dataset(path, tags=None, pixels=True)
-    try:
+    with refusing_damage("the SEG's header", remedy="export it again"):
         return _facts(dataset)
-    except (GeometryError, LabelError, ReadError):
-        raise
-    except Exception as error:
-        # pydicom converts values when they are asked for, and raises whatever a damaged one makes it raise.
-        raise ReadError(f"the SEG's header is damaged ({type(error).__name__}); export it again") from None
 
 
 def _facts(dataset: Dataset) -> _Seg:

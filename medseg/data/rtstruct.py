@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +19,9 @@ from pydicom.dataset import Dataset
 
 from medseg.data.contours import Mask, fill_contours, mark_points
 from medseg.data.dicom_codes import concept_of
-from medseg.data.dicom_header import read_dataset
+from medseg.data.dicom_header import read_dataset, refusing_damage
 from medseg.data.dicom_labels import Canvas, LabelObject, Structure, Target
-from medseg.errors import DataError, GeometryError, LabelError, ReadError
+from medseg.errors import GeometryError, LabelError, ReadError
 from medseg.types import FloatArray
 
 __all__ = ["describe_rtstruct", "paint_rtstruct", "structure_masks"]
@@ -147,16 +147,8 @@ def _regions(entry: LabelObject, chosen: frozenset[int]) -> Iterator[tuple[int, 
             yield number, region
 
 
-@contextmanager
-def _reading() -> Iterator[None]:
-    """A damaged file as a refusal: pydicom converts values when asked, and raises whatever they make it raise."""
-    try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:
-        # pydicom raises whatever a damaged or hostile file makes it raise.
-        raise ReadError(f"the structure set is damaged ({type(error).__name__}); export it again") from None
+def _reading() -> AbstractContextManager[None]:
+    return refusing_damage("the structure set", remedy="export it again")
 
 
 def _masks(region: _Region, target: Target) -> Iterator[Mask]:
