@@ -2,7 +2,7 @@
 
 usage: python benchmarks/leaks.py        (pip install -r benchmarks/requirements.txt first)
 
-The corpora are made from seeds (tests/privacy/corpus.py, corpus_other.py), so that the counts are the same each time.
+The corpora are made from seeds (tests/privacy/corpus), so that the counts are the same each time.
 Each tool runs as its documentation says: dicom-anonymizer's `anonymize_dicom_file` with its default table, deid's
 `replace_identifiers` with its default recipe; both get the DICOM files only. A file is usable if pydicom reads the copy
 and its pixels are those of the source; a leak is a planted identity found in a copy's bytes, in what gzip, zlib and
@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from medseg.privacy.deidentify import deidentify_tree, input_files
 from medseg.privacy.dicom import is_dicom
 from medseg.privacy.profile import load_profile
-from tests.privacy.corpus import CT, PT, Planted, Who, image, make_corpus, save
-from tests.privacy.corpus_other import make_other_corpus
+from tests.privacy.corpus import CT, PT, Planted, Who, image, save
+from tests.privacy.corpus.corpora import make_corpus, make_other_corpus
 
 _KEY = bytes(range(32))
 _PAIRS = 20

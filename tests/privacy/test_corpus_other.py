@@ -9,7 +9,7 @@ import pytest
 
 from medseg.privacy.deidentify import DeidentifyReport, deidentify_tree, input_files
 from tests.privacy.corpus import Planted
-from tests.privacy.corpus_other import make_other_corpus
+from tests.privacy.corpus.corpora import make_other_corpus
 from tests.privacy.test_deidentify import KEY, forms, layers, unseen
 
 

@@ -26,7 +26,10 @@ from medseg.privacy.identities import IdentityIndex
 from medseg.privacy.ledger import Ledger, verify
 from medseg.privacy.profile import Profile, load_profile
 from medseg.privacy.pseudonym import Pseudonymiser
-from tests.privacy.corpus import CT, PT, Planted, Who, before_pixels, image, make_corpus, nifti, raw_element, save
+from tests.privacy.corpus import CT, PT, Planted, Who, before_pixels, image, raw_element, save
+from tests.privacy.corpus.corpora import make_corpus
+from tests.privacy.corpus.pictures import jpeg_photo
+from tests.privacy.corpus.volumes import nifti
 
 KEY = bytes(range(32))
 
@@ -328,8 +331,6 @@ def test_a_nifti_keeps_voxels_and_affine_and_nothing_else(tmp_path):
 
 
 def test_a_jpeg_photograph_keeps_its_pixels_bit_for_bit(tmp_path):
-    from tests.privacy.corpus import jpeg_photo
-
     data = jpeg_photo(who())
     clean = one(tmp_path, data, name="p/photo.jpg").read_bytes()
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(clean))), np.asarray(Image.open(io.BytesIO(data))))

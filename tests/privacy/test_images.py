@@ -10,7 +10,8 @@ from PIL import Image
 from medseg.errors import ReadError
 from medseg.privacy.images import clean_image, clean_jpeg
 from medseg.privacy.jpeg import strip_jpeg, strip_jpeg2000
-from tests.privacy.corpus import Who, jpeg_photo, png_photo, tiff_photo
+from tests.privacy.corpus import Who
+from tests.privacy.corpus.pictures import jpeg_photo, png_photo, tiff_photo
 
 
 def who() -> Who:

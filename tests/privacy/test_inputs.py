@@ -14,7 +14,9 @@ import pytest
 from medseg.privacy.deidentify import deidentify_tree, input_files
 from medseg.privacy.outcomes import write_private_list
 from medseg.privacy.profile import load_profile
-from tests.privacy.corpus import Who, image, nifti, png_photo, save
+from tests.privacy.corpus import Who, image, save
+from tests.privacy.corpus.pictures import png_photo
+from tests.privacy.corpus.volumes import nifti
 
 KEY = bytes(range(32))
 

@@ -10,7 +10,8 @@ import SimpleITK as sitk
 
 from medseg.errors import ReadError
 from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd
-from tests.privacy.corpus import Who, meta_image, nifti2, nrrd
+from tests.privacy.corpus import Who
+from tests.privacy.corpus.volumes import meta_image, nifti2, nrrd
 
 
 def who() -> Who:
