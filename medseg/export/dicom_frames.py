@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medseg.data.files import atomic_write
 from medseg.errors import DataError, GeometryError
-from medseg.export.dicom_source import Plane, frames_of, planes_of, read_sources, require_deidentified, slices_of
+from medseg.export.dicom_planes import Plane, frames_of, planes_of, slices_of
+from medseg.export.dicom_source import add_missing, read_sources, require_deidentified
 from medseg.types import Affine, Array, Shape
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class SourceFrames:
         return "PerFrameFunctionalGroupsSequence" in self.datasets[0]
 
     @property
+    def is_placed(self) -> bool:
+        """Whether its frames have positions in the patient."""
+        return self.is_multiframe or "ImagePositionPatient" in self.datasets[0]
+
+    @property
     def is_whole(self) -> bool:
         """Whether the prediction lies on every frame."""
         return len(self.chosen) == len(self.planes)
@@ -49,6 +55,10 @@ class SourceFrames:
     def sample(self, values: Array) -> Array:
         """An array on the prediction's grid at the chosen frames' pixels, axes (frame, row, column); as `frames_of`."""
         return frames_of(values, self.affine, [self.planes[number] for number in self.chosen])
+
+    def instance_of(self, number: int) -> tuple[Dataset, int | None]:
+        """The instance that holds a frame, and the frame's number in it from 1; None where it holds no other."""
+        return (self.datasets[0], number + 1) if self.is_multiframe else (self.datasets[number], None)
 
     def position(self, number: int) -> list[float]:
         """ImagePositionPatient of a frame: (x, y, z) in mm, LPS+, as the source has it."""
@@ -80,6 +90,8 @@ def read_source_frames(
     datasets = read_sources(files)
     require_deidentified(datasets, what, identified_source=identified)
     datasets = _telling(datasets, shape, affine)
+    for dataset in datasets:
+        add_missing(dataset)
     planes = planes_of(datasets)
     source = SourceFrames(tuple(datasets), tuple(planes), tuple(slices_of(shape, affine, planes)), affine)
     if source.is_multiframe:
@@ -97,8 +109,7 @@ def require_world(source: SourceFrames, what: str) -> None:
     Raises:
         DataError: It has positions without a frame of reference.
     """
-    placed = source.is_multiframe or "ImagePositionPatient" in source.datasets[0]
-    if placed and not all(dataset.get("FrameOfReferenceUID") for dataset in source.datasets):
+    if source.is_placed and not all(dataset.get("FrameOfReferenceUID") for dataset in source.datasets):
         raise DataError(
             f"the source series has no frame of reference, without which positions in {what} mean nothing; choose "
             "--format nifti or png"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,16 @@ import numpy as np
 from medseg.data.card import CodedConcept, LabelInfo
 from medseg.errors import DataError, GeometryError
 from medseg.export.dicom_frames import placed_on, read_source_frames, require_world, save_dicom
-from medseg.export.dicom_source import Algorithm, add_missing, code_item, make_timeless, uid_maker
+from medseg.export.dicom_source import (
+    Algorithm,
+    code_item,
+    equipment_of,
+    make_timeless,
+    needing,
+    set_dimensions,
+    uid_maker,
+    without_warnings,
+)
 from medseg.types import Affine, FloatArray
 
 __all__ = ["write_uncertainty_map"]
@@ -21,6 +29,7 @@ _ENTROPY = CodedConcept(value="entropy", scheme="99MEDSEG", meaning="Normalised 
 _NO_UNITS = CodedConcept(value="1", scheme="UCUM", meaning="no units")
 
 
+@without_warnings()
 def write_uncertainty_map(
     values: FloatArray,
     affine: Affine,
@@ -59,12 +68,10 @@ def write_uncertainty_map(
         raise GeometryError("expected values from 0 to 1; found others, or values that are no numbers")
     source = read_source_frames(source_files, values.shape, affine, what="a map", identified=identified_source)
     require_world(source, "a map")
-    if not source.is_multiframe and "ImagePositionPatient" not in source.datasets[0]:
+    if not source.is_placed:
         raise DataError("the source image has no position in the patient, which a map needs; choose --format nifti")
     frames = source.sample(values.astype(np.float32))
     uid = uid_maker(frames, source.datasets, labels=labels, algorithm=algorithm)
-    for dataset in source.datasets:
-        add_missing(dataset)
     mapping = hd.pm.RealWorldValueMapping(
         lut_label="ENTROPY",
         lut_explanation="Normalised predictive entropy",
@@ -74,37 +81,23 @@ def write_uncertainty_map(
         intercept=0.0,
         quantity_definition=code_item(_ENTROPY),
     )
-    with warnings.catch_warnings():
-        # highdicom's and pydicom's warnings repeat attribute values.
-        warnings.simplefilter("ignore")
-        try:
-            content = hd.pm.ParametricMap(
-                source_images=list(source.datasets),
-                pixel_array=frames,
-                series_instance_uid=uid("map series"),
-                series_number=1,
-                sop_instance_uid=uid("map instance"),
-                instance_number=1,
-                manufacturer="medseg",
-                manufacturer_model_name="medseg",
-                software_versions=algorithm.version,
-                device_serial_number=algorithm.model_id[:16] or "unknown",
-                contains_recognizable_visual_features=False,
-                real_world_value_mappings=[mapping],
-                voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.5, window_width=1.0)],
-                content_label="UNCERTAINTY",
-                content_description="Uncertainty of a segmentation",
-                series_description="medseg uncertainty",
-                **placed_on(hd, source),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise DataError(
-                "the source series lacks what a map has to refer to (study, series or frame of reference); "
-                "write NIfTI instead"
-            ) from None
+    with needing("a map has to refer to (study, series or frame of reference); write NIfTI instead"):
+        content = hd.pm.ParametricMap(
+            source_images=list(source.datasets),
+            pixel_array=frames,
+            series_instance_uid=uid("map series"),
+            sop_instance_uid=uid("map instance"),
+            **equipment_of(algorithm),
+            contains_recognizable_visual_features=False,
+            real_world_value_mappings=[mapping],
+            voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.5, window_width=1.0)],
+            content_label="UNCERTAINTY",
+            content_description="Uncertainty of a segmentation",
+            series_description="medseg uncertainty",
+            **placed_on(hd, source),
+        )
     make_timeless(content, source.datasets[0])
-    for item in [*content.get("DimensionOrganizationSequence", []), *content.get("DimensionIndexSequence", [])]:
-        item.DimensionOrganizationUID = uid("map dimensions")
+    set_dimensions(content, uid("map dimensions"))
     content.BurnedInAnnotation = "NO"
     content.Laterality = None
     return save_dicom(content, path)

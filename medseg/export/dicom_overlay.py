@@ -6,7 +6,6 @@ or frames, which refers to the instances it was drawn from. It is a picture and 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,9 +14,17 @@ import numpy as np
 
 from medseg.data.card import LabelInfo
 from medseg.data.volume import Volume
-from medseg.errors import DataError, GeometryError
+from medseg.errors import GeometryError
 from medseg.export.dicom_frames import SourceFrames, read_source_frames, save_dicom
-from medseg.export.dicom_source import Algorithm, add_missing, check_values, make_timeless, uid_maker
+from medseg.export.dicom_source import (
+    Algorithm,
+    check_values,
+    equipment_of,
+    make_timeless,
+    needing,
+    uid_maker,
+    without_warnings,
+)
 from medseg.export.png import draw_labels
 from medseg.types import Array, LabelMap
 
@@ -31,6 +38,7 @@ _PAGE_NUMBERS = 0x00182001
 _PERCENTILES = (1, 99)
 
 
+@without_warnings()
 def write_dicom_overlay(
     volume: Volume,
     label_map: LabelMap,
@@ -100,20 +108,11 @@ def _encode(frames: Array, source: SourceFrames, *, labels: Mapping[int, LabelIn
     from pydicom.uid import RLELossless
 
     uid = uid_maker(frames, source.datasets, labels=labels, algorithm=algorithm)
-    for dataset in source.datasets:
-        add_missing(dataset)
-    with warnings.catch_warnings():
-        # pydicom's warnings repeat attribute values.
-        warnings.simplefilter("ignore")
-        try:
-            content: Dataset = _begin(source.datasets[0], uid, algorithm)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise DataError(
-                "the source series lacks what an overlay has to carry on (study or patient); choose --format png"
-            ) from None
+    with needing("an overlay has to carry on (study or patient); choose --format png"):
+        content: Dataset = _begin(source.datasets[0], uid, algorithm)
         _describe(content, source, frames)
-        make_timeless(content, source.datasets[0])
-        content.compress(RLELossless, frames if len(frames) > 1 else frames[0], generate_instance_uid=False)
+    make_timeless(content, source.datasets[0])
+    content.compress(RLELossless, frames if len(frames) > 1 else frames[0], generate_instance_uid=False)
     return content
 
 
@@ -125,15 +124,10 @@ def _begin(source: Dataset, uid: Any, algorithm: Algorithm) -> Any:
     content = SOPClass(
         study_instance_uid=source.StudyInstanceUID,
         series_instance_uid=uid("overlay series"),
-        series_number=1,
         sop_instance_uid=uid("overlay instance"),
         sop_class_uid=_TRUE_COLOUR,
-        instance_number=1,
         modality="OT",
-        manufacturer="medseg",
-        manufacturer_model_name="medseg",
-        device_serial_number=algorithm.model_id[:16] or "unknown",
-        software_versions=algorithm.version,
+        **equipment_of(algorithm),
         transfer_syntax_uid=ExplicitVRLittleEndian,
         patient_id=source.PatientID,
         patient_name=source.PatientName,
@@ -170,9 +164,8 @@ def _describe(content: Any, source: SourceFrames, frames: Array) -> None:
     if len(frames) > 1:
         content.FrameIncrementPointer = _PAGE_NUMBERS
         content.PageNumberVector = list(range(1, len(frames) + 1))
-    used = source.datasets[:1] if source.is_multiframe else [source.datasets[number] for number in source.chosen]
     content.SourceImageSequence = []
-    for dataset in used:
+    for dataset in source.datasets[:1] if source.is_multiframe else [source.datasets[n] for n in source.chosen]:
         item = Dataset()
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
         content.SourceImageSequence.append(item)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,18 +9,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from medseg.data.card import LabelInfo
-from medseg.errors import DataError, GeometryError
+from medseg.errors import GeometryError
 from medseg.export.dicom_frames import SourceFrames, placed_on, read_source_frames, require_world, save_dicom
 from medseg.export.dicom_source import (
     ABNORMAL,
     ARTIFICIAL_INTELLIGENCE,
     LESION,
     Algorithm,
-    add_missing,
     check_values,
     code_item,
+    equipment_of,
     make_timeless,
+    needing,
+    set_dimensions,
     uid_maker,
+    without_warnings,
 )
 from medseg.types import Affine, Array, FloatArray, LabelMap
 
@@ -35,6 +37,7 @@ _MOST = 255
 """Maximum Fractional Value that is written: probability 1."""
 
 
+@without_warnings()
 def write_dicom_seg(
     label_map: LabelMap,
     affine: Affine,
@@ -87,6 +90,7 @@ def write_dicom_seg(
     return save_dicom(content, path)
 
 
+@without_warnings()
 def write_dicom_fractions(
     fractions: Mapping[int, FloatArray],
     affine: Affine,
@@ -152,43 +156,27 @@ def _encode(
     role = "" if kind == "BINARY" else f"{kind} "
     numbers = values if kind == "LABELMAP" else range(1, len(values) + 1)
     described = [_describe(hd, n, labels[value], algorithm=algorithm) for n, value in zip(numbers, values, strict=True)]
-    for dataset in source.datasets:
-        add_missing(dataset)
-    with warnings.catch_warnings():
-        # highdicom's and pydicom's warnings repeat attribute values.
-        warnings.simplefilter("ignore")
-        try:
-            content: Dataset = hd.seg.Segmentation(
-                source_images=list(source.datasets),
-                pixel_array=frames.astype(np.float32) / _MOST if kind == "FRACTIONAL" else frames,
-                segmentation_type=kind,
-                segment_descriptions=described,
-                series_instance_uid=uid(f"{role}series"),
-                series_number=1,
-                sop_instance_uid=uid(f"{role}instance"),
-                instance_number=1,
-                manufacturer="medseg",
-                manufacturer_model_name="medseg",
-                software_versions=algorithm.version,
-                device_serial_number=algorithm.model_id[:16] or "unknown",
-                max_fractional_value=_MOST,
-                content_label="SEGMENTATION",
-                content_description="Automatic segmentation",
-                content_creator_name=None,
-                series_description="medseg segmentation",
-                omit_empty_frames=bool(frames.any()),
-                **placed_on(hd, source),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise DataError(
-                "the source series lacks what a SEG has to refer to (study, series or frame of reference); "
-                "write NIfTI instead"
-            ) from None
+    with needing("a SEG has to refer to (study, series or frame of reference); write NIfTI instead"):
+        content: Dataset = hd.seg.Segmentation(
+            source_images=list(source.datasets),
+            pixel_array=frames.astype(np.float32) / _MOST if kind == "FRACTIONAL" else frames,
+            segmentation_type=kind,
+            segment_descriptions=described,
+            series_instance_uid=uid(f"{role}series"),
+            sop_instance_uid=uid(f"{role}instance"),
+            **equipment_of(algorithm),
+            max_fractional_value=_MOST,
+            content_label="SEGMENTATION",
+            content_description="Automatic segmentation",
+            content_creator_name=None,
+            series_description="medseg segmentation",
+            omit_empty_frames=bool(frames.any()),
+            **placed_on(hd, source),
+        )
     make_timeless(content, source.datasets[0])
-    for item in [*content.get("DimensionOrganizationSequence", []), *content.get("DimensionIndexSequence", [])]:
-        item.DimensionOrganizationUID = uid(f"{role}dimensions")
+    set_dimensions(content, uid(f"{role}dimensions"))
     content.BurnedInAnnotation = "NO"
-    if "ImagePositionPatient" not in source.datasets[0] and not source.is_multiframe:
+    if not source.is_placed:
         content.PatientOrientation = source.datasets[0].get("PatientOrientation") or None
     # highdicom 0.28 pads an odd number of bytes with the character "0"; PS3.5 8.1.1 wants a zero byte.
     bits = int(content.NumberOfFrames) * int(content.Rows) * int(content.Columns) * int(content.BitsAllocated)

@@ -7,7 +7,9 @@ patient and study. What they have in common is here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from medseg.data.card import CodedConcept, LabelInfo
-from medseg.data.volume import Geometry
-from medseg.errors import GeometryError, LabelError, PrivacyError, ReadError
-from medseg.types import Affine, Array, LabelMap, Shape
+from medseg.errors import DataError, LabelError, PrivacyError, ReadError
+from medseg.types import Array, LabelMap
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -28,19 +29,19 @@ __all__ = [
     "DEIDENTIFICATION",
     "LESION",
     "Algorithm",
-    "Plane",
     "SourceTimes",
     "add_missing",
     "check_values",
     "code_item",
-    "frames_of",
+    "equipment_of",
     "make_timeless",
-    "planes_of",
+    "needing",
     "read_sources",
     "require_deidentified",
-    "slices_of",
+    "set_dimensions",
     "times_of",
     "uid_maker",
+    "without_warnings",
 ]
 
 DEIDENTIFICATION = (
@@ -53,8 +54,6 @@ DEIDENTIFICATION = (
 LESION = CodedConcept(value="52988006", scheme="SCT", meaning="Lesion")
 ABNORMAL = CodedConcept(value="49755003", scheme="SCT", meaning="Morphologically Abnormal Structure")
 ARTIFICIAL_INTELLIGENCE = CodedConcept(value="123109", scheme="DCM", meaning="Artificial Intelligence")
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_TOLERANCE_VOXELS = 0.1
 _NEUTRAL_DATE, _NEUTRAL_TIME = "19000101", "000000"
 
 
@@ -72,20 +71,10 @@ class Algorithm:
     version: str
     model_id: str
 
-
-@dataclass(frozen=True, eq=False)
-class Plane:
-    """One frame of the source.
-
-    Attributes:
-        affine: 4 x 4, index (column, row, 0) of its pixels to world, RAS+, mm.
-        rows: Number of rows.
-        columns: Number of columns.
-    """
-
-    affine: Affine
-    rows: int
-    columns: int
+    @property
+    def serial_number(self) -> str:
+        """The beginning of the model's digest, as Device Serial Number."""
+        return self.model_id[:16] or "unknown"
 
 
 @dataclass(frozen=True)
@@ -115,141 +104,6 @@ def read_sources(files: Sequence[Path]) -> list[Dataset]:
     if len({source.get("SeriesInstanceUID") for source in sources}) != 1:
         raise ReadError("expected the files of one series; these belong to several")
     return sources
-
-
-def planes_of(sources: Sequence[Dataset]) -> list[Plane]:
-    """The pixel grid of every frame, in the order of the files or of the multi-frame image."""
-    if len(sources) == 1 and "PerFrameFunctionalGroupsSequence" in sources[0]:
-        image = sources[0]
-        shared = image.SharedFunctionalGroupsSequence[0] if image.get("SharedFunctionalGroupsSequence") else None
-        return [_plane_of_groups(image, frame, shared) for frame in image.PerFrameFunctionalGroupsSequence]
-    if len(sources) == 1 and "ImagePositionPatient" not in sources[0]:
-        image = sources[0]
-        if int(image.get("NumberOfFrames") or 1) > 1:
-            raise GeometryError(
-                "the source is a film or a set of views, frames without a place of their own, and nothing can refer "
-                "to one of them by its position; choose --format nifti or png"
-            )
-        row_spacing, column_spacing = (float(v) for v in image.get("PixelSpacing", (1.0, 1.0)))
-        return [Plane(np.diag([column_spacing, row_spacing, 1.0, 1.0]), int(image.Rows), int(image.Columns))]
-    try:
-        return [_plane(s, s.ImagePositionPatient, s.ImageOrientationPatient, s.PixelSpacing) for s in sources]
-    except (AttributeError, TypeError, ValueError):
-        raise GeometryError("a source instance lacks position, orientation or pixel spacing") from None
-
-
-def _plane_of_groups(image: Dataset, frame: Dataset, shared: Dataset | None) -> Plane:
-    def find(group: str, attribute: str) -> Any:
-        for item in (frame, shared):
-            if item is not None and item.get(group):
-                return item[group].value[0].get(attribute)
-        return None
-
-    position = find("PlanePositionSequence", "ImagePositionPatient")
-    orientation = find("PlaneOrientationSequence", "ImageOrientationPatient")
-    spacing = find("PixelMeasuresSequence", "PixelSpacing")
-    if position is None or orientation is None or spacing is None:
-        raise GeometryError("a frame of the source lacks position, orientation or pixel spacing")
-    return _plane(image, position, orientation, spacing)
-
-
-def _plane(image: Dataset, position: Any, orientation: Any, spacing: Any) -> Plane:
-    """Pixel (column, row) to world by PS3.3 C.7.6.2.1.1, turned from LPS to RAS."""
-    along_row, along_column = np.asarray(orientation, dtype=float).reshape(2, 3)
-    row_spacing, column_spacing = (float(v) for v in spacing)
-    affine = np.eye(4)
-    affine[:3, 0] = along_row * column_spacing
-    affine[:3, 1] = along_column * row_spacing
-    affine[:3, 2] = np.cross(along_row, along_column)
-    affine[:3, 3] = np.asarray(position, dtype=float)
-    return Plane(_LPS_TO_RAS @ affine, int(image.Rows), int(image.Columns))
-
-
-def slices_of(shape: Shape, affine: Affine, planes: Sequence[Plane]) -> list[int]:
-    """Which of the source's frames lie on the slices of a grid, one a slice.
-
-    A file may hold several stacks, and several phases of one: frames of another stack are left out, and of frames at
-    one place the first counts.
-
-    Args:
-        shape: Voxels of the grid, (x, y[, z]).
-        affine: 4 x 4, its index to world, RAS+, mm.
-        planes: The source's frames.
-
-    Raises:
-        GeometryError: No frame lies on the grid.
-    """
-    geometry = Geometry(shape=(*shape, 1)[:3], affine=affine)
-    if len(shape) == 2 and len(planes) == 1:
-        return [0]
-    places: dict[bytes, int] = {}
-    for number, plane in enumerate(planes):
-        step = _step_of(geometry, plane)
-        if step is not None:
-            places.setdefault((np.sort(step[:3] @ _corners(plane), axis=1) + 0.0).tobytes(), number)
-    if not places:
-        raise GeometryError(
-            "the label map does not lie on the voxels of the source series; predict on this very series. "
-            f"Label map: {geometry.describe()}"
-        )
-    return sorted(places.values())
-
-
-def frames_of(values: Array, affine: Affine, planes: Sequence[Plane]) -> Array:
-    """The values of a label map, or of another array on its grid, at each source frame's pixels.
-
-    Args:
-        values: Axes (x, y[, z]), on the grid that `medseg.data.dicom.read_series` gave for the source.
-        affine: 4 x 4, its index to world, RAS+, mm.
-        planes: The source's frames, one a slice (`slices_of`).
-
-    Returns:
-        Of the same type, axes (frame, row, column).
-
-    Raises:
-        GeometryError: The array isn't on the grid of the source, or values above 0 lie outside its frames.
-    """
-    volume = values if values.ndim == 3 else values[..., np.newaxis]
-    if values.ndim == 2 and len(planes) == 1:
-        if values.T.shape != (planes[0].rows, planes[0].columns):
-            raise GeometryError(
-                f"expected a label map of {planes[0].columns} x {planes[0].rows} pixels; found {values.shape}"
-            )
-        return np.ascontiguousarray(values.T[np.newaxis])
-    geometry = Geometry(shape=volume.shape, affine=affine)
-    frames: Array = np.stack([_frame_of(volume, geometry, plane) for plane in planes])
-    if int((frames > 0).sum()) != int((values > 0).sum()):
-        raise GeometryError("labelled voxels lie outside the source's frames; predict on this very series")
-    return frames
-
-
-def _corners(plane: Plane) -> Array:
-    far = [[0, 0], [plane.columns - 1, 0], [0, plane.rows - 1], [plane.columns - 1, plane.rows - 1]]
-    return np.column_stack([far, np.zeros(4), np.ones(4)]).T
-
-
-def _step_of(geometry: Geometry, plane: Plane) -> Array | None:
-    """Pixel (column, row, 0, 1) to voxel index, whole numbers; None where the pixels aren't voxels of the grid."""
-    step = np.linalg.inv(geometry.affine) @ plane.affine
-    whole = np.rint(step)
-    exact, rounded = step[:3] @ _corners(plane), whole[:3] @ _corners(plane)
-    last = np.array(geometry.shape)[:, np.newaxis] - 1
-    inside = bool((rounded >= 0).all() and (rounded <= last).all())
-    return whole if inside and np.abs(exact - rounded).max() <= _TOLERANCE_VOXELS else None
-
-
-def _frame_of(volume: Array, geometry: Geometry, plane: Plane) -> Array:
-    """One frame: the pixel grid must run through voxel centres, along the volume's own axes."""
-    whole = _step_of(geometry, plane)
-    if whole is None:
-        raise GeometryError(
-            "the label map does not lie on the voxels of the source series; predict on this very series. "
-            f"Label map: {geometry.describe()}"
-        )
-    whole = whole.astype(int)
-    columns, rows = np.arange(plane.columns)[np.newaxis, :], np.arange(plane.rows)[:, np.newaxis]
-    frame: Array = volume[tuple(whole[a, 0] * columns + whole[a, 1] * rows + whole[a, 3] for a in range(3))]
-    return frame
 
 
 def check_values(label_map: LabelMap, labels: Mapping[int, LabelInfo]) -> None:
@@ -293,6 +147,42 @@ def times_of(source: Dataset) -> SourceTimes:
     )
 
 
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Drop warnings: pydicom's and highdicom's repeat attribute values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def needing(words: str) -> Iterator[None]:
+    """Turn what the libraries raise of an incomplete source into one error.
+
+    Args:
+        words: What the object needs its source to have, and what to do without it; goes on "lacks what".
+
+    Raises:
+        DataError: The source lacks something.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise DataError(f"the source series lacks what {words}") from None
+
+
+def equipment_of(algorithm: Algorithm) -> dict[str, Any]:
+    """What made an object that is the only one of its series, as highdicom takes it."""
+    return {
+        "series_number": 1,
+        "instance_number": 1,
+        "manufacturer": "medseg",
+        "manufacturer_model_name": "medseg",
+        "software_versions": algorithm.version,
+        "device_serial_number": algorithm.serial_number,
+    }
+
+
 def code_item(concept: CodedConcept) -> Any:
     """The concept as highdicom's sequence item."""
     import highdicom as hd
@@ -324,6 +214,12 @@ def make_timeless(content: Dataset, source: Dataset) -> None:
     for equipment in content.get("ContributingEquipmentSequence", []):
         if "ContributionDateTime" in equipment:
             equipment.ContributionDateTime = f"{times.date}{times.time}"
+
+
+def set_dimensions(content: Dataset, uid: str) -> None:
+    """Give the frames' dimensions a UID, instead of highdicom's random one."""
+    for item in [*content.get("DimensionOrganizationSequence", []), *content.get("DimensionIndexSequence", [])]:
+        item.DimensionOrganizationUID = uid
 
 
 def uid_maker(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -52,8 +51,6 @@ _ENDINGS: Mapping[PredictionFormat, str] = {
     "rtstruct": ".rtstruct.dcm",
     "sr": ".sr.dcm",
 }
-
-
 _Kept = Literal["refuse", "keep"]
 
 
@@ -106,30 +103,27 @@ def write_prediction(
             colours = {value: info.colour for value, info in labels.items() if info.colour is not None}
             write_overlay_png(volume, prediction.label_map, path, colours=colours)
     else:
-        with warnings.catch_warnings():
-            # pydicom's and highdicom's warnings repeat attribute values.
-            warnings.simplefilter("ignore")
-            _write_dicom(
-                prediction,
+        _write_dicom(
+            prediction,
+            volume,
+            source,
+            path,
+            output_format=output_format,
+            labels=labels,
+            algorithm=algorithm,
+            kept=kept,
+        )
+        for place in beside:
+            write_report(
+                prediction.label_map,
                 volume,
-                source,
-                path,
-                output_format=output_format,
+                source.series,
+                place,
                 labels=labels,
                 algorithm=algorithm,
-                kept=kept,
+                segmentation=path,
+                identified_source=kept,
             )
-            for place in beside:
-                write_report(
-                    prediction.label_map,
-                    volume,
-                    source.series,
-                    place,
-                    labels=labels,
-                    algorithm=algorithm,
-                    segmentation=path,
-                    identified_source=kept,
-                )
     return path
 
 

@@ -11,16 +11,17 @@ import numpy as np
 from medseg.data.card import LabelInfo
 from medseg.errors import DataError, GeometryError
 from medseg.export.dicom_frames import SourceFrames, read_source_frames, save_dicom
+from medseg.export.dicom_planes import Plane
 from medseg.export.dicom_source import (
     LESION,
     Algorithm,
-    Plane,
-    add_missing,
     check_values,
     code_item,
     make_timeless,
+    needing,
     times_of,
     uid_maker,
+    without_warnings,
 )
 from medseg.export.outlines import outlines_of
 from medseg.types import Affine, Array, FloatArray, LabelMap
@@ -40,6 +41,7 @@ _COPIED: Final = (
 )  # fmt: skip
 
 
+@without_warnings()
 def write_rtstruct(
     label_map: LabelMap,
     affine: Affine,
@@ -70,7 +72,7 @@ def write_rtstruct(
         The SOP instance UID.
 
     Raises:
-        DataError: The source has no frame of reference, so that coordinates mean nothing.
+        DataError: The source has no frame of reference, so that coordinates mean nothing, or lacks what it refers to.
         GeometryError: The source has no position, the label map isn't on its grid, or labelled voxels lie outside.
         LabelError: The label map has a value that `labels` doesn't know.
         PrivacyError: The source isn't de-identified and `identified_source` is ``refuse``.
@@ -81,22 +83,24 @@ def write_rtstruct(
         source_files, label_map.shape, affine, what="a structure set", identified=identified_source
     )
     first = source.datasets[0]
-    if not source.is_multiframe and "ImagePositionPatient" not in first:
+    if not source.is_placed:
         raise GeometryError("the source image has no position in the patient; choose --format nifti or png")
     if not first.get("FrameOfReferenceUID") or not first.get("StudyInstanceUID"):
         raise DataError(
             "the source series has no frame of reference or study that contours could refer to; choose --format nifti"
         )
-    return save_dicom(_encode(source.sample(label_map), source, labels=labels, algorithm=algorithm), path)
+    frames = source.sample(label_map)
+    with needing("a structure set has to refer to (study, series or instances); choose --format nifti"):
+        content = _encode(frames, source, labels=labels, algorithm=algorithm)
+    return save_dicom(content, path)
 
 
 def _encode(frames: Array, source: SourceFrames, *, labels: Mapping[int, LabelInfo], algorithm: Algorithm) -> Dataset:
     """The structure set, complete but unwritten."""
     uid = uid_maker(frames, source.datasets, labels=labels, algorithm=algorithm)
     first = source.datasets[0]
-    add_missing(first)
     content = _begin(first, uid, algorithm)
-    references = _references(source)
+    references = [_reference(*source.instance_of(number)) for number in source.chosen]
     frame_of_reference = str(first.FrameOfReferenceUID)
     content.FrameOfReferenceUID = frame_of_reference
     content.PositionReferenceIndicator = ""
@@ -151,7 +155,7 @@ def _begin(source: Dataset, uid: Callable[[str], str], algorithm: Algorithm) -> 
     content.OperatorsName = ""
     content.Manufacturer = content.ManufacturerModelName = "medseg"
     content.SoftwareVersions = algorithm.version
-    content.DeviceSerialNumber = algorithm.model_id[:16] or "unknown"
+    content.DeviceSerialNumber = algorithm.serial_number
     content.StructureSetLabel = "SEGMENTATION"
     content.StructureSetDescription = "Automatic segmentation"
     times = times_of(source)
@@ -162,14 +166,7 @@ def _begin(source: Dataset, uid: Callable[[str], str], algorithm: Algorithm) -> 
     return content
 
 
-def _references(source: SourceFrames) -> list[Dataset]:
-    """A reference to each frame that the prediction lies on."""
-    if not source.is_multiframe:
-        return [_reference(source.datasets[number]) for number in source.chosen]
-    return [_reference(source.datasets[0], number + 1) for number in source.chosen]
-
-
-def _reference(source: Dataset, frame: int | None = None) -> Dataset:
+def _reference(source: Dataset, frame: int | None) -> Dataset:
     item = _item(ReferencedSOPClassUID=source.SOPClassUID, ReferencedSOPInstanceUID=source.SOPInstanceUID)
     if frame is not None:
         item.ReferencedFrameNumber = frame

@@ -8,7 +8,6 @@ of its own before them, with the volume of all its lesions and, where a SEG is w
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -22,11 +21,13 @@ from medseg.export.dicom_frames import SourceFrames, read_source_frames, save_di
 from medseg.export.dicom_source import (
     LESION,
     Algorithm,
-    add_missing,
     check_values,
     code_item,
+    equipment_of,
     make_timeless,
+    needing,
     uid_maker,
+    without_warnings,
 )
 from medseg.export.measure import Lesion, measure_lesions
 from medseg.export.outlines import outlines_of
@@ -69,6 +70,7 @@ _QUANTITIES: Final[Mapping[str, tuple[CodedConcept, CodedConcept]]] = {
 """What is measured and its unit (PS3.16 CID 83 to 85, 7469), by `Volume.unit`."""
 
 
+@without_warnings()
 def write_report(
     label_map: LabelMap,
     volume: Volume,
@@ -118,22 +120,13 @@ def write_report(
         numbered[box][lesion.mask] = number
     frames = source.sample(numbered)
     uid = uid_maker(source.sample(label_map), source.datasets, labels=labels, algorithm=algorithm)
-    for dataset in source.datasets:
-        add_missing(dataset)
     seg = None if segmentation is None else _read_seg(segmentation)
-    with warnings.catch_warnings():
-        # highdicom's and pydicom's warnings repeat attribute values.
-        warnings.simplefilter("ignore")
-        try:
-            groups = [
-                *_label_groups(seg, lesions, labels=labels, algorithm=algorithm, uid=uid),
-                *_lesion_groups(frames, lesions, source, volume, labels=labels, algorithm=algorithm, uid=uid),
-            ]
-            content = _encode(groups, source.datasets, seg, algorithm=algorithm, uid=uid)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise DataError(
-                "the source series lacks what a report has to refer to (study, series or instances); leave it out"
-            ) from None
+    with needing("a report has to refer to (study, series or instances); leave it out"):
+        groups = [
+            *_label_groups(seg, lesions, labels=labels, algorithm=algorithm, uid=uid),
+            *_lesion_groups(frames, lesions, source, volume, labels=labels, algorithm=algorithm, uid=uid),
+        ]
+        content = _encode(groups, source.datasets, seg, algorithm=algorithm, uid=uid)
     make_timeless(content, source.datasets[0])
     return save_dicom(content, path)
 
@@ -156,7 +149,7 @@ def _encode(
 
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=uid("device"), name="medseg", manufacturer_name="medseg", model_name="medseg",
-        serial_number=algorithm.model_id[:16] or "unknown",
+        serial_number=algorithm.serial_number,
     )  # fmt: skip
     observer = hd.sr.ObserverContext(observer_type=code_item(_DEVICE), observer_identifying_attributes=device)
     report = hd.sr.MeasurementReport(
@@ -169,17 +162,12 @@ def _encode(
         evidence=[*sources, *([seg] if seg is not None else [])],
         content=report[0],
         series_instance_uid=uid("report series"),
-        series_number=1,
         sop_instance_uid=uid(f"report {seg.SOPInstanceUID}" if seg is not None else "report"),
-        instance_number=1,
-        manufacturer="medseg",
         is_complete=True,
         is_final=False,
+        series_description="medseg measurements",
+        **equipment_of(algorithm),
     )
-    content.SeriesDescription = "medseg measurements"
-    content.ManufacturerModelName = "medseg"
-    content.SoftwareVersions = algorithm.version
-    content.DeviceSerialNumber = algorithm.model_id[:16] or "unknown"
     return content
 
 
@@ -254,9 +242,8 @@ def _regions(mask: Array, source: SourceFrames, chosen: int) -> list[Any]:
     """The outlines of a lesion on one frame, as closed polylines; pixel centres lie at halves (PS3.3 C.18.6.1)."""
     import highdicom as hd
 
-    dataset = source.datasets[0 if source.is_multiframe else chosen]
-    frames = [chosen + 1] if source.is_multiframe else None
-    image = hd.sr.SourceImageForRegion(dataset.SOPClassUID, dataset.SOPInstanceUID, frames)
+    dataset, frame = source.instance_of(chosen)
+    image = hd.sr.SourceImageForRegion(dataset.SOPClassUID, dataset.SOPInstanceUID, None if frame is None else [frame])
     return [
         hd.sr.ImageRegion(hd.sr.GraphicTypeValues.POLYLINE, np.vstack([points, points[:1]]) + 0.5, image)
         for points in outlines_of(mask)

@@ -165,4 +165,10 @@ def test_what_cannot_be_referred_to_is_refused(tmp_path):
         write_rtstruct(label, np.diag([1.0, 1, 1, 1]), clean, out, labels=LABELS, algorithm=ALGORITHM)
     with pytest.raises(LabelError, match="found 4 too"):
         write_rtstruct(label * 2, volume.affine, clean, out, labels=LABELS, algorithm=ALGORITHM)
+    for file in clean:
+        dataset = pydicom.dcmread(file)
+        del dataset.SOPClassUID
+        dataset.save_as(file)
+    with pytest.raises(DataError, match="lacks what a structure set has to refer to"):
+        write_rtstruct(label, volume.affine, clean, out, labels=LABELS, algorithm=ALGORITHM)
     assert not out.exists()
