@@ -28,13 +28,7 @@ from medseg.training.control import Monitor, Progress, RunControl, RunLimits
 from medseg.training.module import MovingAverage, RunModule, supervised_step
 from medseg.training.optim import build_optimizer
 from medseg.training.patches import PatchDataset, build_loader
-from medseg.training.private import (
-    PatientBatches,
-    PrivateGradient,
-    build_patient_loader,
-    check_network,
-    private_key,
-)
+from medseg.training.private import PatientBatches, PrivateGradient, check_network, private_key
 from medseg.transforms import build_batch_transform, build_training_transform, oversized_patch
 from medseg.transforms.normalise import normalise
 from medseg.types import Array
@@ -220,9 +214,9 @@ def run_loop(
             dataset, first=control.batches * plan.batch_size, batch_size=plan.batch_size, workers=workers
         )
     else:
-        key = private_key(control.folder)
-        batches = PatientBatches(dataset, patients=patients, terms=module.private.terms, key=key, seed=seed)
-        loader = build_patient_loader(batches, first=control.batches, workers=workers)
+        private = module.private
+        batches = PatientBatches(dataset, patients=patients, terms=private.terms, key=private.key, seed=seed)
+        loader = build_loader(batches, first=control.batches, batch_size=None, workers=workers, ahead=2)
     precision: Any = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[plan.precision]
     trainer = pl.Trainer(
         accelerator="gpu" if plan.device == "cuda" else "cpu",

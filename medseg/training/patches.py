@@ -7,6 +7,7 @@ it comes from ``numpy.random.default_rng((seed, n))``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from medseg.data.cache import CacheEntry
 from medseg.types import Array, Shape
 
-__all__ = ["Counter", "PatchDataset", "build_loader", "read_patch", "single_thread"]
+__all__ = ["PatchDataset", "build_loader", "read_patch"]
 
+_Item = TypeVar("_Item")
 PatchTransform = Callable[[Array, Array, np.random.Generator], tuple[Array, Array]]
 
 
@@ -112,35 +114,30 @@ def read_patch(array: Array, start: Sequence[int], size: Shape) -> Array:
 
 
 def build_loader(
-    dataset: PatchDataset, *, first: int, batch_size: int, workers: int
-) -> DataLoader[tuple[Tensor, Tensor]]:
+    dataset: Dataset[_Item], *, first: int, batch_size: int | None, workers: int, ahead: int = 4
+) -> DataLoader[_Item]:
     """Batches without end, beginning with sample number `first`.
 
     Args:
         dataset: The samples.
         first: Number of the first sample; a resumed run begins where it stopped.
-        batch_size: Samples of one batch.
+        batch_size: Samples of one batch; None where the samples are batches already.
         workers: Processes that prepare batches; the samples don't depend on it.
+        ahead: Batches that each of them holds ready.
     """
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=Counter(first),
+        sampler=_Counter(first),
         num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=single_thread if workers else None,
+        prefetch_factor=ahead if workers else None,
+        worker_init_fn=_single_thread if workers else None,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
     )
 
 
-class Counter(Sampler[int]):
-    """Counts up without end.
-
-    Args:
-        first: Where it begins.
-    """
-
+class _Counter(Sampler[int]):
     def __init__(self, first: int) -> None:
         self._first = first
 
@@ -151,8 +148,7 @@ class Counter(Sampler[int]):
             number += 1
 
 
-def single_thread(_worker: int) -> None:
-    """Keep a loader's process from starting threads of its own."""
+def _single_thread(_worker: int) -> None:
     torch.set_num_threads(1)
 
 

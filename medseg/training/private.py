@@ -25,17 +25,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from medseg.errors import RunError
 from medseg.training.accounting import PrivacyTerms
-from medseg.training.patches import Counter, PatchDataset, single_thread
+from medseg.training.patches import PatchDataset
 from medseg.types import Array
 
 __all__ = [
     "PatientBatches",
     "PrivateGradient",
-    "build_patient_loader",
     "check_network",
     "forget_key",
     "patient_number",
@@ -108,7 +107,7 @@ class PrivateGradient:
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.terms = terms
         self.steps = steps
-        self._key = key
+        self.key = key
         self._gradient_clip = gradient_clip
 
     def state(self) -> dict[str, float]:
@@ -130,7 +129,7 @@ class PrivateGradient:
             FloatingPointError: A patient's gradient is not finite.
         """
         total, losses = self.clipped_sum(loss_of, patients=patients)
-        generator = _generator(self._key, _NOISE, number)
+        generator = _generator(self.key, _NOISE, number)
         deviation = self.terms.noise_multiplier * self.terms.clip_norm
         for parameter, gradient in zip(self._parameters, total, strict=True):
             noise = torch.from_numpy(generator.standard_normal(tuple(gradient.shape), dtype=np.float32))
@@ -157,26 +156,6 @@ class PrivateGradient:
                     place.add_(gradient.detach().float() * scale)
             losses.append(loss.detach())
         return total, losses
-
-
-def build_patient_loader(batches: PatientBatches, *, first: int, workers: int) -> DataLoader[PatientBatch]:
-    """Batches without end, beginning with batch number `first`.
-
-    Args:
-        batches: The batches.
-        first: Number of the first batch; a resumed run begins where it stopped.
-        workers: Processes that prepare batches; the batches don't depend on it.
-    """
-    return DataLoader(
-        batches,
-        batch_size=None,
-        sampler=Counter(first),
-        num_workers=workers,
-        prefetch_factor=2 if workers else None,
-        worker_init_fn=single_thread if workers else None,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=workers > 0,
-    )
 
 
 def check_network(model: nn.Module) -> None:
