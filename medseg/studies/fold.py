@@ -39,7 +39,7 @@ __all__ = ["FoldCases", "few_shot_cases", "predict_cases", "train_fold"]
 
 _MONITORED = {2: 24, 3: 8}
 """Cases on which the curve of Dice against minutes is drawn: few, since they cost training time."""
-_MONITOR_SHARE = 0.01
+_LOOK_SHARE = 0.01
 """Share of a time budget that one look at the monitored cases may take where they don't guide the run."""
 
 
@@ -88,6 +88,8 @@ def train_fold(
     """
     weights = folder / "weights.safetensors"
     if weights.exists():
+        # A run that was killed right after writing them left its secret.
+        forget_key(folder)
         return load_weights(weights)
     if not cases.training:
         raise ManifestError("no labelled case is left to train from; check the folds and the labels")
@@ -200,7 +202,7 @@ def _monitor(
     least one, and every look takes these.
     """
     affordable = len(entries)
-    seconds = math.inf if guides or plan.budget_minutes is None else _MONITOR_SHARE * 60.0 * plan.budget_minutes
+    seconds = math.inf if guides or plan.budget_minutes is None else _LOOK_SHARE * 60.0 * plan.budget_minutes
 
     def monitor(network: nn.Module) -> float:
         nonlocal affordable, seconds

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from medseg.config import StudyConfig
-from medseg.data.files import atomic_write
 from medseg.data.split import Split
 from medseg.errors import RunError
+from medseg.studies.tables import write_summary
 from medseg.training.accounting import PrivacySpend, compose
 
 __all__ = ["privacy_facts", "write_privacy_facts", "write_spend"]
@@ -19,8 +19,7 @@ __all__ = ["privacy_facts", "write_privacy_facts", "write_spend"]
 
 def write_spend(spend: PrivacySpend, folder: Path) -> None:
     """Write ``privacy.json`` into a fold's folder."""
-    with atomic_write(folder / "privacy.json", mode="w") as stream:
-        stream.write(json.dumps(asdict(spend), indent=2) + "\n")
+    write_summary(asdict(spend), folder / "privacy.json")
 
 
 def write_privacy_facts(study: StudyConfig, run: Path, *, splits: Mapping[str, Split]) -> dict[str, Any] | None:
@@ -38,8 +37,7 @@ def write_privacy_facts(study: StudyConfig, run: Path, *, splits: Mapping[str, S
         return None
     spends = {name: _read_spend(run / name) for name in splits}
     facts = privacy_facts(study, [(splits[name], spend) for name, spend in spends.items()])
-    with atomic_write(run / "privacy.json", mode="w") as stream:
-        stream.write(json.dumps(facts, indent=2) + "\n")
+    write_summary(facts, run / "privacy.json")
     return facts
 
 

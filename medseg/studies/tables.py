@@ -99,7 +99,7 @@ def read_cases(path: Path) -> list[CaseRow]:
 
 
 def write_summary(summary: Mapping[str, Any], path: Path) -> None:
-    """Write summary.json atomically; nan becomes null."""
+    """Write summary.json, or facts like it under another name, atomically; nan becomes null."""
     with atomic_write(path, mode="w") as stream:
         json.dump(_without_nan(summary), stream, indent=2, allow_nan=False)
         stream.write("\n")

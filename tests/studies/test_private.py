@@ -48,8 +48,11 @@ def test_a_private_study_states_what_it_cost_everywhere_and_forgets_its_secret(t
     printed = CliRunner().invoke(app, ["crossval", _written(study, tmp_path), "--out", str(run)])
     assert f"epsilon {told['epsilon']:.2f}, delta 0.05 for one model" in printed.stdout
     before = (run / "fold_0" / "weights.safetensors").read_bytes()
+    # As a process leaves it that is killed between its last two lines.
+    (run / "fold_0" / "noise.key").write_bytes(bytes(16))
     cross_validate(study, out=run)
     assert (run / "fold_0" / "weights.safetensors").read_bytes() == before
+    assert list(run.rglob("noise.key")) == []
 
 
 def test_a_private_model_of_all_cases_states_its_cost_and_cannot_be_tested_for_membership(tmp_path: Path) -> None:
