@@ -103,10 +103,9 @@ def privacy_problems(study: StudyConfig) -> list[str]:
     train, private = study.train, study.train.privacy
     if private is None:
         return []
-    guided = train.select == "best" or train.early_stopping is not None or train.schedule.name == "plateau"
     found = {
         "select: best, early_stopping and plateau choose by patients' images without noise; set train.select: last, "
-        "leave train.early_stopping out and take another train.schedule": guided,
+        "leave train.early_stopping out and take another train.schedule": train.guided,
         "train.few_shot draws its cases by their labels without noise; leave it out": train.few_shot is not None,
         "train.init may hold what these patients taught it; set train.privacy.public_init: true where none of them had "
         "a part in it": train.init is not None and not private.public_init,

@@ -147,3 +147,8 @@ class TrainConfig(Section):
     """Same seed, same weights. On a GPU this costs some speed."""
     checkpoint_minutes: PositiveFloat = 2.0
     """Wall-clock minutes between two writings of the last checkpoint."""
+
+    @property
+    def guided(self) -> bool:
+        """Whether held-back training patients guide the run: the best epoch, early stopping, or `plateau`."""
+        return self.select == "best" or self.early_stopping is not None or self.schedule.name == "plateau"

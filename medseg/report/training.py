@@ -50,11 +50,9 @@ def _description(facts: RunFacts) -> str:
     minutes = float(np.mean([row["minutes"] for row in last]))
     runs = f"{len(last)} runs of {span}" if len(last) > 1 else f"One run of {span}"
     each = " each" if len(last) > 1 else ""
-    train = facts.study.train
-    guided = train.select == "best" or train.early_stopping is not None or train.schedule.name == "plateau"
     measured = (
         "on a part of the training patients that was held back to guide the run"
-        if guided
+        if facts.study.train.guided
         else "on held-out cases to show the progress; nothing was chosen by it"
     )
     return (

@@ -231,15 +231,13 @@ def fold_cases(
         seed: `fold_seed` of the split.
         progress: Told how far it is.
     """
-    guided = study.train.select == "best" or study.train.early_stopping is not None
-    guided = guided or study.train.schedule.name == "plateau"
     training, inner = split.training, split.test
-    if guided:
+    if study.train.guided:
         training, inner = inner_part(split, data.manifest, share=study.train.inner_validation, seed=seed)
     cases = FoldCases(
         tuple(case for case in data.manifest.select(training) if case.label is not None),
         tuple(case for case in data.manifest.select(inner) if case.label is not None),
-        guided,
+        study.train.guided,
     )
     if study.train.few_shot is not None:
         entries = case_entries(study, data, plan, cases=cases.training, progress=progress)
