@@ -76,14 +76,16 @@ def score_predictions(
     labelled = [case for case in manifest.cases if case.label is not None]
     if not labels or not labelled:
         raise RequestError("the manifest has no labelled case or its card names no label; there is nothing to score")
+    validated = _validation_folders(folder)
     rows: list[CaseRow] = []
     missing: list[str] = []
     refusals: list[Refusal] = []
     for case in labelled:
-        prediction = None
         try:
-            prediction = find_prediction(folder, case.case) or _find_in_folds(folder, case.case, folds)
-            if prediction is not None:
+            prediction = find_prediction(folder, case.case) or _find_in_folds(validated, case.case, folds)
+            if prediction is None:
+                missing.append(case.case)
+            else:
                 rows += score_prediction(
                     prediction,
                     case,
@@ -93,8 +95,6 @@ def score_predictions(
                     fold=(folds or {}).get(case.case, 0),
                     values=values,
                 )
-            else:
-                missing.append(case.case)
         except DataError as error:
             refusals.append(Refusal(input=case.case, reason=str(error)))
         if progress is not None:
@@ -156,26 +156,26 @@ def score_prediction(
     return case_rows(scores, case=case.case, patient=case.patient, fold=fold, repeat=repeat)
 
 
-def _find_in_folds(folder: Path, case: str, folds: Mapping[str, int] | None) -> Path | None:
-    """The prediction in ``fold_K/validation`` of an nnU-Net trainer, which must be the fold that holds the case out."""
-    found = [(path, _fold_number(path)) for path in sorted(folder.glob("fold_*/validation")) if path.is_dir()]
-    predicted = [(path, fold) for place, fold in found if (path := find_prediction(place, case)) is not None]
-    if not predicted:
+def _validation_folders(results: Path) -> dict[int, Path]:
+    """``fold_K/validation`` of an nnU-Net trainer by K; not ``fold_all``, which predicts what it was trained on."""
+    numbers = {path: path.parent.name.removeprefix("fold_") for path in results.glob("fold_*/validation")}
+    return {int(number): path for path, number in numbers.items() if number.isdecimal() and path.is_dir()}
+
+
+def _find_in_folds(validated: Mapping[int, Path], case: str, folds: Mapping[str, int] | None) -> Path | None:
+    """The prediction of the fold that holds the case out."""
+    found = {fold: path for fold, place in sorted(validated.items()) if (path := find_prediction(place, case))}
+    if not found:
         return None
-    told = ", ".join(str(fold) for _, fold in predicted)
-    if len(predicted) > 1:
+    told = ", ".join(str(fold) for fold in found)
+    if len(found) > 1:
         raise LabelError(f"several folds ({told}) predicted this case; expected the one that holds it out")
-    if folds is not None and case in folds and predicted[0][1] != folds[case]:
+    if folds is not None and case in folds and folds[case] not in found:
         raise LabelError(
             f"fold {told} predicted this case, but the manifest holds it out in fold {folds[case]}: other folds were "
             "used. Convert the manifest with its folds, and train on that splits_final.json"
         )
-    return predicted[0][0]
-
-
-def _fold_number(validation: Path) -> int:
-    text = validation.parent.name.removeprefix("fold_")
-    return int(text) if text.isdecimal() else -1
+    return next(iter(found.values()))
 
 
 def _renumbered(label: LabelMap, values: Mapping[int, int]) -> LabelMap:

@@ -92,6 +92,17 @@ def test_its_predictions_are_scored_in_their_folds_and_compared(tmp_path: Path) 
     assert "nnunet -> ours" in out
 
 
+def test_predictions_of_a_model_of_all_cases_are_no_result(tmp_path: Path) -> None:
+    manifest = _trained(tmp_path)
+    results = tmp_path / "results"
+    (results / "fold_0").rename(results / "fold_all")
+    shutil.rmtree(results / "fold_1")
+    manifest.with_suffix(".folds.csv").unlink()
+    status, _, err = _run("evaluate", results, manifest, "--nnunet", tmp_path / "Dataset001_X")
+    assert status == 2
+    assert "none of the 8" in err
+
+
 def test_predictions_of_other_folds_or_values_are_refused(tmp_path: Path) -> None:
     manifest = _trained(tmp_path)
     results = tmp_path / "results"
