@@ -72,7 +72,7 @@ def run_study(
         return Deliverables((internal, shareable), package)
 
     config = _config(name, manifest, iterations)
-    return cross_validate(config, out=out / "runs" / name, progress=progress, deliver=deliver)
+    return cross_validate(config, out=out / "runs" / name, progress=progress, deliver=deliver, identities=index)
 
 
 def _config(name: str, manifest: Manifest, iterations: int) -> StudyConfig:

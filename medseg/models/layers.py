@@ -42,10 +42,12 @@ def follow_batches(part: nn.Module, *, slowest: float | None = None) -> None:
         slowest: The share to keep from the start, for statistics that are good already; without it, the plain mean of
             the first 10 batches, then a tenth of each.
     """
-    norms = [module for module in part.modules() if isinstance(module, nn.BatchNorm2d)]
-    seen = float(norms[0].num_batches_tracked or 0) if norms else 0.0
-    for norm in norms:
-        norm.momentum = max(0.1, 1.0 / (1.0 + seen)) if slowest is None else slowest
+    share = slowest
+    for norm in (module for module in part.modules() if isinstance(module, nn.BatchNorm2d)):
+        if share is None:
+            # Reading the number waits for the GPU, so once for all of them.
+            share = max(0.1, 1.0 / (1.0 + float(norm.num_batches_tracked or 0)))
+        norm.momentum = share
 
 
 class _OneChannelConv2d(nn.Conv2d):

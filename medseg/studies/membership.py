@@ -169,8 +169,8 @@ def attack_facts(
         with fewer than a hundred non-members. The threshold being one of the non-members' scores, chance gives a
         true-positive rate above the false-positive rate: (k + 1) / (n + 1) where k of n may be taken for members.
     """
-    inside = _Side.of(np.where(member == 1, scores, math.nan))
-    outside = _Side.of(np.where(member == 0, scores, math.nan))
+    of_members, of_others = (np.where(member == side, scores, math.nan) for side in (1, 0))
+    inside, outside = _Side.of(of_members), _Side.of(of_others)
     once = np.ones((1, len(scores)))
     allowed = math.floor(FALSE_POSITIVES * outside.count * (1 + 1e-9))
     facts: dict[str, Any] = {
@@ -181,7 +181,7 @@ def attack_facts(
     }
     if min(inside.count, outside.count) < _FEWEST:
         return facts
-    wins = _win_shares(np.where(member == 1, scores, math.nan), np.where(member == 0, scores, math.nan))
+    wins = _win_shares(of_members, of_others)
     facts["auc"] |= _estimate(
         _auc(wins, inside, outside, once), _auc(wins, inside, outside, resamples), confidence=confidence
     )
