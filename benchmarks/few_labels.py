@@ -10,16 +10,13 @@ seed and minutes. The same call goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from studies import pair_patients
+from studies import medseg, pair_patients, read_rows, write_rows
 
 from medseg.studies import compare_runs, read_cases
 
@@ -79,14 +76,14 @@ def _run(name: str, task: _Task, data: Path, out: Path, minutes: float) -> list[
     if not (pretraining / "pretrain.json").exists():
         fresh = (_FRESH,) if task.prototypes else ()
         changes = (f"data.manifest={folder / 'unlabelled.csv'}", f"pretrain.budget_minutes={minutes:g}", *fresh)
-        _medseg("pretrain", study, *_settings(changes), "--out", str(pretraining))
+        medseg("pretrain", study, *_settings(changes), "--out", str(pretraining))
     print(f"{name}: {(pretraining / 'pretrain.json').read_text(encoding='utf-8')}")
     rows = {}
     for arm, changes in task.arms.items():
         run = folder / arm.replace(" ", "_")
         chosen = tuple(change.format(pretraining=pretraining) for change in changes)
         few = f"train.few_shot={{cases: {task.labelled}}}"
-        _medseg("crossval", study, *_settings((f"data.manifest={manifest}", time, few, *chosen)), "--out", str(run))
+        medseg("crossval", study, *_settings((f"data.manifest={manifest}", time, few, *chosen)), "--out", str(run))
         rows[arm] = run
     if task.prototypes:
         rows["prototypes"] = _prototypes(study, manifest, folder, rows["ImageNet"])
@@ -100,8 +97,8 @@ def _prototypes(study: str, manifest: Path, folder: Path, drawn: Path) -> Path:
         run = folder / "one_step"
         changes = (f"data.manifest={manifest}", "train.budget_minutes=null", "plan.iterations=1", "train.ema_decay=0")
         frozen = ("train.optimizer.lr=1e-12",)
-        _medseg("crossval", study, *_settings((*changes, *frozen)), "--out", str(run))
-        _medseg("package", str(run), str(package))
+        medseg("crossval", study, *_settings((*changes, *frozen)), "--out", str(run))
+        medseg("package", str(run), str(package))
     support = folder / "support.csv"
     used = set(json.loads((drawn / "fold_0" / "few_shot.json").read_text(encoding="utf-8"))["cases"])
     _subset(manifest, support, lambda row: row["case"] in used)
@@ -109,8 +106,8 @@ def _prototypes(study: str, manifest: Path, folder: Path, drawn: Path) -> Path:
     tested = _held_out(manifest)
     _subset(manifest, held_out, lambda row: row["case"] in tested)
     options = ("--support", str(support), "--format", "png")
-    _medseg("predict", str(package), str(held_out), str(out / "predictions"), *options)
-    _medseg("evaluate", str(out / "predictions"), str(held_out), "--out", str(out))
+    medseg("predict", str(package), str(held_out), str(out / "predictions"), *options)
+    medseg("evaluate", str(out / "predictions"), str(held_out), "--out", str(out))
     return out
 
 
@@ -137,53 +134,35 @@ def _prepare(task: _Task, data: Path, folder: Path) -> Path:
     unlabelled = folder / "unlabelled.csv"
     if unlabelled.exists():
         return manifest
-    _medseg("import", str(data / task.source), str(manifest.parent), *task.import_options)
+    medseg("import", str(data / task.source), str(manifest.parent), *task.import_options)
     if task.patients_in_pairs:
         pair_patients(manifest)
-    _medseg("manifest", "split", str(manifest), "--folds", "5")
+    medseg("manifest", "split", str(manifest), "--folds", "5")
     folds = manifest.with_suffix(".folds.csv")
-    rows = _read(folds)
+    rows = read_rows(folds)
     for row in rows:
         row["fold"] = "test" if row["fold"] in ("0", "1") else "training"
-    _write(folds, rows)
+    write_rows(folds, rows)
     tested = _held_out(manifest)
     _subset(manifest, unlabelled, lambda row: row["case"] not in tested, labels=False)
     return manifest
 
 
 def _held_out(manifest: Path) -> set[str]:
-    return {row["case"] for row in _read(manifest.with_suffix(".folds.csv")) if row["fold"] == "test"}
+    return {row["case"] for row in read_rows(manifest.with_suffix(".folds.csv")) if row["fold"] == "test"}
 
 
 def _subset(manifest: Path, out: Path, wanted: Callable[[dict[str, str]], bool], *, labels: bool = True) -> None:
-    rows = [row for row in _read(manifest) if wanted(row)]
+    rows = [row for row in read_rows(manifest) if wanted(row)]
     for row in rows:
         row["image"] = f"data/{row['image']}"
         row["label"] = f"data/{row['label']}" if labels else ""
-    _write(out, rows)
+    write_rows(out, rows)
     out.with_suffix(".yaml").write_bytes(manifest.with_suffix(".yaml").read_bytes())
 
 
 def _settings(changes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(part for change in changes for part in ("--set", change))
-
-
-def _medseg(*arguments: str) -> None:
-    status = subprocess.run([str(Path(sys.executable).with_name("medseg")), *arguments], check=False).returncode
-    if status not in (0, 3):
-        sys.exit(status)
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def _write(path: Path, rows: list[dict[str, str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

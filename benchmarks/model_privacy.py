@@ -15,33 +15,22 @@ photographs would lose less. Read the rows against each other, not as the best t
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
+
+from studies import medseg, read_rows, write_rows
 
 _CONFIG = Path(__file__).resolve().parent.parent / "configs" / "skin_lesion_private_2d.yaml"
 
 
-def _medseg(*arguments: str) -> None:
-    status = subprocess.run([str(Path(sys.executable).with_name("medseg")), *arguments], check=False).returncode
-    if status not in (0, 3):
-        sys.exit(status)
-
-
 def _subset(manifest: Path, cases: int) -> None:
     """Keep some photographs, drawn with seed 0."""
-    with manifest.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_rows(manifest)
     kept = {row["case"] for row in random.Random(0).sample(rows, min(cases, len(rows)))}
-    with manifest.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row for row in rows if row["case"] in kept)
+    write_rows(manifest, [row for row in rows if row["case"] in kept])
 
 
 def _settings(manifest: Path, epsilon: float | None, options: argparse.Namespace) -> list[str]:
@@ -93,16 +82,16 @@ def main() -> None:
     out = options.out.absolute()
     manifest = out / "data" / "manifest.csv"
     if not manifest.with_suffix(".folds.csv").exists():
-        _medseg("import", str(Path(os.environ["MEDSEG_TEST_DATA"]) / "isic2017"), str(manifest.parent))
+        medseg("import", str(Path(os.environ["MEDSEG_TEST_DATA"]) / "isic2017"), str(manifest.parent))
         _subset(manifest, options.cases)
-        _medseg("manifest", "split", str(manifest), "--folds", "3")
+        medseg("manifest", "split", str(manifest), "--folds", "3")
     rows = []
     for epsilon in (None, *(options.epsilon or (8.0, 3.0))):
         run = out / _name(epsilon)
         started = time.monotonic()
-        _medseg("crossval", str(_CONFIG), *_settings(manifest, epsilon, options), "--out", str(run))
+        medseg("crossval", str(_CONFIG), *_settings(manifest, epsilon, options), "--out", str(run))
         minutes = (time.monotonic() - started) / 60
-        _medseg("membership", str(run))
+        medseg("membership", str(run))
         rows.append(_figures(run, minutes))
     print(
         "| run | epsilon, delta of one model | epsilon of all three | Dice (95 %) | loss attack: AUC | TPR at 1 % FPR ",

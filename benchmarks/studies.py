@@ -36,35 +36,46 @@ _STUDIES = {
 }
 
 
-def _medseg(*arguments: str) -> None:
+def medseg(*arguments: str) -> None:
+    """Run a command; end where it fails. 3 says that some inputs were refused."""
     status = subprocess.run([str(Path(sys.executable).with_name("medseg")), *arguments], check=False).returncode
     if status not in (0, 3):
         sys.exit(status)
 
 
-def pair_patients(manifest: Path) -> None:
-    """Give both sides of one head the same patient."""
-    with manifest.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    for row in rows:
-        number = int(row["case"].rsplit("_", 1)[-1])
-        row["patient"] = f"P{(number + 1) // 2:04d}"
-    with manifest.open("w", encoding="utf-8", newline="") as stream:
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
+    """Write rows as CSV."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def pair_patients(manifest: Path) -> None:
+    """Give both sides of one head the same patient."""
+    rows = read_rows(manifest)
+    for row in rows:
+        number = int(row["case"].rsplit("_", 1)[-1])
+        row["patient"] = f"P{(number + 1) // 2:04d}"
+    write_rows(manifest, rows)
 
 
 def _run(name: str, study: _Study, data: Path, out: Path) -> str:
     manifest = out / name / "data" / "manifest.csv"
     run = out / name / "run"
     if not manifest.with_suffix(".folds.csv").exists():
-        _medseg("import", str(data / study.source), str(manifest.parent), *study.import_options)
+        medseg("import", str(data / study.source), str(manifest.parent), *study.import_options)
         if study.patients_in_pairs:
             pair_patients(manifest)
-        _medseg("manifest", "split", str(manifest), "--folds", "5")
+        medseg("manifest", "split", str(manifest), "--folds", "5")
     settings = ("--set", f"data.manifest={manifest}", "--set", f"train.budget_minutes={study.minutes:g}")
-    _medseg("crossval", str(_ROOT / "configs" / f"{study.config}.yaml"), *settings, "--out", str(run))
+    medseg("crossval", str(_ROOT / "configs" / f"{study.config}.yaml"), *settings, "--out", str(run))
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     entries = {info["name"]: info["metrics"] for info in summary["labels"].values()}
     entries["mean over labels"] = summary["mean_over_labels"]["metrics"]
@@ -80,8 +91,7 @@ def _curve(name: str, run: Path) -> str:
     """Dice on the monitored held-out cases against minutes, mean of the folds, as it stood at whole minutes."""
     folds = []
     for path in sorted(run.glob("fold_*/epochs.csv")):
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = [(float(r["minutes"]), float(r["val_dice"])) for r in csv.DictReader(stream)]
+        rows = [(float(row["minutes"]), float(row["val_dice"])) for row in read_rows(path)]
         folds.append([(minute, dice) for minute, dice in rows if dice == dice])
     points = []
     for minute in (0.5, 1, 2, 3, 4, 5, 6, 8, 10):
