@@ -3,8 +3,8 @@
 Slice order, spacing and orientation come from ImagePositionPatient and ImageOrientationPatient of every slice (or
 frame of an enhanced multi-frame image), never from file names or InstanceNumber. A series that is no stack of parallel,
 evenly spaced, complete slices is refused with the reason. Several images of each place (echoes, b-values, time points)
-become channels, by the rule of `dicom_phases`. DICOM segmentations and structure sets are no
-images and are refused here.
+become channels, by the rule of `dicom_phases`. DICOM segmentations and structure sets are no images and are refused
+here.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from medseg.data.dicom_pixels import is_colour, is_inverted, padding_places, val
 from medseg.data.dicom_resample import RegularGrid, regular_grid, resample_stack
 from medseg.data.dicom_sort import (
     SeriesFiles,
+    count_copies,
     find_series,
-    has_copies,
     header_or_reason,
     in_parallel,
     sort_series,
@@ -42,6 +42,7 @@ from medseg.types import Affine, Array
 __all__ = [
     "SeriesFiles",
     "find_series",
+    "only_series",
     "read_series",
     "read_series_geometry",
     "read_sorted_series",
@@ -91,7 +92,7 @@ def read_series(files: Sequence[Path], *, reading: Reading = DEFAULT_READING) ->
         ReadError: A file is missing, truncated, holds no image or can't be decoded.
         GeometryError: The slices are no stack, or several; the message says why.
     """
-    return read_sorted_series(replace(_only_volume(_headers(files)), reading=reading))
+    return read_sorted_series(replace(only_series(files), reading=reading))
 
 
 def read_series_geometry(files: Sequence[Path]) -> Geometry:
@@ -101,7 +102,7 @@ def read_series_geometry(files: Sequence[Path]) -> Geometry:
         ReadError: As `read_series`.
         GeometryError: As `read_series`.
     """
-    return series_geometry(_only_volume(_headers(files)))
+    return series_geometry(only_series(files))
 
 
 def series_geometry(series: SeriesFiles) -> Geometry:
@@ -146,8 +147,14 @@ def _max_bits(headers: Sequence[Header]) -> int:
     return 8 if palette else max(header.bits_stored for header in headers)
 
 
-def _only_volume(headers: Sequence[Header]) -> SeriesFiles:
-    volumes = volumes_of(headers)
+def only_series(files: Sequence[Path]) -> SeriesFiles:
+    """The one volume that the files of a series hold, in any order.
+
+    Raises:
+        ReadError: A file is missing, damaged, or holds no image.
+        GeometryError: The files belong to several series, or hold several volumes.
+    """
+    volumes = volumes_of(_headers(files))
     if len(volumes) > 1:
         raise GeometryError(
             f"expected one image in the series; found {len(volumes)} ({volumes[0].part}, {volumes[1].part}, ...). "
@@ -229,7 +236,7 @@ def _stack(frames: Sequence[Frame], reading: Reading) -> Stack:
 
 
 def _require_alike(headers: Sequence[Header]) -> None:
-    copies = has_copies(headers)
+    copies = count_copies(headers)
     if copies:
         raise GeometryError(
             f"duplicate slices: {copies} of {len(headers)} files are copies of another; remove the copies"

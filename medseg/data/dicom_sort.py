@@ -33,8 +33,8 @@ from medseg.errors import DataError, ReadError
 
 __all__ = [
     "SeriesFiles",
+    "count_copies",
     "find_series",
-    "has_copies",
     "header_or_reason",
     "in_parallel",
     "sort_files",
@@ -61,24 +61,39 @@ class SeriesFiles:
     """The files of one volume: a series, or a part of one.
 
     Attributes:
-        series_uid: SeriesInstanceUID; grouping only, never shown.
-        files: In the order of the slices' positions, where they have any.
-        modality: DICOM's term: ``CT``, ``MR``, ``PT``, ``US`` and so on.
-        patient: PatientID; grouping only, never shown.
-        study_uid: StudyInstanceUID; grouping only, never shown.
-        headers: What was read of each file, in the order of `files`.
+        headers: What was read of each file, in the order of the slices' positions, where they have any.
         part: Which part of the series, for example ``stack2`` or ``image3``; empty for the whole.
         reading: Which SUV its values become, and what becomes of an irregular stack.
     """
 
-    series_uid: str
-    files: tuple[Path, ...]
-    modality: str
-    patient: str = field(default="", repr=False)
-    study_uid: str = field(default="", repr=False)
-    headers: tuple[Header, ...] = field(default=(), repr=False)
+    headers: tuple[Header, ...] = field(repr=False)
     part: str = ""
     reading: Reading = DEFAULT_READING
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """In the order of `headers`."""
+        return tuple(header.path for header in self.headers)
+
+    @property
+    def modality(self) -> str:
+        """DICOM's term: ``CT``, ``MR``, ``PT``, ``US`` and so on."""
+        return self.headers[0].modality
+
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID; grouping only, never shown."""
+        return self.headers[0].series_uid
+
+    @property
+    def study_uid(self) -> str:
+        """StudyInstanceUID; grouping only, never shown."""
+        return self.headers[0].study_uid
+
+    @property
+    def patient(self) -> str:
+        """PatientID; grouping only, never shown."""
+        return self.headers[0].patient
 
 
 def find_series(folder: Path, *, progress: Callable[[], None] | None = None) -> tuple[list[SeriesFiles], list[Refusal]]:
@@ -159,7 +174,7 @@ def volumes_of(headers: Sequence[Header]) -> list[SeriesFiles]:
     A series that is no set of volumes stays whole: reading it says why.
     """
     places = [(h, f) for h, header in enumerate(headers) for f in range(len(header.frames))]
-    if len(places) < 2 or has_copies(headers):
+    if len(places) < 2 or count_copies(headers):
         return [_series_of(headers)]
     if _is_planar(headers, places):
         ordered = sorted(places, key=lambda place: (headers[place[0]].instance_uid, place[1]))
@@ -178,7 +193,7 @@ def volumes_of(headers: Sequence[Header]) -> list[SeriesFiles]:
     return volumes
 
 
-def has_copies(headers: Sequence[Header]) -> int:
+def count_copies(headers: Sequence[Header]) -> int:
     """How many files are copies of another by their SOPInstanceUID."""
     instances = Counter(header.instance_uid for header in headers if header.instance_uid)
     return sum(count - 1 for count in instances.values())
@@ -229,15 +244,7 @@ def _series_of(headers: Sequence[Header], *, part: str = "") -> SeriesFiles:
         normal = np.cross(first.orientation[:3], first.orientation[3:])
         heights = {id(h): 0.0 if (p := h.frames[0].position) is None else float(p @ normal) for h in ordered}
         ordered.sort(key=lambda header: heights[id(header)])
-    return SeriesFiles(
-        series_uid=ordered[0].series_uid,
-        files=tuple(header.path for header in ordered),
-        modality=ordered[0].modality,
-        patient=ordered[0].patient,
-        study_uid=ordered[0].study_uid,
-        headers=tuple(ordered),
-        part=part,
-    )
+    return SeriesFiles(tuple(ordered), part=part)
 
 
 def in_parallel(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:

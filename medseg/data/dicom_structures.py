@@ -24,7 +24,7 @@ from medseg.privacy.vocabulary import is_known_text
 from medseg.types import LabelMap
 
 if TYPE_CHECKING:
-    from medseg.data.dicom import SeriesFiles
+    from medseg.data.dicom_sort import SeriesFiles
 
 __all__ = [
     "Outlined",

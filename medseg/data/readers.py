@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from medseg.data.dicom_header import looks_like_dicom
 from medseg.data.volume import Geometry, Volume
 from medseg.errors import LabelError, ReadError
 from medseg.types import Array, LabelMap
+
+if TYPE_CHECKING:
+    from medseg.data.dicom_sort import SeriesFiles
 
 __all__ = ["PICTURE_ENDINGS", "VOLUME_ENDINGS", "read_geometry", "read_label", "read_volume"]
 
@@ -45,9 +48,9 @@ def read_volume(path: str | Path) -> Volume:
     path = Path(path)
     kind = _kind(path)
     if kind == "dicom":
-        from medseg.data.dicom import read_series
+        from medseg.data.dicom import read_sorted_series
 
-        return read_series(_series_paths(path))
+        return read_sorted_series(_one_series(path))
     if kind == "nifti":
         from medseg.data.nifti import read_nifti
 
@@ -117,14 +120,13 @@ def _read_on(path: Path, image: Path) -> tuple[LabelMap, Geometry]:
     """The structures of a DICOM label file on an image's grid, each by its number."""
     from medseg.data.dicom import series_geometry
     from medseg.data.dicom_labels import Target, paint_labels, read_label_object
-    from medseg.data.dicom_sort import sort_series
 
     entry = read_label_object(path)
     numbered = tuple(replace(structure, name=str(structure.number)) for structure in entry.structures)
     if not all(1 <= structure.number <= 255 for structure in numbered):
         raise LabelError("expected structure numbers from 1 to 255; found others. `medseg import` numbers them anew")
     if _kind(image) == "dicom":
-        series = sort_series(_series_paths(image))[0][0]
+        series = _one_series(image)
         target = Target(series_geometry(series), series.headers)
     else:
         target = Target(read_geometry(image))
@@ -143,9 +145,9 @@ def read_geometry(path: str | Path) -> Geometry:
     path = Path(path)
     kind = _kind(path)
     if kind == "dicom":
-        from medseg.data.dicom import read_series_geometry
+        from medseg.data.dicom import series_geometry
 
-        return read_series_geometry(_series_paths(path))
+        return series_geometry(_one_series(path))
     if kind == "nifti":
         from medseg.data.nifti import read_nifti_geometry
 
@@ -179,11 +181,12 @@ def _kind(path: Path) -> str:
     )
 
 
-def _series_paths(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    from medseg.data.dicom import find_series
+def _one_series(path: Path) -> SeriesFiles:
+    """The series of a folder, or of a file of it; its headers are read here and not again."""
+    from medseg.data.dicom import find_series, only_series
 
+    if path.is_file():
+        return only_series([path])
     series, refusals = find_series(path)
     if not series:
         why = f"; the first of {len(refusals)} files: {refusals[0].reason}" if refusals else "; it is empty"
@@ -193,7 +196,7 @@ def _series_paths(path: Path) -> list[Path]:
             f"expected a folder with one DICOM series; found {len(series)}. Name the folder of one of them, or use "
             "`medseg import`, which takes them all"
         )
-    return list(series[0].files)
+    return series[0]
 
 
 def _numbered(count: int) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +25,7 @@ from medseg.data.refusal import Refusal
 from medseg.errors import RequestError
 
 if TYPE_CHECKING:
-    from medseg.data.dicom import SeriesFiles
+    from medseg.data.dicom_sort import SeriesFiles
 
 __all__ = [
     "Choice",
@@ -301,8 +301,6 @@ def count_note(**counts: int) -> str:
 
 def settle_unlabelled(sources: Sequence[Source], choice: Choice) -> tuple[Source, ...]:
     """Where some images have a label map, those without become refusals unless they are wanted."""
-    from dataclasses import replace
-
     if choice.with_unlabelled or not any(source.label_maps for source in sources):
         return tuple(sources)
     return tuple(

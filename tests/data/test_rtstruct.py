@@ -232,3 +232,9 @@ def test_of_several_structure_sets_of_one_image_the_researcher_chooses(tmp_path)
     assert voxels("newest") == [1, 16]  # The cord only the oldest outlines.
     with pytest.raises(RequestError, match="--structure-set"):
         voxels("")
+
+
+def test_structures_are_drawn_on_an_image_only(tmp_path):
+    path, _ = _set_of(tmp_path, {"GTV": [("CLOSED_PLANAR", _square(2.5, 6.5, 3))]})
+    with pytest.raises(ReadError, match="is not an image"):
+        read_label(path, image=path)
