@@ -186,15 +186,16 @@ def _deliver(run: Path, identities: IdentityIndex | None) -> Deliverables:
 
 def _cost(run: Path) -> str:
     """What a differentially private run costs a patient, or nothing."""
-    from medseg.export.model_privacy import read_privacy
+    from medseg.export.model_privacy import read_privacy, rounded_up
 
     found = read_privacy(run)
     if found is None:
         return ""
-    one = f"privacy of the patient: epsilon {found['epsilon']:.2f}, delta {found['delta']:.2g} for one model"
+    epsilon, together = (rounded_up(found[key]) for key in ("epsilon", "epsilon_together"))
+    one = f"privacy of the patient: epsilon {epsilon:.2f}, delta {found['delta']:.2g} for one model"
     if found["models"] == 1:
         return one + "\n"
-    return f"{one}; epsilon {found['epsilon_together']:.2f} for all {found['models']} given away together\n"
+    return f"{one}; epsilon {together:.2f} for all {found['models']} given away together\n"
 
 
 def _where(run: Path) -> str:

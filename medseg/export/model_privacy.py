@@ -11,27 +11,26 @@ from typing import Any
 from medseg.data.files import sha256_of
 
 __all__ = [
-    "GUARANTEE_COVERS",
-    "GUARANTEE_LEAVES_OUT",
     "MEMBERSHIP_LIMITS",
     "MEMBERSHIP_MEANING",
     "NO_GUARANTEE",
-    "PUBLIC_INIT",
     "describe_privacy",
+    "guarantee_words",
     "read_membership",
     "read_privacy",
+    "rounded_up",
 ]
 
 NO_GUARANTEE = (
     "Trained without differential privacy: nothing limits by proof what the weights may tell about a patient."
 )
-GUARANTEE_COVERS = (
+_GUARANTEE_COVERS = (
     "Covered are the weights, and whatever is computed from them without the training images. Had any one patient been "
     "left out with all of its cases, every conclusion from them would have been about as likely: the two probabilities "
     "differ by a factor of e to the power of epsilon at most, but for a chance of delta. The smaller epsilon, the more "
     "that says; from about 10 on it says little.",
 )
-GUARANTEE_LEAVES_OUT = (
+_GUARANTEE_LEAVES_OUT = (
     "Not covered: the scores, their intervals and the curves of loss and Dice, which are computed from the patients "
     "without noise and protected by the rules for small numbers only; the number of patients; choices that people made "
     "after looking at the images or at earlier runs (each earlier run on these patients cost an epsilon of its own).",
@@ -40,7 +39,7 @@ GUARANTEE_LEAVES_OUT = (
     "weights costs nothing. The noise is drawn from a secret that was deleted, by a generator for simulation, in "
     "float32: an attack on the rounding of numbers is not covered.",
 )
-PUBLIC_INIT = (
+_PUBLIC_INIT = (
     "The training began with weights from elsewhere. That none of these patients had a part in them is the word of the "
     "researcher; nothing here proves it."
 )
@@ -77,6 +76,25 @@ def read_membership(run: Path) -> dict[str, Any] | None:
         return None
 
 
+def guarantee_words(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a guarantee covers and what it doesn't.
+
+    Args:
+        facts: From `read_privacy`.
+    """
+    return (*_GUARANTEE_COVERS, *_GUARANTEE_LEAVES_OUT, *((_PUBLIC_INIT,) if facts["public_init"] else ()))
+
+
+def rounded_up(epsilon: float) -> float:
+    """An epsilon with two decimals, never below: a guarantee may be told weaker than it is, not stronger.
+
+    Example:
+        >>> rounded_up(1.2301), rounded_up(1.23)
+        (1.24, 1.23)
+    """
+    return math.ceil(epsilon * 100 - 1e-9) / 100
+
+
 def describe_privacy(run: Path, *, threshold: int) -> dict[str, Any]:
     """What a model card says of a run's privacy; JSON values only.
 
@@ -93,14 +111,14 @@ def _guarantee(facts: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
         "trained_with": True,
         "unit": facts["unit"],
-        "epsilon_of_one_model": _upwards(facts["epsilon"]),
+        "epsilon_of_one_model": rounded_up(facts["epsilon"]),
         "delta_of_one_model": facts["delta"],
         "models": facts["models"],
         "models_of_a_patient": facts["models_of_a_patient"],
-        "epsilon": _upwards(facts["epsilon_together"]),
+        "epsilon": rounded_up(facts["epsilon_together"]),
         "delta": facts["delta_together"],
         "accountant": facts["accountant"],
-        "words": [*GUARANTEE_COVERS, *GUARANTEE_LEAVES_OUT, *((PUBLIC_INIT,) if facts["public_init"] else ())],
+        "words": list(guarantee_words(facts)),
     }
 
 
@@ -131,11 +149,6 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _upwards(epsilon: float) -> float:
-    """Two decimals, never below: a guarantee may be told weaker than it is, not stronger."""
-    return math.ceil(epsilon * 100 - 1e-9) / 100
 
 
 def _rounded(value: float | None) -> float | None:

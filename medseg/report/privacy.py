@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from medseg.export.model_privacy import (
-    GUARANTEE_COVERS,
-    GUARANTEE_LEAVES_OUT,
     MEMBERSHIP_LIMITS,
     MEMBERSHIP_MEANING,
     NO_GUARANTEE,
-    PUBLIC_INIT,
+    guarantee_words,
     read_membership,
     read_privacy,
+    rounded_up,
 )
 from medseg.report.blocks import Block, Cell, Section, Table, Text
 from medseg.report.facts import RunFacts
@@ -62,8 +60,7 @@ def _guarantee(facts: RunFacts) -> tuple[Block, ...]:
         caption="Differential privacy: what was guaranteed, and what it cost.",
         numeric=False,
     )
-    words = (*GUARANTEE_COVERS, *GUARANTEE_LEAVES_OUT, *((PUBLIC_INIT,) if found["public_init"] else ()))
-    return table, Text(words, listed=True)
+    return table, Text(guarantee_words(found), listed=True)
 
 
 def _membership(facts: RunFacts, screen: Screen) -> tuple[Block, ...]:
@@ -101,8 +98,7 @@ def _estimate(facts: Mapping[str, float | None], screen: Screen, *, remark: str)
 
 
 def _epsilon(epsilon: float, delta: float) -> str:
-    """Epsilon rounded upwards: a guarantee may be told weaker than it is, not stronger."""
-    return f"epsilon {math.ceil(epsilon * 100 - 1e-9) / 100:g}, delta {delta:.2g}"
+    return f"epsilon {rounded_up(epsilon):g}, delta {delta:.2g}"
 
 
 def _span(values: list[float], form: str) -> str:
