@@ -14,7 +14,7 @@ from medseg.data.files import atomic_write, sha256_of
 from medseg.data.label_source import LabelSource
 from medseg.data.manifest import images_sha256
 from medseg.data.nifti import save_nifti
-from medseg.data.pictures import orientation_of, save_png
+from medseg.data.pictures import orientation_of, require_same_size, save_png
 from medseg.data.readers import PICTURE_ENDINGS, read_label, read_volume
 from medseg.data.recognise import Source
 from medseg.data.volume import Geometry, Volume
@@ -62,6 +62,11 @@ class Copied:
     repaired: bool
     notes: tuple[str, ...]
     readers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether it has a label map, or several annotators'."""
+        return bool(self.label or self.readers)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -217,11 +222,7 @@ def _require_same_grid(label: Path, source: Source, volume: Volume, grid: Geomet
     own = volume.geometry
     picture_label = label.name.lower().endswith(PICTURE_ENDINGS)
     if picture_label or _picture_path(source) is not None:
-        if grid.shape != own.shape:
-            raise GeometryError(
-                f"image and label map differ in size: {own.shape[0]} x {own.shape[1]} and "
-                f"{' x '.join(str(n) for n in grid.shape)} pixels; export the label map in the image's size"
-            )
+        require_same_size(own.shape, grid.shape)
         _require_upright(source, own)
         return False
     if not _is_same_grid(own, grid):

@@ -21,9 +21,9 @@ from pydantic import ValidationError
 
 from medseg.data.card import LabelInfo
 from medseg.data.label_source import LabelSource, content_digest
-from medseg.data.pictures import read_colours, read_indices
+from medseg.data.pictures import read_colours, read_indices, require_same_size
 from medseg.data.volume import Geometry
-from medseg.errors import GeometryError, LabelError, RequestError
+from medseg.errors import LabelError, RequestError
 from medseg.types import Array, LabelMap
 
 __all__ = ["IGNORED", "ColourMap", "colour_source", "read_colour_map", "read_voc_colours", "voc_source"]
@@ -118,7 +118,7 @@ def colour_source(path: Path, colours: ColourMap) -> LabelSource:
 
     def read(geometry: Geometry) -> tuple[LabelMap, tuple[str, ...]]:
         pixels = read_colours(path)
-        _require_size(pixels.shape[1:], geometry)
+        require_same_size(geometry.shape, pixels.shape[1:])
         return _values_of(pixels, colours), ()
 
     content = content_digest(repr(sorted(colours.values.items())))
@@ -131,7 +131,7 @@ def voc_source(path: Path) -> LabelSource:
 
     def read(geometry: Geometry) -> tuple[LabelMap, tuple[str, ...]]:
         indices = read_indices(path)
-        _require_size(indices.shape, geometry)
+        require_same_size(geometry.shape, indices.shape)
         label: LabelMap = np.where(indices == _VOC_IGNORED, IGNORED, indices).astype(np.uint8)
         return label, ()
 
@@ -143,14 +143,6 @@ def _checked(pairs: list[tuple[Any, int]], labels: Mapping[int, LabelInfo]) -> C
     if len(set(colours)) != len(colours):
         raise RequestError("the colour map: two labels have one colour; give each its own")
     return ColourMap(dict(pairs), dict(labels))
-
-
-def _require_size(shape: tuple[int, ...], geometry: Geometry) -> None:
-    if shape != geometry.shape:
-        raise GeometryError(
-            f"image and label map differ in size: {' x '.join(str(n) for n in geometry.shape)} and "
-            f"{' x '.join(str(n) for n in shape)} pixels; export the label map in the image's size"
-        )
 
 
 def _values_of(pixels: Array, colours: ColourMap) -> LabelMap:

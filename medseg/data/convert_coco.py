@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from medseg.data.cases import read_case_image, read_case_label
-from medseg.data.drawing import Drawing, drawing_digest, name_key, paint_drawing
+from medseg.data.dicom_labels import name_key
+from medseg.data.drawing import drawing_source
 from medseg.data.drawing_coco import is_coco, parse_coco
 from medseg.data.exchange import ForeignCase, file_inside, write_image, write_json
-from medseg.data.label_source import LabelSource
 from medseg.data.manifest import Card, Case, LabelInfo, Manifest
 from medseg.data.rle import compress_runs, runs_of_mask
 from medseg.data.volume import Geometry
@@ -129,17 +129,10 @@ def coco_cases(root: Path, content: Mapping[str, Any]) -> tuple[list[ForeignCase
             raise ManifestError(f"picture {number} of {len(drawings)}: {drawing.problem}")
         name = drawing.file if (root / drawing.file).exists() else f"images/{drawing.file}"
         path = file_inside(root, name, place=f"picture {number} of {len(drawings)}")
-        label = None if image.get("unlabelled") else _label_source(drawing, values)
+        label = None if image.get("unlabelled") else drawing_source(drawing, values)
         fold = image.get("fold")
         cases.append(ForeignCase(path.stem, (path,), label, fold=fold if isinstance(fold, int) else None))
     return cases, card
-
-
-def _label_source(drawing: Drawing, values: Mapping[str, int]) -> LabelSource:
-    def read(geometry: Geometry) -> tuple[LabelMap, tuple[str, ...]]:
-        return paint_drawing(drawing, geometry, values)
-
-    return LabelSource(read=read, content=drawing_digest(drawing, values, ()))
 
 
 def _export_picture(case: Case, card: Card, folder: Path) -> tuple[str, tuple[int, int]]:

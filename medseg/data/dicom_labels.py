@@ -27,11 +27,25 @@ from medseg.types import Array, LabelMap, Shape
 if TYPE_CHECKING:
     from medseg.data.dicom_header import Header
 
-__all__ = ["LABEL_MODALITIES", "Canvas", "LabelObject", "Structure", "Target", "paint_labels", "read_label_object"]
+__all__ = [
+    "LABEL_MODALITIES",
+    "Canvas",
+    "LabelObject",
+    "Structure",
+    "Target",
+    "name_key",
+    "paint_labels",
+    "read_label_object",
+]
 
 LABEL_MODALITIES: Final = ("SEG", "RTSTRUCT")
 """Modalities of the files that outline structures."""
 _UNRANKED: Final = 256
+
+
+def name_key(name: str) -> str:
+    """What is equal for structures and labels of one name: lower case, single blanks."""
+    return " ".join(name.split()).casefold()
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +68,8 @@ class Structure:
 
     @property
     def key(self) -> str:
-        """What is equal for structures of one name: lower case, single blanks."""
-        return " ".join(self.name.split()).casefold()
+        """`name_key` of its name."""
+        return name_key(self.name)
 
 
 @dataclass(frozen=True, eq=False)

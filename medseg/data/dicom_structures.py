@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.data.card import LabelInfo
-from medseg.data.dicom_labels import LabelObject, Structure, Target, paint_labels, read_label_object
+from medseg.data.dicom_labels import LabelObject, Structure, Target, name_key, paint_labels, read_label_object
 from medseg.data.label_source import LabelSource, content_digest
 from medseg.data.refusal import Refusal
 from medseg.data.structure_sets import choose_sets
@@ -332,7 +332,7 @@ def _numbers(ordered: Sequence[str], stated: Mapping[int, str]) -> dict[str, int
         return {name: value for value, name in enumerate(ordered, start=1)}
     if len(stated) == len(ordered) == 1:
         return {ordered[0]: next(iter(stated))}
-    by_name = {" ".join(name.split()).casefold(): value for value, name in stated.items()}
+    by_name = {name_key(name): value for value, name in stated.items()}
     return {name: by_name[name.casefold()] for name in ordered if name.casefold() in by_name}
 
 

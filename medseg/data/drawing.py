@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.data.contours import fill_contours
-from medseg.data.dicom_labels import Canvas
-from medseg.data.label_source import content_digest
+from medseg.data.dicom_labels import Canvas, name_key
+from medseg.data.label_source import LabelSource, content_digest
 from medseg.data.rle import mask_of_runs
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError, LabelError
@@ -28,8 +28,7 @@ __all__ = [
     "Pixels",
     "Polygon",
     "Region",
-    "drawing_digest",
-    "name_key",
+    "drawing_source",
     "paint_drawing",
     "rectangle",
 ]
@@ -108,11 +107,6 @@ class Drawing:
     problem: str = ""
 
 
-def name_key(name: str) -> str:
-    """What is equal for labels of one name: lower case, single blanks."""
-    return " ".join(name.split()).casefold()
-
-
 def rectangle(first: tuple[float, float], second: tuple[float, float], *, turned: float = 0.0) -> Polygon:
     """The rectangle between two corners (column, row), turned clockwise about its centre by degrees."""
     (x0, y0), (x1, y1) = first, second
@@ -125,9 +119,20 @@ def rectangle(first: tuple[float, float], second: tuple[float, float], *, turned
     return Polygon(corners)
 
 
-def drawing_digest(drawing: Drawing, values: Mapping[str, int], order: Sequence[int]) -> str:
+def drawing_source(drawing: Drawing, values: Mapping[str, int], *, order: Sequence[int] = ()) -> LabelSource:
+    """What makes the label map of a drawing; the arguments are those of `paint_drawing`."""
+
+    def read(geometry: Geometry) -> tuple[LabelMap, tuple[str, ...]]:
+        return paint_drawing(drawing, geometry, values, order=order)
+
+    return LabelSource(read=read, content=_digest(drawing, values, order))
+
+
+def _digest(drawing: Drawing, values: Mapping[str, int], order: Sequence[int]) -> str:
     """SHA-256 of all that decides the label map of a drawing, to know it again."""
-    parts: list[bytes | str] = [repr(drawing.size), repr(sorted(values.items())), repr(tuple(order))]
+    used = {name_key(area.name) for area in drawing.areas}
+    chosen = sorted((key, value) for key, value in values.items() if key in used)
+    parts: list[bytes | str] = [repr(drawing.size), repr(chosen), repr(tuple(order))]
     for area in drawing.areas:
         parts.append(name_key(area.name))
         for region in area.regions:

@@ -19,16 +19,14 @@ from typing import Any, Final, Literal
 from medseg.data.annotators import annotator_of, join_annotators
 from medseg.data.dicom_labels import Structure
 from medseg.data.dicom_structures import StructureTable, tabulate
-from medseg.data.drawing import Drawing, drawing_digest, name_key, paint_drawing
+from medseg.data.drawing import Drawing, drawing_source
 from medseg.data.drawing_coco import is_coco, parse_coco
 from medseg.data.drawing_cvat import is_cvat, parse_cvat
 from medseg.data.drawing_labelme import is_labelme, parse_labelme
 from medseg.data.label_source import LabelSource
 from medseg.data.recognise import Choice, Files, Recognised, Source, count_note, settle_unlabelled
 from medseg.data.refusal import Refusal
-from medseg.data.volume import Geometry
-from medseg.errors import DataError, RequestError
-from medseg.types import LabelMap
+from medseg.errors import DataError, ReadError, RequestError
 
 __all__ = ["DrawnFile", "find_drawings", "take_drawn"]
 
@@ -130,9 +128,15 @@ def _read_json(path: Path, root: Path) -> DrawnFile | None:
 
 
 def _read_xml(path: Path, root: Path) -> DrawnFile | None:
-    if path.stat().st_size > _LARGEST_BYTES or not is_cvat(path):
+    if not is_cvat(path):
         return None
-    return _parsed(path, root, "CVAT", lambda: parse_cvat(path))
+
+    def parse() -> tuple[Sequence[Drawing], Sequence[str]]:
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise ReadError("CVAT: the XML is larger than 1 GiB; nothing that large is read. Export it in parts")
+        return parse_cvat(path)
+
+    return _parsed(path, root, "CVAT", parse)
 
 
 def _parsed(
@@ -187,14 +191,5 @@ def _source(path: Path, root: Path, pairs: Sequence[tuple[DrawnFile, Drawing]], 
                 "several annotation files outline this picture; expected one. Put each annotator's into a folder "
                 "named annotations_NAME, or leave one"
             )
-        by_annotator[one.annotator] = _label_source(drawing, table)
+        by_annotator[one.annotator] = drawing_source(drawing, table.values, order=table.order)
     return Source(key=key, patient=key, images={"image": path}, readers=by_annotator, problem=problem)
-
-
-def _label_source(drawing: Drawing, table: StructureTable) -> LabelSource:
-    def read(geometry: Geometry) -> tuple[LabelMap, tuple[str, ...]]:
-        return paint_drawing(drawing, geometry, table.values, order=table.order)
-
-    used = {name_key(area.name) for area in drawing.areas}
-    values = {key: value for key, value in table.values.items() if key in used}
-    return LabelSource(read=read, content=drawing_digest(drawing, values, table.order))

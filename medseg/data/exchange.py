@@ -63,10 +63,11 @@ def parse_format(text: str) -> Format:
     Raises:
         RequestError: There is no such format.
     """
-    for name in get_args(Format):
+    formats: tuple[Format, ...] = get_args(Format)
+    for name in formats:
         if text == name:
-            return name  # type: ignore[no-any-return]
-    raise RequestError(f"expected a format of {', '.join(get_args(Format))}; found {text!r}")
+            return name
+    raise RequestError(f"expected a format of {', '.join(formats)}; found {text!r}")
 
 
 @contextmanager

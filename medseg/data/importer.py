@@ -293,7 +293,7 @@ def _finish(
         (out / _STATE).unlink()
         raise RequestError(f"no image could be imported; refused.csv lists each with its reason:\n{told}")
     values = sorted({value for _, copied in kept for value in copied.values})
-    if any(copied.label or copied.readers for _, copied in kept) and not values:
+    if any(copied.is_labelled for _, copied in kept) and not values:
         _remove_strangers(out, ())
         (out / _STATE).unlink()
         raise RequestError(
@@ -312,8 +312,8 @@ def _finish(
         layout=found.layout,
         cases=len(kept),
         patients=len({job.patient for job, _ in kept}),
-        labelled=sum(bool(copied.label or copied.readers) for _, copied in kept),
-        empty=sum(bool(copied.label or copied.readers) and not copied.values for _, copied in kept),
+        labelled=sum(copied.is_labelled for _, copied in kept),
+        empty=sum(copied.is_labelled and not copied.values for _, copied in kept),
         repaired=sum(copied.repaired for _, copied in kept),
         reused=reused,
         refusals=tuple(refusals),

@@ -350,14 +350,15 @@ def _alike_in_part(prints: Sequence[_Print]) -> Iterator[tuple[tuple[int, int], 
     cores = np.array([parts.middle for _, parts, _ in found])
     limit = _LARGEST_DISTANCE[2] * _HASH_SIDE[2] ** 2
     against = [whole] * len(CROPS) + [cores] * len(TURNS)
-    for index, parts, _ in found:
+    for place, (index, parts, _) in enumerate(found):
         for view, (own, others) in enumerate(zip(parts.views, against, strict=True)):
             near = np.bitwise_count(own ^ others).sum(axis=1, dtype=np.int64) <= limit
-            for place in np.flatnonzero(near):
-                other, their_parts, entry = found[int(place)]
-                if other == index:
-                    continue
+            near[place] = False
+            if not near.any():
+                continue
+            thumb = _thumb_2d(views(parts.small)[view])
+            for other, their_parts, entry in (found[int(one)] for one in np.flatnonzero(near)):
                 theirs = entry.thumb if view < len(CROPS) else _thumb_2d(middle(their_parts.small))
-                similarity = float(_thumb_2d(views(parts.small)[view]) @ theirs)
+                similarity = float(thumb @ theirs)
                 if similarity >= _SMALLEST_CORRELATION[2]:
                     yield (min(index, other), max(index, other)), "near-duplicate picture", min(similarity, 1.0)

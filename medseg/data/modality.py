@@ -19,7 +19,7 @@ def settle_modality(found: Recognised, choice: Choice) -> Recognised:
         found: What a folder was taken for.
         choice: What the researcher fixes.
     """
-    unknown = [source for source in found.sources if source.modality == "OTHER" and not _is_picture(source)]
+    unknown = [source for source in found.sources if _is_unknown(source)]
     if not unknown:
         return found
     asked = choice.modality
@@ -36,11 +36,13 @@ def settle_modality(found: Recognised, choice: Choice) -> Recognised:
         sentence = (
             f"modality of {len(unknown):,} images taken for {wanted} by the words of their names; no file states it"
         )
-    sources = tuple(replace(one, modality=wanted) if one in unknown else one for one in found.sources)
+    sources = tuple(replace(one, modality=wanted) if _is_unknown(one) else one for one in found.sources)
     return replace(found, sources=sources, notes=(*found.notes, sentence))
 
 
-def _is_picture(source: Source) -> bool:
-    return source.series is not None or all(
+def _is_unknown(source: Source) -> bool:
+    """Whether nothing said the modality yet and no reader will; those of DICOM and of pictures do."""
+    told = source.series is not None or all(
         path.name.lower().endswith(PICTURE_ENDINGS) for path in source.images.values()
     )
+    return source.modality == "OTHER" and not told

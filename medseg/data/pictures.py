@@ -7,14 +7,16 @@ them, because a label map is drawn on either the stored or the turned picture an
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from medseg.data.limits import MAX_PIXELS
-from medseg.errors import ReadError
-from medseg.types import Array
+from medseg.errors import GeometryError, ReadError
+from medseg.types import Array, Shape
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,6 +28,7 @@ __all__ = [
     "read_colours",
     "read_indices",
     "read_picture",
+    "require_same_size",
     "save_png",
 ]
 
@@ -48,7 +51,7 @@ def read_picture(path: Path) -> tuple[Array, tuple[str, ...]]:
         mode = image.mode
         if exif_orientation(image) != 1:
             notes.append("EXIF orientation not applied: pixels as stored")
-        try:
+        with _decoding():
             image.load()
             if mode in ("L", "1"):
                 array: Array = np.asarray(image.convert("L"))
@@ -60,11 +63,6 @@ def read_picture(path: Path) -> tuple[Array, tuple[str, ...]]:
                 if "A" in image.getbands():
                     notes.append("transparency dropped")
                 array = np.asarray(image.convert("RGB"))
-        except MemoryError:
-            raise
-        except Exception as error:
-            # Pillow raises whatever a damaged file makes it raise.
-            raise ReadError(f"the picture is truncated or damaged ({type(error).__name__}); copy it again") from None
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ReadError("the image holds NaN or infinity; expected numbers everywhere")
     planes = array[np.newaxis] if array.ndim == 2 else np.moveaxis(array, -1, 0)
@@ -81,15 +79,9 @@ def read_indices(path: Path) -> Array:
         ReadError: As `read_picture`.
     """
     with _open(path) as image:
-        if image.format in ("JPEG", "MPO"):
-            raise ReadError("a label map in JPEG is not exact, its edges are smeared; export it as PNG")
-        try:
+        _require_exact(image)
+        with _decoding():
             image.load()
-        except MemoryError:
-            raise
-        except Exception as error:
-            # Pillow raises whatever a damaged file makes it raise.
-            raise ReadError(f"the picture is truncated or damaged ({type(error).__name__}); copy it again") from None
         if image.mode == "1":
             return np.asarray(image).astype(np.uint8).T
         if image.mode == "P" or len(image.getbands()) == 1:
@@ -112,16 +104,9 @@ def read_colours(path: Path) -> Array:
         ReadError: As `read_picture`; also for JPEG, which smears colours.
     """
     with _open(path) as image:
-        if image.format in ("JPEG", "MPO"):
-            raise ReadError("a label map in JPEG is not exact, its edges are smeared; export it as PNG")
-        try:
-            image.load()
+        _require_exact(image)
+        with _decoding():
             colours = np.asarray(image.convert("RGB"))
-        except MemoryError:
-            raise
-        except Exception as error:
-            # Pillow raises whatever a damaged file makes it raise.
-            raise ReadError(f"the picture is truncated or damaged ({type(error).__name__}); copy it again") from None
     return colours.transpose(2, 1, 0)
 
 
@@ -133,6 +118,19 @@ def picture_size(path: Path) -> tuple[int, int]:
     """
     with _open(path) as image:
         return int(image.width), int(image.height)
+
+
+def require_same_size(picture: Shape, label: Shape) -> None:
+    """Refuse a label map of another size than its picture.
+
+    Raises:
+        GeometryError: Names both.
+    """
+    if picture != label:
+        first, second = (" x ".join(str(n) for n in shape) for shape in (picture, label))
+        raise GeometryError(
+            f"image and label map differ in size: {first} and {second} pixels; export the label map in the image's size"
+        )
 
 
 def exif_orientation(image: Image.Image) -> int:
@@ -192,6 +190,22 @@ def _open(path: Path) -> Image.Image:
         image.close()
         raise ReadError("expected one picture in the file; found several pages. Save each page as a file of its own")
     return image
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Pillow raises whatever a damaged file makes it raise.
+        raise ReadError(f"the picture is truncated or damaged ({type(error).__name__}); copy it again") from None
+
+
+def _require_exact(image: Image.Image) -> None:
+    if image.format in ("JPEG", "MPO"):
+        raise ReadError("a label map in JPEG is not exact, its edges are smeared; export it as PNG")
 
 
 def _grey(values: Array) -> Array:

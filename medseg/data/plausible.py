@@ -112,18 +112,14 @@ def swapped_sides(label: LabelMap, affine: Affine, names: Mapping[int, str]) -> 
         other = by_words.get(tuple("right" if word == "left" else word for word in words))
         if "left" not in words or other is None:
             continue
-        centres = [
-            np.array([axis.mean() if len(axis) else np.nan for axis in np.nonzero(label == v)]) for v in (value, other)
-        ]
-        left, right = (float(affine[0, :3] @ centre) for centre in centres)
-        if left > right:
+        if _world_x(label == value, affine) > _world_x(label == other, affine):
             found.append(names[value])
     return found
 
 
 def _world_x(mask: Array, affine: Affine) -> float:
     """How far to the right the centre of a mask lies, mm; nan when it is empty."""
-    return float(affine[0, :3] @ np.argwhere(mask).mean(axis=0)) if mask.any() else float("nan")
+    return float(affine[0, :3] @ [axis.mean() for axis in np.nonzero(mask)]) if mask.any() else float("nan")
 
 
 def _rims(label: LabelMap) -> tuple[Array, Array]:

@@ -14,10 +14,11 @@ from PIL import Image
 
 from medseg.data.dicom_structures import StructureRule
 from medseg.data.drawing import Area, Drawing, Ellipse, Polygon, paint_drawing, rectangle
+from medseg.data.drawn_layout import find_drawings
 from medseg.data.importer import ImportOptions, ImportReport, import_tree
 from medseg.data.manifest import Manifest, read_manifest
 from medseg.data.readers import read_label
-from medseg.data.recognise import Choice
+from medseg.data.recognise import Choice, list_files
 from medseg.data.rle import compress_runs, runs_of_mask
 from medseg.data.volume import Geometry
 from medseg.errors import RequestError
@@ -194,6 +195,14 @@ def test_cvat_files_that_are_hostile_or_of_another_form_are_refused(tmp_path: Pa
     (tmp_path / "in" / "coco.json").write_text(json.dumps(_coco(names, [[SQUARE]])))
     report, _ = _import(tmp_path / "in")
     assert reason in _reasons(report)
+
+
+def test_a_cvat_file_that_is_too_large_is_told_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _pictures(tmp_path / "in")
+    (tmp_path / "in" / "annotations.xml").write_text(CVAT.format(name="a.png", shapes=""))
+    monkeypatch.setattr("medseg.data.drawn_layout._LARGEST_BYTES", 100)
+    (found,) = find_drawings(list_files(tmp_path / "in"))
+    assert "nothing that large is read" in found.problem
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 from medseg.data.dicom import read_series, series_geometry
@@ -16,16 +16,9 @@ from medseg.data.importer import ImportOptions, import_tree
 from medseg.data.readers import read_label
 from medseg.data.recognise import Choice
 from medseg.errors import DataError, GeometryError, LabelError, ReadError, RequestError
-from tests.data.dicom_factory import make_series
+from tests.data.dicom_factory import make_item, make_series
 
 _LPS = np.array([-1.0, -1.0, 1.0])
-
-
-def _item(**values):
-    item = Dataset()
-    for keyword, value in values.items():
-        setattr(item, keyword, value)
-    return item
 
 
 def _structure_set(path, series, regions, *, frame=None, refer=True, patient=None):
@@ -38,18 +31,19 @@ def _structure_set(path, series, regions, *, frame=None, refer=True, patient=Non
     data.Modality, data.PatientID, data.StudyInstanceUID = "RTSTRUCT", patient or series.patient, series.study
     data.SeriesInstanceUID = generate_uid()
     frame = series.frame if frame is None else frame
-    referenced = _item(SeriesInstanceUID=series.uid if refer else generate_uid())
+    referenced = make_item(SeriesInstanceUID=series.uid if refer else generate_uid())
     referenced.ContourImageSequence = [
-        _item(ReferencedSOPClassUID=s.SOPClassUID, ReferencedSOPInstanceUID=s.SOPInstanceUID) for s in series.slices
+        make_item(ReferencedSOPClassUID=s.SOPClassUID, ReferencedSOPInstanceUID=s.SOPInstanceUID) for s in series.slices
     ] if refer else []  # fmt: skip
-    study = _item(ReferencedSOPInstanceUID=series.study, RTReferencedSeriesSequence=[referenced])
-    data.ReferencedFrameOfReferenceSequence = [_item(FrameOfReferenceUID=frame, RTReferencedStudySequence=[study])]
+    study = make_item(ReferencedSOPInstanceUID=series.study, RTReferencedSeriesSequence=[referenced])
+    data.ReferencedFrameOfReferenceSequence = [make_item(FrameOfReferenceUID=frame, RTReferencedStudySequence=[study])]
     data.StructureSetROISequence = [
-        _item(ROINumber=n, ROIName=name, ReferencedFrameOfReferenceUID=frame) for n, name in enumerate(regions, start=1)
+        make_item(ROINumber=n, ROIName=name, ReferencedFrameOfReferenceUID=frame)
+        for n, name in enumerate(regions, start=1)
     ]
     data.ROIContourSequence = [
-        _item(ReferencedROINumber=n, ROIDisplayColor=[255, 0, 0], ContourSequence=[
-            _item(ContourGeometricType=kind, NumberOfContourPoints=len(points),
+        make_item(ReferencedROINumber=n, ROIDisplayColor=[255, 0, 0], ContourSequence=[
+            make_item(ContourGeometricType=kind, NumberOfContourPoints=len(points),
                   ContourData=[f"{v:.6g}" for v in _world(series, points).ravel()])
             for kind, points in drawn
         ])
@@ -147,7 +141,7 @@ def test_coordinates_of_another_frame_of_reference_are_refused_unless_they_name_
     content = pydicom.dcmread(path)
     slices = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
     contour = content.ROIContourSequence[0].ContourSequence[0]
-    contour.ContourImageSequence = [_item(ReferencedSOPInstanceUID=slices[3].SOPInstanceUID)]
+    contour.ContourImageSequence = [make_item(ReferencedSOPInstanceUID=slices[3].SOPInstanceUID)]
     content.save_as(path)
     assert _painted(path, files, {"gtv": 1})[0].sum() == 16
 
