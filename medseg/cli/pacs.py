@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -39,10 +40,11 @@ def register(app: typer.Typer) -> None:
     """Add the command groups to the app."""
     web = typer.Typer(help="Find, pull and push by DICOMweb (QIDO, WADO, STOW).", no_args_is_help=True)
     node = typer.Typer(help="Find, pull and push by the DICOM network protocol.", no_args_is_help=True)
-    for group, name, protocol in ((web, "dicomweb", "dicomweb"), (node, "pacs", "dicom")):
-        group.command("find", help=_help(_FIND, name))(command(_find_by(_protocol(protocol))))
-        group.command("pull", help=_help(_PULL, name))(command(_pull_by(_protocol(protocol))))
-        group.command("push", help=_help(_PUSH, name))(command(_push_by(_protocol(protocol))))
+    groups: tuple[tuple[typer.Typer, str, _Protocol], ...] = ((web, "dicomweb", "dicomweb"), (node, "pacs", "dicom"))
+    for group, name, protocol in groups:
+        group.command("find", help=_help(_FIND, name))(command(_find_by(protocol)))
+        group.command("pull", help=_help(_PULL, name))(command(_pull_by(protocol)))
+        group.command("push", help=_help(_PUSH, name))(command(_push_by(protocol)))
         app.add_typer(group, name=name)
     node.command("restore")(command(_restore))
 
@@ -75,10 +77,6 @@ Example: medseg NAME push research.yaml predictions --key project.key
 
 def _help(text: str, name: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in text.replace("NAME", name).split("\n\n"))
-
-
-def _protocol(name: str) -> _Protocol:
-    return "dicomweb" if name == "dicomweb" else "dicom"
 
 
 def _find_by(protocol: _Protocol) -> Callable[..., int]:
@@ -223,7 +221,7 @@ def _tell(refusals: tuple[Refusal, ...]) -> None:
 
 
 def _listed(refusals: tuple[Refusal, ...]) -> list[dict[str, Any]]:
-    return [{"input": refusal.input, "reason": refusal.reason} for refusal in refusals]
+    return [asdict(refusal) for refusal in refusals]
 
 
 def _count(number: int, one: str, many: str) -> str:

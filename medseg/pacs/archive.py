@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,30 @@ from medseg.errors import RequestError
 from medseg.pacs.settings import ArchiveSettings
 from medseg.pacs.wanted import Wanted
 
-__all__ = ["Archive", "FoundSeries", "FoundStudy", "Instance", "Outgoing", "Take", "connect", "conversation", "quiet"]
+__all__ = [
+    "CONNECT_SECONDS",
+    "LOST",
+    "NOBODY_ANSWERS",
+    "PAUSE_SECONDS",
+    "TOO_SLOW",
+    "Archive",
+    "FoundSeries",
+    "FoundStudy",
+    "Instance",
+    "Outgoing",
+    "Take",
+    "connect",
+    "conversation",
+    "quiet",
+]
+
+CONNECT_SECONDS = 10.0
+"""How long to wait for a connection at most; a machine that is there answers sooner than its database does."""
+PAUSE_SECONDS = 1.0
+"""How long to wait after a connection over which nothing went was lost, before it is tried again."""
+LOST = "the archive stopped answering half-way"
+TOO_SLOW = "the archive doesn't answer in time; check host and port, or raise timeout_seconds"
+NOBODY_ANSWERS = "nothing answers at the archive's address; check host and port, and whether it runs"
 
 _LOGGERS = ("pynetdicom", "dicomweb_client", "urllib3", "requests", "pydicom")
 
@@ -150,8 +174,6 @@ def conversation(archive: Archive) -> Iterator[None]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence the libraries' own log lines and warnings, which repeat UIDs and values of attributes."""
-    import warnings
-
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -11,7 +11,17 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from medseg.errors import ArchiveError, ConnectionLostError, MissingExtraError
-from medseg.pacs.archive import FoundSeries, FoundStudy, Instance, Outgoing, Take
+from medseg.pacs.archive import (
+    CONNECT_SECONDS,
+    LOST,
+    NOBODY_ANSWERS,
+    TOO_SLOW,
+    FoundSeries,
+    FoundStudy,
+    Instance,
+    Outgoing,
+    Take,
+)
 from medseg.pacs.receive import Inbox, receiver
 from medseg.pacs.settings import DicomSettings, tls_context
 from medseg.pacs.wanted import Wanted
@@ -30,7 +40,6 @@ _UIDS_A_MOVE = 100
 _ASK_AGAIN = 2
 _PENDING = (0xFF00, 0xFF01)
 _DESTINATION_UNKNOWN = 0xA801
-_LOST = "the archive stopped answering half-way"
 _NOT_TAKEN = "the archive doesn't take objects of this class in this transfer syntax"
 
 
@@ -54,7 +63,7 @@ class DimseArchive:
         self._settings = settings
         self._timeout = timeout_seconds
         self._entity = AE(ae_title=settings.own_title)
-        self._entity.connection_timeout = min(timeout_seconds, 10.0)
+        self._entity.connection_timeout = min(timeout_seconds, CONNECT_SECONDS)
         self._entity.acse_timeout = self._entity.dimse_timeout = timeout_seconds
         self._entity.network_timeout = timeout_seconds
         self._tls = None if settings.tls is None else tls_context(settings.tls)
@@ -92,17 +101,18 @@ class DimseArchive:
         A series of which nothing is here is asked for as one, else its instances by lists of their UIDs.
         """
         first = instances[0]
-        levels: list[dict[str, str]] = []
+        series = {"StudyInstanceUID": first.study, "SeriesInstanceUID": first.series}
+        queries = []
         if whole_series:
-            levels.append({"QueryRetrieveLevel": "SERIES"})
+            queries.append(_query("SERIES", series))
         else:
             for start in range(0, len(instances), _UIDS_A_MOVE):
                 uids = "\\".join(instance.uid for instance in instances[start : start + _UIDS_A_MOVE])
-                levels.append({"QueryRetrieveLevel": "IMAGE", "SOPInstanceUID": uids})
+                queries.append(_query("IMAGE", {**series, "SOPInstanceUID": uids}))
         inbox = self._receiving()
         inbox.hand_to(take)
-        for level in levels:
-            self._move({**level, "StudyInstanceUID": first.study, "SeriesInstanceUID": first.series}, inbox)
+        for query in queries:
+            self._move(query, inbox)
             inbox.raise_problem()
         return {}
 
@@ -138,9 +148,9 @@ class DimseArchive:
         except ValueError:
             return _NOT_TAKEN
         except (RuntimeError, AttributeError, OSError):
-            raise ConnectionLostError(_LOST) from None
+            raise ConnectionLostError(LOST) from None
         if "Status" not in status:
-            raise ConnectionLostError(_LOST)
+            raise ConnectionLostError(LOST)
         code = int(status.Status)
         # 0xB000 to 0xBFFF are warnings: stored, with some attribute changed (PS3.4 B.2.3).
         return "" if code == 0 or 0xB000 <= code <= 0xBFFF else f"the archive refused it (status {code:#06x})"
@@ -180,14 +190,13 @@ class DimseArchive:
             self._asked = self._open([(_FIND, [_IMPLICIT, _EXPLICIT])])
         return self._asked
 
-    def _move(self, keys: dict[str, str], inbox: Inbox) -> None:
-        level = keys.pop("QueryRetrieveLevel")
+    def _move(self, query: Dataset, inbox: Inbox) -> None:
         with self._association([(_MOVE, [_IMPLICIT, _EXPLICIT])]) as association:
             if not association.accepted_contexts:
                 raise ArchiveError("the archive doesn't let its objects be moved (C-MOVE, study root)")
-            answers = association.send_c_move(_query(level, keys), self._settings.own_title, _MOVE)
+            answers = association.send_c_move(query, self._settings.own_title, _MOVE)
             for status, _ in answers:
-                if inbox.stop():
+                if inbox.has_failed:
                     return
                 if "Status" not in status:
                     raise self._hung_up()
@@ -268,7 +277,7 @@ class DimseArchive:
             return
         where = (self._settings.host, self._settings.port)
         try:
-            with socket.create_connection(where, timeout=min(self._timeout, 10.0)) as plain:
+            with socket.create_connection(where, timeout=min(self._timeout, CONNECT_SECONDS)) as plain:
                 if self._tls is not None:
                     with self._tls.wrap_socket(plain, server_hostname=self._settings.host):
                         pass
@@ -278,17 +287,13 @@ class DimseArchive:
                 "signed it as dicom.tls.ca, and check dicom.host (it must be in the certificate) and dicom.port"
             ) from None
         except TimeoutError:
-            raise ArchiveError(
-                "the archive doesn't answer in time; check host and port, or raise timeout_seconds"
-            ) from None
+            raise ArchiveError(TOO_SLOW) from None
         except OSError:
-            raise ArchiveError(
-                "nothing answers at the archive's address; check host and port, and whether it runs"
-            ) from None
+            raise ArchiveError(NOBODY_ANSWERS) from None
 
     def _hung_up(self) -> ArchiveError:
         if self._answered:
-            return ConnectionLostError(_LOST)
+            return ConnectionLostError(LOST)
         return ArchiveError(
             "the archive hung up on our first question; most often it doesn't know our AE title, dicom.own_title: ask "
             "its administrator to add it with this machine's address"
@@ -309,7 +314,7 @@ class DimseArchive:
                 "the archive rejected us; check title, own_title, user and password, or ask its administrator"
             )
         if self._reached:
-            return ConnectionLostError(_LOST)
+            return ConnectionLostError(LOST)
         return ArchiveError(
             "the archive hung up before it said who it is; check that dicom.port is a DICOM port, and whether it wants "
             "TLS (section dicom.tls) and a certificate of ours"

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from medseg.data.refusal import Refusal
 from medseg.errors import ArchiveError, ConnectionLostError, ReadError
-from medseg.pacs.archive import Archive, FoundSeries, FoundStudy, Instance, conversation
+from medseg.pacs.archive import PAUSE_SECONDS, Archive, FoundSeries, FoundStudy, Instance, conversation
 from medseg.pacs.folder import PulledFolder, open_pulled
 from medseg.pacs.wanted import Wanted
 from medseg.privacy.ledger import Ledger
 
 __all__ = ["Found", "PullReport", "find", "pull"]
 
-_PAUSE_SECONDS = 1.0
 _NOT_FOUND = "the archive holds no such study, or doesn't show it to us"
 
 
@@ -29,14 +28,17 @@ class Found:
     Attributes:
         number: Line of the list.
         studies: Number of studies.
-        modalities: Modalities of the series, sorted.
         series: The series that are wanted.
     """
 
     number: int
     studies: int
-    modalities: tuple[str, ...]
     series: tuple[FoundSeries, ...]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities of the series, sorted."""
+        return tuple(sorted({s.modality for s in self.series}))
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,7 @@ def _find_one(archive: Archive, wanted: Wanted) -> Found:
         for s in archive.find_series(study.uid)
         if s.uid and wanted.series in ("", s.uid) and wanted.modality in ("", s.modality)
     ]
-    modalities = tuple(sorted({s.modality for s in series}))
-    return Found(wanted.number, len(studies), modalities, tuple(series))
+    return Found(wanted.number, len(studies), tuple(series))
 
 
 class _Run:
@@ -169,7 +170,7 @@ class _Run:
                 vain = 0
             elif lost:
                 vain += 1
-                time.sleep(_PAUSE_SECONDS)
+                time.sleep(PAUSE_SECONDS)  # An archive that restarts needs a moment.
             else:
                 break
         if lost and not self._here:

@@ -9,15 +9,13 @@ from pathlib import Path
 
 from medseg.data.refusal import Refusal
 from medseg.errors import ArchiveError, ConnectionLostError
-from medseg.pacs.archive import Archive, FoundSeries, Instance, Outgoing, conversation
+from medseg.pacs.archive import PAUSE_SECONDS, Archive, FoundSeries, Instance, Outgoing, conversation
 from medseg.pacs.outgoing import Candidate, check_home, check_shareable, read_candidates
 from medseg.privacy.identities import IdentityIndex
 from medseg.privacy.ledger import Ledger
 from medseg.types import Tier
 
 __all__ = ["PushReport", "push"]
-
-_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,8 @@ class _Run:
             except ConnectionLostError as error:
                 lost = str(error)
             vain = 0 if len(self._there) + len(self._reasons) > before else vain + 1
-            time.sleep(_PAUSE_SECONDS if vain else 0.0)
+            if vain:
+                time.sleep(PAUSE_SECONDS)  # An archive that restarts needs a moment.
         if lost and not self._there:
             raise ArchiveError(lost)
         for outgoing in self._objects:

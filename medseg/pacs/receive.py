@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -42,8 +41,9 @@ class Inbox:
             self._problem = error
             return _OUT_OF_RESOURCES
 
-    def stop(self) -> bool:
-        """Whether there is no use in waiting for more."""
+    @property
+    def has_failed(self) -> bool:
+        """Whether the disk refused a file, so that there is no use in waiting for more."""
         return self._problem is not None
 
     def raise_problem(self) -> None:
@@ -70,9 +70,7 @@ def receiver(settings: DicomSettings, *, timeout_seconds: float) -> Iterator[Inb
     entity.require_calling_aet = [settings.title]
     entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = timeout_seconds
     inbox = Inbox()
-    server = None
     try:
-        _check_free(settings)
         server = entity.start_server(
             (settings.own_address, settings.own_port),
             block=False,
@@ -98,10 +96,3 @@ def _contexts() -> list[PresentationContext]:
 
     kinds = [context.abstract_syntax for context in AllStoragePresentationContexts]
     return [build_context("1.2.840.10008.1.1"), *(build_context(kind, ALL_TRANSFER_SYNTAXES) for kind in kinds)]
-
-
-def _check_free(settings: DicomSettings) -> None:
-    """Bind the port once without the server's address reuse, under which two programs would share it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        trial.bind((settings.own_address, settings.own_port))

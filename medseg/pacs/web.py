@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from medseg.errors import ArchiveError, ConnectionLostError, MissingExtraError
-from medseg.pacs.archive import FoundSeries, FoundStudy, Instance, Outgoing, Take
+from medseg.pacs.archive import (
+    CONNECT_SECONDS,
+    LOST,
+    NOBODY_ANSWERS,
+    TOO_SLOW,
+    FoundSeries,
+    FoundStudy,
+    Instance,
+    Outgoing,
+    Take,
+)
 from medseg.pacs.settings import WebSettings, tls_context
 from medseg.pacs.wanted import Wanted
 
@@ -46,7 +57,9 @@ class WebArchive:
             raise MissingExtraError("talking to an archive", "pacs") from None
         self._session = _session(settings)
         self._client = DICOMwebClient(
-            settings.url.rstrip("/"), session=self._session, timeout=(min(timeout_seconds, 10.0), timeout_seconds)
+            settings.url.rstrip("/"),
+            session=self._session,
+            timeout=(min(timeout_seconds, CONNECT_SECONDS), timeout_seconds),
         )
         # Who goes on after a failure is decided by `pull` and `push`, which know what is missing.
         self._client.set_http_retry_params(retry=False)
@@ -89,7 +102,7 @@ class WebArchive:
         refused: dict[str, str] = {}
         for instance in instances:
             try:
-                data = self._ask(lambda i=instance: self._retrieve(i), missing_is_fatal=False)  # type: ignore[misc]
+                data = self._ask(partial(self._retrieve, instance), missing_is_fatal=False)
             except _RefusedError as error:
                 refused[instance.uid] = str(error)
                 continue
@@ -104,7 +117,7 @@ class WebArchive:
         """Send objects one by one, so that each failure has its object; as `Archive.send`."""
         for outgoing in objects:
             try:
-                yield outgoing, self._ask(lambda o=outgoing: self._store(o), missing_is_fatal=False)  # type: ignore[misc]
+                yield outgoing, self._ask(partial(self._store, outgoing), missing_is_fatal=False)
             except _RefusedError as error:
                 yield outgoing, str(error)
 
@@ -135,11 +148,8 @@ class WebArchive:
         """All answers of a search, asked for in pages; ends where a page brings nothing new."""
         found: dict[str, dict[str, Any]] = {}
 
-        def ask(offset: int) -> Any:
-            return self._ask(lambda: page(offset), missing_is_fatal=True)
-
         while True:
-            answers = ask(len(found)) or []
+            answers = self._ask(partial(page, len(found)), missing_is_fatal=True) or []
             fresh = {_value(answer, key): answer for answer in answers}
             new = {uid: answer for uid, answer in fresh.items() if uid and uid not in found}
             found |= new
@@ -205,10 +215,10 @@ class WebArchive:
         import requests
 
         if self._reached:
-            return ConnectionLostError("the archive stopped answering half-way")
+            return ConnectionLostError(LOST)
         if isinstance(error, requests.exceptions.Timeout):
-            return ArchiveError("the archive doesn't answer in time; check host and port, or raise timeout_seconds")
-        return ArchiveError("nothing answers at the archive's address; check host and port, and whether it runs")
+            return ArchiveError(TOO_SLOW)
+        return ArchiveError(NOBODY_ANSWERS)
 
 
 class _RefusedError(Exception):

@@ -65,7 +65,7 @@ def _new(document: Document) -> FPDF:
     import matplotlib as mpl
     from fpdf import FPDF
 
-    class Pages(FPDF):  # type: ignore[misc]
+    class Pages(FPDF):  # type: ignore[misc]  # fpdf2 has no types: FPDF is Any
         def footer(self) -> None:
             self.set_y(-12)
             self.set_font("text", size=7.5)
