@@ -15,7 +15,8 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,8 +132,7 @@ def _epsilon(history: list[tuple[float, float, int]], delta: float) -> float:
     account.history = [entry for entry in history if entry[2] > 0]
     if not account.history:
         return 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _without_warnings():
         return float(account.get_epsilon(delta))
 
 
@@ -148,8 +148,7 @@ def _least_noise(epsilon: float, delta: float, rate: float, steps: int) -> float
     from opacus.accountants.utils import get_noise_multiplier
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _without_warnings():
             return float(
                 get_noise_multiplier(
                     target_epsilon=epsilon, target_delta=delta, sample_rate=rate, steps=steps, accountant="prv"
@@ -160,6 +159,14 @@ def _least_noise(epsilon: float, delta: float, rate: float, steps: int) -> float
             f"train.privacy: no noise keeps {steps} steps within epsilon {epsilon:g}; raise train.privacy.epsilon, or "
             "lower plan.iterations or train.privacy.patients"
         ) from None
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Opacus sizes its grid by a looser accountant, whose warnings of a loose bound don't touch the result."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _opacus() -> Any:
