@@ -113,6 +113,7 @@ def compare(series: SeriesFiles) -> tuple[str, str, float]:
         try:
             return told, name, distance(ours, _READERS[name](series.files))
         except Exception as error:
+            # The other readers raise whatever they like; the next one is asked then.
             failed = type(error).__name__
     return told, f"neither {' nor '.join(order)} reads it ({failed})", float("nan")
 

@@ -26,14 +26,14 @@ from collections import Counter, defaultdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import nibabel  # noqa: F401
+import nibabel  # noqa: F401  # Before the limit of memory, as all that is heavy.
 import numpy as np
 import SimpleITK as sitk
 
 import medseg.data.dicom
 import medseg.data.itk
 import medseg.data.nifti
-import medseg.data.pictures  # noqa: F401
+import medseg.data.pictures  # noqa: F401  # As nibabel.
 from medseg.data.archive import opened
 from medseg.data.card import read_card
 from medseg.data.dicom import find_series
@@ -62,7 +62,7 @@ def collect(root: Path, scratch: Path) -> dict[str, list[bytes]]:
 
 
 def written(scratch: Path) -> dict[str, list[bytes]]:
-    """MetaImage, TIFF, BMP, zip, DICOMDIR-free folder manifests: small and valid."""
+    """A MetaImage, TIFF, BMP, zip, manifest and card, small and valid; a PNG and a JPEG stay in `scratch`."""
     from PIL import Image
 
     rng = np.random.default_rng(0)
@@ -163,6 +163,7 @@ def work(pipe: Connection) -> None:
         except MemoryError:
             pipe.send(("memory", "".join(traceback.format_exc().splitlines(keepends=True)[-6:])))
         except BaseException:
+            # Whatever it is, it is what the fuzzer looks for.
             pipe.send(("traceback", "".join(traceback.format_exc().splitlines(keepends=True)[-8:])))
         signal.alarm(0)
 

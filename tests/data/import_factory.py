@@ -7,8 +7,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from PIL import Image
 
 from medseg.data.importer import ImportOptions, ImportReport, import_tree
+from medseg.data.manifest import Manifest, read_manifest
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
 NAME = "Mustermann"
@@ -76,3 +78,23 @@ def write_patients(root: Path) -> None:
         for kind in ["PET", *(["CT"] if number < 2 else [])]:
             write_volume(folder / f"{kind}_image.nii.gz", seed=number)
             write_label(folder / f"{kind}_mask.nii.gz")
+
+
+def write_picture(path: Path, seed: int = 0) -> None:
+    """A colour picture of noise, 12 x 8 pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (8, 12, 3)).astype(np.uint8)).save(path)
+
+
+def write_mask(path: Path, rows: np.ndarray, *, palette: list[int] | None = None) -> None:
+    """Rows of a mask as a PNG, with a palette where one is given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(rows.astype(np.uint8))
+    if palette is not None:
+        image.putpalette(palette)
+    image.save(path)
+
+
+def import_beside(root: Path, **options: object) -> tuple[ImportReport, Manifest]:
+    """Import into a folder ``out`` beside the source, and read its manifest."""
+    return run_import(root, root.parent / "out", **options), read_manifest(root.parent / "out" / "manifest.csv")

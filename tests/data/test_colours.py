@@ -1,42 +1,21 @@
-"""Masks in colours, Pascal VOC's masks, and label maps of several annotators."""
+"""Masks in colours, and Pascal VOC's masks."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from medseg.data.colours import IGNORED, read_colour_map
-from medseg.data.importer import ImportOptions, ImportReport, import_tree
-from medseg.data.manifest import Manifest, read_manifest, write_manifest
 from medseg.data.readers import read_label
 from medseg.data.recognise import Choice
 from medseg.errors import RequestError
+from tests.data.import_factory import import_beside, write_mask, write_picture
 
 COLOURS = (
     "labels:\n  1: {name: lesion, colour: [255, 0, 0]}\n  2: {name: hair, colour: [0, 0, 255]}\nignore: [9, 9, 9]\n"
 )
-
-
-def _picture(path: Path, seed: int = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (8, 12, 3)).astype(np.uint8)).save(path)
-
-
-def _save(path: Path, rows: np.ndarray, *, palette: list[int] | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(rows.astype(np.uint8))
-    if palette is not None:
-        image.putpalette(palette)
-    image.save(path)
-
-
-def _import(root: Path, **options: Any) -> tuple[ImportReport, Manifest]:
-    report = import_tree(root, root.parent / "out", options=ImportOptions(**options))
-    return report, read_manifest(root.parent / "out" / "manifest.csv")
 
 
 def _coloured() -> np.ndarray:
@@ -49,9 +28,9 @@ def _coloured() -> np.ndarray:
 
 def test_colours_become_the_values_of_the_colour_map(tmp_path: Path) -> None:
     (tmp_path / "map.yaml").write_text(COLOURS)
-    _picture(tmp_path / "in" / "images" / "a.png")
-    _save(tmp_path / "in" / "masks" / "a.png", _coloured())
-    _, manifest = _import(tmp_path / "in", choice=Choice(colours=tmp_path / "map.yaml"))
+    write_picture(tmp_path / "in" / "images" / "a.png")
+    write_mask(tmp_path / "in" / "masks" / "a.png", _coloured())
+    _, manifest = import_beside(tmp_path / "in", choice=Choice(colours=tmp_path / "map.yaml"))
     label, _ = read_label(manifest.cases[0].label)
     expected = np.zeros((12, 8), np.uint8)
     expected[3:7, 2:5], expected[:, 6], expected[0, 0] = 1, 2, IGNORED
@@ -65,12 +44,12 @@ def test_colours_become_the_values_of_the_colour_map(tmp_path: Path) -> None:
 def test_a_colour_that_the_map_does_not_name_refuses_the_case(tmp_path: Path) -> None:
     (tmp_path / "map.yaml").write_text(COLOURS)
     for name in "ab":
-        _picture(tmp_path / "in" / "images" / f"{name}.png")
-    _save(tmp_path / "in" / "masks" / "a.png", _coloured())
+        write_picture(tmp_path / "in" / "images" / f"{name}.png")
+    write_mask(tmp_path / "in" / "masks" / "a.png", _coloured())
     smeared = _coloured()
     smeared[3, 3] = (200, 10, 0)
-    _save(tmp_path / "in" / "masks" / "b.png", smeared)
-    report, _ = _import(tmp_path / "in", choice=Choice(colours=tmp_path / "map.yaml"))
+    write_mask(tmp_path / "in" / "masks" / "b.png", smeared)
+    report, _ = import_beside(tmp_path / "in", choice=Choice(colours=tmp_path / "map.yaml"))
     assert (
         "1 pixels have a colour that the colour map doesn't name, the first is [200, 10, 0]"
         in report.refusals[0].reason
@@ -96,13 +75,13 @@ def test_a_wrong_colour_map_is_refused(tmp_path: Path, text: str, message: str) 
 def test_the_rim_of_pascal_voc_is_to_ignore_and_no_lesion(tmp_path: Path) -> None:
     palette = [0, 0, 0, 128, 0, 0] + [0] * (254 * 3 - 3) + [224, 224, 192]
     for number, name in enumerate("ab"):
-        _picture(tmp_path / "in" / "JPEGImages" / f"{name}.jpg", number)
+        write_picture(tmp_path / "in" / "JPEGImages" / f"{name}.jpg", number)
         rows = np.zeros((8, 12))
         rows[1:6, 1:8] = 255
         if name == "a":
             rows[2:5, 2:7] = 1
-        _save(tmp_path / "in" / "SegmentationClass" / f"{name}.png", rows, palette=palette[: 256 * 3])
-    _, manifest = _import(tmp_path / "in")
+        write_mask(tmp_path / "in" / "SegmentationClass" / f"{name}.png", rows, palette=palette[: 256 * 3])
+    _, manifest = import_beside(tmp_path / "in")
     first, second = (read_label(case.label)[0] for case in manifest.cases)
     assert sorted(np.unique(first).tolist()) == [0, 1, IGNORED]
     assert sorted(np.unique(second).tolist()) == [0, IGNORED]
@@ -111,40 +90,13 @@ def test_the_rim_of_pascal_voc_is_to_ignore_and_no_lesion(tmp_path: Path) -> Non
 
 
 def test_the_colours_of_a_voc_export_of_cvat_come_from_its_labelmap(tmp_path: Path) -> None:
-    _picture(tmp_path / "in" / "JPEGImages" / "a.png")
-    _save(tmp_path / "in" / "SegmentationClass" / "a.png", _coloured())
+    write_picture(tmp_path / "in" / "JPEGImages" / "a.png")
+    write_mask(tmp_path / "in" / "SegmentationClass" / "a.png", _coloured())
     (tmp_path / "in" / "labelmap.txt").write_text(
         "# label:color_rgb:parts:actions\nbackground:0,0,0::\nhair:0,0,255::\nlesion:255,0,0::\nignored:9,9,9::\n"
     )
-    _, manifest = _import(tmp_path / "in")
+    _, manifest = import_beside(tmp_path / "in")
     assert manifest.card.label_names() == {1: "hair", 2: "lesion"}
     label, _ = read_label(manifest.cases[0].label)
     assert (label == 2).sum() == 12
     assert (label == IGNORED).sum() == 1
-
-
-def test_masks_of_several_annotators_are_columns_of_the_manifest(tmp_path: Path) -> None:
-    for name in "ab":
-        _picture(tmp_path / "in" / "images" / f"{name}.png")
-        for number, annotator in enumerate(("Schmidt", "Meier")):
-            rows = np.zeros((8, 12))
-            rows[2:5, 3 : 6 + number] = 255
-            if (name, annotator) != ("b", "Meier"):
-                _save(tmp_path / "in" / f"masks_{annotator}" / f"{name}.png", rows)
-    report, manifest = _import(tmp_path / "in")
-    assert [sorted(case.readers) for case in manifest.cases] == [["R1", "R2"], ["R2"]]
-    assert report.labelled == 2
-    again = tmp_path / "out" / "copy.csv"
-    write_manifest(manifest, again)
-    assert read_manifest(again).cases[0].readers == manifest.cases[0].readers
-    assert (
-        (tmp_path / "out" / "manifest.csv").read_text().splitlines()[0].startswith("case,patient,image,label,label.R1")
-    )
-
-
-def test_one_folder_of_an_annotator_is_simply_the_labels(tmp_path: Path) -> None:
-    _picture(tmp_path / "in" / "images" / "a.png")
-    _save(tmp_path / "in" / "masks_final" / "a.png", np.pad(np.full((3, 3), 255), ((2, 3), (4, 5))))
-    _, manifest = _import(tmp_path / "in")
-    assert manifest.cases[0].label is not None
-    assert not manifest.cases[0].readers

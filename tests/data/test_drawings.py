@@ -15,13 +15,14 @@ from PIL import Image
 from medseg.data.dicom_structures import StructureRule
 from medseg.data.drawing import Area, Drawing, Ellipse, Polygon, paint_drawing, rectangle
 from medseg.data.drawn_layout import find_drawings
-from medseg.data.importer import ImportOptions, ImportReport, import_tree
-from medseg.data.manifest import Manifest, read_manifest
+from medseg.data.importer import ImportReport
+from medseg.data.manifest import Manifest
 from medseg.data.readers import read_label
 from medseg.data.recognise import Choice, list_files
 from medseg.data.rle import compress_runs, runs_of_mask
 from medseg.data.volume import Geometry
 from medseg.errors import RequestError
+from tests.data.import_factory import import_beside
 
 COLUMNS, ROWS = 30, 20
 SQUARE = [5, 5, 10, 5, 10, 9, 5, 9]
@@ -46,11 +47,6 @@ def _coco(names: list[str], segmentations: list[Any], **changes: Any) -> dict[st
         ],
     }
     return content | changes
-
-
-def _import(root: Path, **options: Any) -> tuple[ImportReport, Manifest]:
-    report = import_tree(root, root.parent / "out", options=ImportOptions(**options))
-    return report, read_manifest(root.parent / "out" / "manifest.csv")
 
 
 def _labels(manifest: Manifest) -> list[np.ndarray]:
@@ -103,7 +99,7 @@ def test_coco_polygons_and_run_lengths_become_the_same_pixels(tmp_path: Path, fo
     }[form]
     (tmp_path / "in" / "annotations").mkdir()
     (tmp_path / "in" / "annotations" / "instances.json").write_text(json.dumps(_coco(names, [one])))
-    report, manifest = _import(tmp_path / "in")
+    report, manifest = import_beside(tmp_path / "in")
     first, second = _labels(manifest)
     np.testing.assert_array_equal(first, _square())
     assert not second.any()
@@ -121,9 +117,9 @@ def test_labels_that_overlap_are_refused_until_their_order_is_stated(tmp_path: P
     )
     (tmp_path / "in" / "coco.json").write_text(json.dumps(content))
     with pytest.raises(RequestError, match=r"overlap.*--structure"):
-        _import(tmp_path / "in")
+        import_beside(tmp_path / "in")
     rules = tuple(StructureRule.of(text) for text in ("lesion", "skin"))
-    _, manifest = _import(tmp_path / "in", choice=Choice(structures=rules))
+    _, manifest = import_beside(tmp_path / "in", choice=Choice(structures=rules))
     (label,) = _labels(manifest)
     values = {name: value for value, name in manifest.card.label_names().items()}
     np.testing.assert_array_equal(label == values["lesion"], _square() == 1)
@@ -145,7 +141,7 @@ def test_every_kind_of_labelme_shape_that_means_an_area_is_read(tmp_path: Path) 
     ]  # fmt: skip
     content = {"version": "5.5.0", "shapes": shapes, "imagePath": name, "imageWidth": COLUMNS, "imageHeight": ROWS}
     (tmp_path / "in" / "x.json").write_text(json.dumps(content))
-    report, manifest = _import(tmp_path / "in")
+    report, manifest = import_beside(tmp_path / "in")
     (label,) = _labels(manifest)
     expected = np.zeros((COLUMNS, ROWS), np.uint8)
     expected[1:4, 1:3] = expected[10:14, 1:6] = expected[2:6, 15:18] = 1
@@ -171,7 +167,7 @@ def test_cvat_polygons_boxes_ellipses_and_masks_are_read(tmp_path: Path) -> None
     <ellipse label="lesion" cx="20.5" cy="4.5" rx="2" ry="1"/>
     <polyline label="lesion" points="0,0;3,3"/><tag label="lesion"/>"""
     (tmp_path / "in" / "annotations.xml").write_text(CVAT.format(name=name, shapes=shapes))
-    report, manifest = _import(tmp_path / "in")
+    report, manifest = import_beside(tmp_path / "in")
     (label,) = _labels(manifest)
     expected = _square()
     expected[12:15, 2:4] = 1
@@ -193,7 +189,7 @@ def test_cvat_files_that_are_hostile_or_of_another_form_are_refused(tmp_path: Pa
     names = _pictures(tmp_path / "in")
     (tmp_path / "in" / "annotations.xml").write_text(text)
     (tmp_path / "in" / "coco.json").write_text(json.dumps(_coco(names, [[SQUARE]])))
-    report, _ = _import(tmp_path / "in")
+    report, _ = import_beside(tmp_path / "in")
     assert reason in _reasons(report)
 
 
@@ -221,7 +217,7 @@ def test_a_picture_that_is_missing_or_outside_is_refused_without_its_name(
     content = _coco(names, [[SQUARE]])
     content["images"].append({"id": 99, "file_name": file_name, "width": COLUMNS, "height": ROWS})
     (tmp_path / "in" / "coco.json").write_text(json.dumps(content))
-    report, _ = _import(tmp_path / "in")
+    report, _ = import_beside(tmp_path / "in")
     assert [refusal.input for refusal in report.refusals] == ["picture 3 of 3 of the annotation file"]
     assert reason in _reasons(report)
     assert "secret" not in _reasons(report)
@@ -248,7 +244,7 @@ def test_a_broken_outline_refuses_its_picture_with_the_true_reason(
     content = _coco(names, [[SQUARE], [SQUARE]])
     content["annotations"][1] |= change
     (tmp_path / "in" / "coco.json").write_text(json.dumps(content))
-    report, manifest = _import(tmp_path / "in")
+    report, manifest = import_beside(tmp_path / "in")
     assert len(manifest.cases) == 1
     assert reason in _reasons(report)
 
@@ -257,7 +253,7 @@ def test_a_picture_of_another_size_than_the_outlines_is_refused(tmp_path: Path) 
     names = _pictures(tmp_path / "in")
     Image.new("RGB", (COLUMNS * 2, ROWS * 2)).save(tmp_path / "in" / names[1])
     (tmp_path / "in" / "coco.json").write_text(json.dumps(_coco(names, [[SQUARE], [SQUARE]])))
-    report, _ = _import(tmp_path / "in")
+    report, _ = import_beside(tmp_path / "in")
     assert "drawn on a picture of 30 x 20 pixels; this one has 60 x 40" in _reasons(report)
 
 
@@ -267,7 +263,7 @@ def test_outlines_of_several_annotators_are_kept_apart_under_pseudonyms(tmp_path
         folder = tmp_path / "in" / f"annotations_{annotator}"
         folder.mkdir()
         (folder / "coco.json").write_text(json.dumps(_coco(names, [segmentation])))
-    report, manifest = _import(tmp_path / "in")
+    report, manifest = import_beside(tmp_path / "in")
     assert all(set(case.readers) == {"R1", "R2"} and case.label is None for case in manifest.cases)
     assert read_label(manifest.cases[0].readers["R2"])[0].sum() == 20
     assert read_label(manifest.cases[0].readers["R1"])[0].sum() == 16

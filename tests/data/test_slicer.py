@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -11,11 +10,10 @@ import pytest
 import SimpleITK as sitk
 
 from medseg.data.dicom_structures import StructureRule
-from medseg.data.importer import ImportOptions, ImportReport, import_tree
-from medseg.data.manifest import Manifest, read_manifest
 from medseg.data.readers import read_label
 from medseg.data.recognise import Choice
 from medseg.errors import RequestError
+from tests.data.import_factory import import_beside
 
 AFFINE = np.array([[-1.5, 0, 0, 30], [0, 1.5, 0, -20], [0, 0, 3, 5], [0, 0, 0, 1]], dtype=float)
 SHAPE = (12, 10, 6)
@@ -60,11 +58,6 @@ def _fields(*segments: tuple[str, int, int], **more: str) -> dict[str, str]:
     return found | more
 
 
-def _import(root: Path, **options: Any) -> tuple[ImportReport, Manifest]:
-    report = import_tree(root, root.parent / "out", options=ImportOptions(**options))
-    return report, read_manifest(root.parent / "out" / "manifest.csv")
-
-
 def _box(low: tuple[int, int, int], high: tuple[int, int, int], shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     array = np.zeros(shape, np.uint8)
     array[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = 1
@@ -80,7 +73,7 @@ def test_one_name_is_one_label_whatever_value_each_file_gave_it(tmp_path: Path) 
         _segmentation(
             tmp_path / "in" / "labels" / f"{name}.seg.nrrd", [lesion * numbers[0] + liver * numbers[1]], fields
         )
-    report, manifest = _import(tmp_path / "in")
+    report, manifest = import_beside(tmp_path / "in")
     assert report.refusals == ()
     names = {name.lower(): value for value, name in manifest.card.label_names().items()}
     for case in manifest.cases:
@@ -99,7 +92,7 @@ def test_a_segmentation_cropped_to_its_segments_lands_on_its_voxels(tmp_path: Pa
     _segmentation(
         tmp_path / "in" / "labels" / "Mustermann.seg.nrrd", [small], _fields(("lesion", 1, 0)), start=(5, 2, 3)
     )
-    _, manifest = _import(tmp_path / "in")
+    _, manifest = import_beside(tmp_path / "in")
     label, _ = read_label(manifest.cases[0].label)
     np.testing.assert_array_equal(label, _box((5, 2, 3), (7, 5, 4)))
 
@@ -110,9 +103,9 @@ def test_segments_that_overlap_in_layers_need_an_order(tmp_path: Path) -> None:
     fields = _fields(("liver", 1, 0), ("lesion", 1, 1))
     _segmentation(tmp_path / "in" / "labels" / "Mustermann.seg.nrrd", layers, fields)
     with pytest.raises(RequestError, match=r"overlap.*--structure"):
-        _import(tmp_path / "in")
+        import_beside(tmp_path / "in")
     rules = (StructureRule.of("lesion"), StructureRule.of("liver"))
-    _, manifest = _import(tmp_path / "in", choice=Choice(structures=rules))
+    _, manifest = import_beside(tmp_path / "in", choice=Choice(structures=rules))
     label, _ = read_label(manifest.cases[0].label)
     np.testing.assert_array_equal(label == 1, layers[1] == 1)
     assert (label == 2).sum() == layers[0].sum() - layers[1].sum()
@@ -126,7 +119,7 @@ def test_a_grid_that_is_not_the_images_is_refused(tmp_path: Path) -> None:
     image.SetOrigin([value + 0.6 for value in image.GetOrigin()])
     sitk.WriteImage(image, str(path))
     with pytest.raises(RequestError, match="voxels are not the image's"):
-        _import(tmp_path / "in")
+        import_beside(tmp_path / "in")
 
 
 def test_a_value_without_segment_and_a_file_without_segments_are_refused(tmp_path: Path) -> None:
@@ -136,7 +129,7 @@ def test_a_value_without_segment_and_a_file_without_segments_are_refused(tmp_pat
     _segmentation(tmp_path / "in" / "labels" / "a.seg.nrrd", [lesion], _fields(("lesion", 1, 0)))
     _segmentation(tmp_path / "in" / "labels" / "b.seg.nrrd", [lesion * 3], _fields(("lesion", 1, 0)))
     _segmentation(tmp_path / "in" / "labels" / "c.seg.nrrd", [lesion], {})
-    report, _ = _import(tmp_path / "in")
+    report, _ = import_beside(tmp_path / "in")
     reasons = "\n".join(refusal.reason for refusal in report.refusals)
     assert report.cases == 1
     assert "the value 3, which no segment has" in reasons
@@ -148,7 +141,7 @@ def test_a_code_s_meaning_is_the_scheme_s_own_words_not_the_file_s(tmp_path: Pat
     tags = TISSUE.replace("4147007^Mass", "4147007^Mass of Dr Muellermeier").replace("SCT^49755003", "99MEIER^1")
     fields = _fields(("Muellermeiers lesion", 1, 0)) | {"Segment0_Tags": tags}
     _segmentation(tmp_path / "in" / "labels" / "Mustermann.seg.nrrd", [_box((1, 1, 1), (4, 4, 3))], fields)
-    _, manifest = _import(tmp_path / "in")
+    _, manifest = import_beside(tmp_path / "in")
     info = manifest.card.labels[1]
     assert info.code is not None
     assert (info.name, info.code.meaning, info.category) == ("Mass 1", "Mass", None)
