@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
-import stat
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from filelock import FileLock
 
 from medseg.errors import RequestError
 from medseg.privacy.outcomes import write_whole
+from medseg.privacy.secret import read_secret
 
 __all__ = ["Crosswalk", "Link", "read_passphrase"]
 
@@ -78,12 +77,7 @@ class Crosswalk:
         Raises:
             RequestError: As `read`, or it belongs to another key, or its folder doesn't exist.
         """
-        if not self.path.parent.is_dir():
-            raise RequestError("expected the crosswalk in a folder that exists, found none")
-        if self._content(project)["project"] != project:
-            raise RequestError(
-                "expected the crosswalk of this project's key, found that of another key; name another file"
-            )
+        self._links(project)
 
     def extend(self, links: Iterable[Link], *, project: str) -> int:
         """Add links; those that are known already change nothing.
@@ -96,12 +90,22 @@ class Crosswalk:
             How many were new.
         """
         with FileLock(self.path.with_name(f".{self.path.name}.lock")):
-            self.check(project=project)
-            known = set(self.read())
+            known = self._links(project)
             new = set(links) - known
             if new or not self.path.exists():
                 self._write({"project": project, "links": [astuple(link) for link in sorted(known | new)]})
             return len(new)
+
+    def _links(self, project: str) -> set[Link]:
+        """What is known, once it is sure that the file can be extended."""
+        if not self.path.parent.is_dir():
+            raise RequestError("expected the crosswalk in a folder that exists, found none")
+        content = self._content(project)
+        if content["project"] != project:
+            raise RequestError(
+                "expected the crosswalk of this project's key, found that of another key; name another file"
+            )
+        return {Link(*row) for row in content["links"]}
 
     def _content(self, project: str = "") -> dict[str, Any]:
         if not self.path.exists():
@@ -167,19 +171,12 @@ def read_passphrase(path: str | Path) -> str:
     Raises:
         RequestError: The file is missing, may be read by other users, or holds less than 12 characters.
     """
-    path = Path(path)
     try:
-        mode = path.stat().st_mode
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_secret(Path(path), what="passphrase file").splitlines()
     except (OSError, UnicodeDecodeError):
         raise RequestError(
             "expected a text file with the crosswalk's passphrase in its first line, found none"
         ) from None
-    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
-        raise RequestError(
-            "expected a passphrase file that only you can read (mode 0600), found one that others can read too; run "
-            "chmod 600 on it"
-        )
     passphrase = lines[0].strip() if lines else ""
     if len(passphrase) < _SHORTEST:
         raise RequestError(

@@ -102,7 +102,7 @@ def find_face(array: Array, affine: Array) -> Face:
 
 
 def _coarse(array: Array, affine: Array) -> tuple[Array, Array]:
-    """The volume on a grid of about 3 mm by means of blocks, and that grid's affine."""
+    """The volume on a grid of about 3.5 mm by means of blocks, and that grid's affine."""
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     steps = [max(1, round(_GRID_MM / max(float(size), 1e-3))) for size in sizes]
     cut = array[tuple(slice(0, length // step * step) for length, step in zip(array.shape, steps, strict=True))]

@@ -102,10 +102,6 @@ def deidentify_tree(
         crosswalk.check(project=key_check)
     open_output(out, marker_of(profile), key_check=key_check)
     defaced = deface or profile.faces == "deface"
-    if not set(accepted).isdisjoint(rejected):
-        raise RequestError(
-            "expected one decision on a quarantined file, found a file that is to pass and to be refused"
-        )
     work = Work(src, out, profile, key, acknowledge_faces, defaced, frozenset(accepted), quarantine)
     run = _Run(work, files, pseudonyms, progress, rejected=frozenset(rejected))
     try:

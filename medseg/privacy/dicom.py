@@ -47,7 +47,6 @@ class CleanDicom:
         study: Pseudonym of the study's UID.
         series: Pseudonym of the series' UID.
         instance: Pseudonym of the SOP instance's UID.
-        series_uid: The original Series Instance UID; an identity.
         identities: Texts that were dropped or replaced; identities.
     """
 
@@ -56,7 +55,6 @@ class CleanDicom:
     study: str
     series: str
     instance: str
-    series_uid: str
     identities: frozenset[str]
 
 
@@ -89,8 +87,8 @@ def clean_dicom(
         clean_text: Paints over text in the pixels of classes that may hold some; takes the data set, the pixel data's
             tag and the transfer syntax. Without it they are quarantined.
         looked_at: A person has looked at the pixels and found no text; the caller records it in the ledger.
-        look: Look for text whatever the class, as there is some on other files of the series.
         face: What to remove of the pixels so that no face can be rendered from the series.
+        look: Look for text whatever the class, as there is some on other files of the series.
 
     Raises:
         ReadError: The file is damaged or of a class that can't be cleaned.
@@ -128,7 +126,6 @@ def clean_dicom(
         study=pseudonyms.name("study", uids["study"], "T"),
         series=pseudonyms.name("series", uids["series"], "S"),
         instance=pseudonyms.name("instance", uids["instance"], "I"),
-        series_uid=uids["series"],
         identities=frozenset(person.identities),
     )
 

@@ -199,13 +199,9 @@ def is_standard_class(uid: str) -> bool:
     return uid in _standard("sop_class_iod_map")
 
 
+@lru_cache(maxsize=256)
 def rules_for(sop_class: str, profile: Profile) -> Rules | None:
     """Rules of a SOP class, by tag; None when the class isn't one of the standard's image or segmentation classes."""
-    return _compiled(sop_class, profile)
-
-
-@lru_cache(maxsize=256)
-def _compiled(sop_class: str, profile: Profile) -> Rules | None:
     attributes = _iod_attributes(sop_class)
     return None if attributes is None else _compile(attributes, profile)
 

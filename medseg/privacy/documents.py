@@ -15,15 +15,17 @@ from typing import Any
 
 from medseg.errors import ReadError
 from medseg.privacy.fields import FieldRules, is_known_word, plain_name
+from medseg.privacy.vocabulary import words_in
 
 __all__ = ["clean_document"]
 
-_CONTAINER_NAMES = """
-images annotations categories cases patients lesions studies series labels shapes metadata data rows items results
-training test validation train val objects regions image patient case lesion modality channels channel_names flags
-"""
-_CONTAINERS = frozenset(_CONTAINER_NAMES.split())
-_NAMING = frozenset(("categories", "labels", "channels", "channel_names", "modality"))
+_CONTAINERS = words_in(
+    """
+    images annotations categories cases patients lesions studies series labels shapes metadata data rows items results
+    training test validation train val objects regions image patient case lesion modality channels channel_names flags
+    """
+)
+_NAMING = words_in("categories labels channels channel_names modality")
 """Containers whose texts name kinds of things, not images."""
 _MOST_BYTES = 1 << 28
 _DEEPEST = 32

@@ -11,37 +11,44 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 from medseg.privacy.pseudonym import Pseudonymiser
-from medseg.privacy.vocabulary import is_known_text
+from medseg.privacy.vocabulary import is_known_text, words_in
 
 __all__ = ["FieldRules", "is_known_word", "plain_name"]
 
-_IMAGE_FIELDS = """
-image image_id image_name image_file file filename file_name isic_id case case_id id img img_id lesion lesion_id
-series series_id seriesinstanceuid scan scan_id name imagepath image_path
-"""
-_PATIENT_FIELDS = "patient patient_id patientid subject subject_id participant participant_id pid"
-_AGE_FIELDS = "age age_approx age_years patient_age"
-_NUMBER_FIELDS = """
-size diameter diameter_mm volume volume_ml width height weight bmi spacing spacing_x spacing_y spacing_z slices
-thickness slice_thickness rows columns pixels area lesions count fold split grade stage label score dose suv
-followup_days days follow_up_days survival_days event bbox iscrowd category_id segmentation points imageheight
-imagewidth echotime repetitiontime flipangle magneticfieldstrength inversiontime slicethickness numtraining numtest
-"""
-_WORD_FIELDS = """
-diagnosis dx diagnosis_1 benign_malignant malignant melanoma seborrheic_keratosis class target type modality
-body_part anatom_site_general anatom_site anatomy site_of_lesion location localization sex gender side laterality
-contrast sequence kernel manufacturer model scanner set subset split grade stage label histology treatment
-shape_type supercategory category bodypartexamined
-"""
-_CHARACTERISTICS = frozenset((_AGE_FIELDS + " sex gender weight height bmi").split())
+_IMAGE_FIELDS = words_in(
+    """
+    image image_id image_name image_file file filename file_name isic_id case case_id id img img_id lesion lesion_id
+    series series_id seriesinstanceuid scan scan_id name imagepath image_path
+    """
+)
+_PATIENT_FIELDS = words_in("patient patient_id patientid subject subject_id participant participant_id pid")
+_AGE_FIELDS = words_in("age age_approx age_years patient_age")
+_NUMBER_FIELDS = words_in(
+    """
+    size diameter diameter_mm volume volume_ml width height weight bmi spacing spacing_x spacing_y spacing_z slices
+    thickness slice_thickness rows columns pixels area lesions count fold split grade stage label score dose suv
+    followup_days days follow_up_days survival_days event bbox iscrowd category_id segmentation points imageheight
+    imagewidth echotime repetitiontime flipangle magneticfieldstrength inversiontime slicethickness numtraining numtest
+    """
+)
+_WORD_FIELDS = words_in(
+    """
+    diagnosis dx diagnosis_1 benign_malignant malignant melanoma seborrheic_keratosis class target type modality
+    body_part anatom_site_general anatom_site anatomy site_of_lesion location localization sex gender side laterality
+    contrast sequence kernel manufacturer model scanner set subset split grade stage label histology treatment
+    shape_type supercategory category bodypartexamined
+    """
+)
+_CHARACTERISTICS = _AGE_FIELDS | words_in("sex gender weight height bmi")
 """Fields that a profile keeps only with the characteristics of patients."""
-_EXTRA = """
-BENIGN MALIGNANT KERATOSIS SEBORRHEIC ACTINIC BASAL SQUAMOUS CELL CARCINOMA DERMATOFIBROMA VASCULAR NV MEL BCC AKIEC
-BKL DF VASC SCC TORSO EXTREMITY PALMS SOLES ORAL GENITAL TRUE FALSE MALE FEMALE TRAINING VALIDATION TRAIN TEST
-HOLDOUT LIPOSARCOMA LEIOMYOSARCOMA FIBROSARCOMA SYNOVIAL PLEOMORPHIC MYXOID METASTATIC RECURRENT INDETERMINATE NA
-NAN POLYGON LINE LINESTRIP
-"""
-_EXTRA_WORDS = frozenset(_EXTRA.split())
+_EXTRA_WORDS = words_in(
+    """
+    BENIGN MALIGNANT KERATOSIS SEBORRHEIC ACTINIC BASAL SQUAMOUS CELL CARCINOMA DERMATOFIBROMA VASCULAR NV MEL BCC AKIEC
+    BKL DF VASC SCC TORSO EXTREMITY PALMS SOLES ORAL GENITAL TRUE FALSE MALE FEMALE TRAINING VALIDATION TRAIN TEST
+    HOLDOUT LIPOSARCOMA LEIOMYOSARCOMA FIBROSARCOMA SYNOVIAL PLEOMORPHIC MYXOID METASTATIC RECURRENT INDETERMINATE NA
+    NAN POLYGON LINE LINESTRIP
+    """
+)
 _NUMBER = re.compile(r"[+-]?(?:\d{1,6}(?:\.\d{0,6})?|\.\d{1,6})(?:[eE][+-]?\d{1,2})?\Z")
 _OLDEST = 90
 
@@ -67,13 +74,13 @@ class FieldRules:
         plain = plain_name(name)
         if plain in _CHARACTERISTICS and not self._characteristics:
             return None
-        if plain in _PATIENT_FIELDS.split():
+        if plain in _PATIENT_FIELDS:
             return lambda text: self._patient(text) if text else ""
-        if plain in _IMAGE_FIELDS.split():
+        if plain in _IMAGE_FIELDS:
             return lambda text: self.image(text) if text else ""
-        if plain in _AGE_FIELDS.split():
+        if plain in _AGE_FIELDS:
             return _age
-        words, numbers = plain in _WORD_FIELDS.split(), plain in _NUMBER_FIELDS.split()
+        words, numbers = plain in _WORD_FIELDS, plain in _NUMBER_FIELDS
         if not words and not numbers:
             return None
         return lambda text: text if (numbers and _NUMBER.match(text)) or (words and is_known_word(text)) else ""

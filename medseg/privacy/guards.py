@@ -50,9 +50,6 @@ class HeadError(ReadError):
         )
         self.series = series
 
-    def __reduce__(self) -> tuple[type[HeadError], tuple[str]]:
-        return HeadError, (self.series,)
-
 
 def check_class(sop_class: str, source: Dataset) -> None:
     """Refuse classes that can't be cleaned.

@@ -113,8 +113,8 @@ def face_cuts(sources: Sequence[Dataset], syntaxes: Sequence[str]) -> tuple[list
     for frame in frames:
         own = np.eye(4)
         own[:3, 0], own[:3, 1], own[:3, 2], own[:3, 3] = frame.across, frame.down, normal, frame.origin
-        rows, columns = _size(sources[frame.file])
-        masks.setdefault(frame.file, []).append(face.mask((columns, rows, 1), _ras(own))[:, :, 0].T)
+        shape = int(sources[frame.file].Columns), int(sources[frame.file].Rows), 1
+        masks.setdefault(frame.file, []).append(face.mask(shape, _ras(own))[:, :, 0].T)
         values.setdefault(frame.file, []).append(round((face.background - frame.intercept) / frame.slope))
     cuts = [FaceCut(np.stack(masks[index]), tuple(values[index])) for index in range(len(sources))]
     return cuts, face.head_share
@@ -122,10 +122,6 @@ def face_cuts(sources: Sequence[Dataset], syntaxes: Sequence[str]) -> tuple[list
 
 def _ras(affine: Array) -> Array:
     return np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
-
-
-def _size(source: Dataset) -> tuple[int, int]:
-    return int(source.Rows), int(source.Columns)
 
 
 def _stack(sources: Sequence[Dataset], syntaxes: Sequence[str], frames: Sequence[_Frame]) -> tuple[Array, int]:

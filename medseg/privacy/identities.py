@@ -214,6 +214,7 @@ class IdentityIndex:
         for number, start in enumerate(range(0, len(known), _DIGEST_BYTES), start=1):
             index._identities[known[start : start + _DIGEST_BYTES]] = number
         for row in rows:
+            # numpy types the names as optional; a record always has some.
             tail, length, place, kind, stands, number = (int(row[name]) for name in _RECORD.names[:-1])  # type: ignore[index]
             index._records[place, row["digest"].tobytes()] = (tail, length, kind, stands, number)
         return index

@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 
 from medseg.errors import ReadError, RequestError
 
-__all__ = ["MARK", "as_folder", "head_of", "input_files", "problem_of", "read_input", "shown", "stamp_of"]
+__all__ = ["as_folder", "head_of", "input_files", "problem_of", "read_input", "shown", "stamp_of"]
 
-MARK = "\0/"
+_MARK = "\0/"
 """Stands between an archive's path and a member's."""
 _MOST_BYTES = 8 << 30
 _MOST_MEMBER_BYTES = 2 << 30
@@ -106,7 +106,7 @@ def stamp_of(source: Path, name: str) -> str:
 
 
 def _parts(source: Path, name: str) -> tuple[Path, str, str]:
-    outer, mark, member = name.partition(MARK)
+    outer, mark, member = name.partition(_MARK)
     return source / outer, mark, member
 
 
@@ -124,7 +124,7 @@ def _read(source: Path, name: str, count: int) -> bytes:
 
 def _expanded(path: Path, relative: str) -> list[str]:
     try:
-        return [f"{relative}{MARK}{member}" for member in _members(path)] or [relative]
+        return [f"{relative}{_MARK}{member}" for member in _members(path)] or [relative]
     except ReadError:
         return [relative]
 

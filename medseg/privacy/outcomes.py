@@ -182,19 +182,15 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
             stream.write(data)
         os.replace(temporary, path)
     except BaseException:
+        # Also an interrupt must leave no half of a file behind.
         temporary.unlink(missing_ok=True)
         raise
 
 
 def write_refused(out: Path, report: DeidentifyReport) -> None:
     """Write ``refused.csv``: running number, status and reason of each file that has no copy."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("number", "status", "reason"))
-    for outcome in report.outcomes:
-        if outcome.status != "written":
-            writer.writerow((outcome.number, outcome.status, outcome.reason))
-    write_whole(out / "refused.csv", stream.getvalue().encode("ascii", "replace"))
+    rows = [(o.number, o.status, o.reason) for o in report.outcomes if o.status != "written"]
+    write_whole(out / "refused.csv", _csv(("number", "status", "reason"), rows).encode("ascii", "replace"))
 
 
 def write_private_list(path: Path, files: Sequence[str], report: DeidentifyReport) -> None:
@@ -202,28 +198,29 @@ def write_private_list(path: Path, files: Sequence[str], report: DeidentifyRepor
 
     The list holds identities; it belongs beside the key and never into the output.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("number", "status", "reason", "file"))
+    rows = []
     for outcome in report.outcomes:
         if outcome.status != "written":
             name = shown(files[outcome.number - 1])
-            writer.writerow(
-                (outcome.number, outcome.status, outcome.reason, f"'{name}" if name[:1] in "=+-@" else name)
-            )
-    path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        file.write(stream.getvalue())
+            # A spreadsheet would take such a name for a formula.
+            name = f"'{name}" if name[:1] in "=+-@" else name
+            rows.append((outcome.number, outcome.status, outcome.reason, name))
+    text = _csv(("number", "status", "reason", "file"), rows)
+    write_whole(path, text.encode("utf-8", "backslashreplace"), mode=0o600)
 
 
 def write_decisions(path: Path, report: DeidentifyReport) -> None:
     """Write the form in which a person decides on each quarantined file: number, decision (to fill in), reason."""
+    rows = [(outcome.number, "", outcome.reason) for outcome in report.quarantined]
+    write_whole(path, _csv(("number", "decision", "reason"), rows).encode("ascii", "replace"))
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("number", "decision", "reason"))
-    writer.writerows((outcome.number, "", outcome.reason) for outcome in report.quarantined)
-    write_whole(path, stream.getvalue().encode("ascii", "replace"))
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return stream.getvalue()
 
 
 def open_output(out: Path, marker: dict[str, object], *, key_check: str) -> None:

@@ -59,6 +59,7 @@ class Person:
 
 def raw_bytes(dataset: Dataset, tag: int) -> bytes:
     """The undecoded value of an attribute; empty when it isn't there or is a sequence."""
+    # pydicom types the keys as BaseTag; any int is one to a dict.
     element: Any = dataset._dict.get(tag)  # type: ignore[call-overload]
     if isinstance(element, RawDataElement):
         return element.value or b""

@@ -12,12 +12,12 @@ import binascii
 import hmac
 import os
 import secrets
-import stat
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 from medseg.errors import RequestError, StorageError
+from medseg.privacy.secret import read_secret
 
 __all__ = ["KEY_BYTES", "Pseudonymiser", "load_key", "new_key"]
 
@@ -137,10 +137,8 @@ def load_key(path: str | Path) -> bytes:
     Raises:
         RequestError: When the file is missing, is no key or may be read by other users.
     """
-    path = Path(path)
     try:
-        mode = path.stat().st_mode
-        text = path.read_text(encoding="ascii")
+        text = read_secret(Path(path), what="key")
     except FileNotFoundError:
         raise RequestError(
             "expected a project key, found no such file. Without it its pseudonyms can't be made again: look "
@@ -150,11 +148,6 @@ def load_key(path: str | Path) -> bytes:
         raise RequestError(
             "expected a project key made by --new-key, found a file that cannot be read as one"
         ) from None
-    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
-        raise RequestError(
-            "expected a key that only you can read (mode 0600), found one that others can read too; run: chmod 600 on "
-            "the key file, and think about who may have copied it"
-        )
     lines = text.split()
     try:
         key = base64.b64decode(lines[1], validate=True) if len(lines) == 2 and lines[0] == _HEADER else b""

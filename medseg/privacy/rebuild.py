@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
+from medseg.privacy.codes import standard_code
 from medseg.privacy.dates import clean_time, shift_date, shift_datetime
 from medseg.privacy.dicom_rules import Kind, Rule, Rules
 from medseg.privacy.encode import put
@@ -325,27 +326,8 @@ def _code_item(source: Dataset) -> tuple[str, str, str] | None:
         code, name = value.decode("ascii").strip(" \0"), scheme.decode("ascii").strip(" \0")
     except UnicodeDecodeError:
         return None
-    meaning = _known_codes().get(("SRT" if name in ("SNM3", "99SDM") else name, code))
-    return None if meaning is None else (code, name, meaning)
-
-
-@lru_cache(maxsize=1)
-def _known_codes() -> dict[tuple[str, str], str]:
-    """Meaning of each code that pydicom's copy of DICOM PS3.16 knows, by scheme and value."""
-    from pydicom.sr._concepts_dict import concepts
-    from pydicom.sr._snomed_dict import mapping
-
-    every: Any = concepts
-    known = {
-        (scheme, code): str(fact[0])
-        for scheme, names in every.items()
-        for codes in names.values()
-        for code, fact in codes.items()
-    }
-    for old, new in mapping["SRT"].items():
-        if ("SCT", new) in known:
-            known["SRT", old] = known["SCT", new]
-    return known
+    known = standard_code(code, name)
+    return None if known is None else (code, name, known[2])
 
 
 def _put_code(result: Dataset, code: str, scheme: str, meaning: str) -> None:

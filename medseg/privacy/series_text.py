@@ -1,8 +1,8 @@
 """Text on a series: a look at a few frames of every series, whatever its class says about text in its pixels.
 
 Text that a device or an archive writes into its images is on every slice, in one place. It is looked for on the highest
-and the lowest values over frames spread over the series, where it stands still while the anatomy moves, and on two
-frames by themselves.
+and the lowest values over frames spread over the series, where it stands still while the anatomy moves, and on the
+middle frame by itself; of one or two frames on each.
 """
 
 from __future__ import annotations
@@ -36,23 +36,24 @@ def series_has_text(files: Sequence[Path]) -> bool:
     Raises:
         MissingExtraError: The text detector isn't installed.
     """
-    chosen = [files[n] for n in sorted({round(part) for part in np.linspace(0, len(files) - 1, _FRAMES)})]
-    frames = [frame for path in chosen for frame in _frames(path)]
-    shapes = {frame.shape for frame in frames}
-    for shape in shapes:
-        alike = [frame for frame in frames if frame.shape == shape]
-        if any(can_be_read(view) for view in _views(alike)):
-            return True
-    return False
+    alike: dict[tuple[int, ...], list[Array]] = {}
+    for place in _spread(len(files)):
+        for frame in _frames(files[place]):
+            alike.setdefault(frame.shape, []).append(frame)
+    return any(can_be_read(view) for frames in alike.values() for view in _views(frames))
+
+
+def _spread(count: int) -> list[int]:
+    """At most `_FRAMES` places, evenly from the first to the last."""
+    return sorted({round(part) for part in np.linspace(0, count - 1, _FRAMES)})
 
 
 def _views(frames: Sequence[Array]) -> Iterator[Array]:
-    """Pictures to look at: projections where there are several frames, and the first and middle frame."""
+    """Pictures to look at: of three and more frames both projections and the middle one, else each frame."""
     if len(frames) > 2:
-        yield grey_view(np.max(frames, axis=0))
-        yield grey_view(np.min(frames, axis=0))
-    for place in sorted({0, len(frames) // 2}) if len(frames) <= 2 else (len(frames) // 2,):
-        yield grey_view(frames[place])
+        frames = [np.max(frames, axis=0), np.min(frames, axis=0), frames[len(frames) // 2]]
+    for frame in frames:
+        yield grey_view(frame)
 
 
 def _frames(path: Path) -> list[Array]:
@@ -71,5 +72,4 @@ def _frames(path: Path) -> list[Array]:
         return []
     if array.shape[3] != 1:
         return []
-    places = sorted({round(part) for part in np.linspace(0, len(array) - 1, _FRAMES)})
-    return [array[place, ..., 0] for place in places]
+    return [array[place, ..., 0] for place in _spread(len(array))]
