@@ -44,7 +44,6 @@ __all__ = [
     "find_series",
     "only_series",
     "read_series",
-    "read_series_geometry",
     "read_sorted_series",
     "series_geometry",
     "sort_series",
@@ -95,18 +94,13 @@ def read_series(files: Sequence[Path], *, reading: Reading = DEFAULT_READING) ->
     return read_sorted_series(replace(only_series(files), reading=reading))
 
 
-def read_series_geometry(files: Sequence[Path]) -> Geometry:
+def series_geometry(series: SeriesFiles) -> Geometry:
     """The voxel grid of a series, from headers alone.
 
     Raises:
         ReadError: As `read_series`.
         GeometryError: As `read_series`.
     """
-    return series_geometry(only_series(files))
-
-
-def series_geometry(series: SeriesFiles) -> Geometry:
-    """The voxel grid of a series that `find_series` found; as `read_series_geometry`."""
     return _grid(series.headers, reading=series.reading).geometry
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 from medseg.types import Array
 
-__all__ = ["CROPS", "SMALL_SIDE", "TURNS", "middle", "small_picture", "views"]
+__all__ = ["CROPS", "TURNS", "middle", "small_picture", "views"]
 
-SMALL_SIDE: Final = 128
+_SMALL_SIDE: Final = 128
 CROPS: Final = (0.95, 0.9, 0.85, 0.8)
 """Share of each side that is kept."""
 TURNS: Final = tuple(step * 2.5 for step in range(-4, 5) if step)
@@ -31,7 +31,7 @@ def small_picture(grey: Array) -> Bytes:
     """A grey picture (x, y) as bytes, its longer side at most 128 pixels."""
     low, high = np.percentile(grey, [0.5, 99.5])
     scaled = (np.clip((grey - low) / max(float(high - low), 1e-12), 0, 1) * 255).astype(np.uint8)
-    share = min(1.0, SMALL_SIDE / max(scaled.shape))
+    share = min(1.0, _SMALL_SIDE / max(scaled.shape))
     size = (max(1, round(scaled.shape[1] * share)), max(1, round(scaled.shape[0] * share)))
     return np.asarray(Image.fromarray(scaled).resize(size, Image.Resampling.BOX))
 

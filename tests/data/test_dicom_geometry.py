@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.data.dicom import read_series, read_series_geometry
+from medseg.data.dicom import only_series, read_series, series_geometry
 from medseg.data.dicom_geometry import stack_slices
 from medseg.errors import GeometryError
 from tests.data.dicom_factory import AXIAL, Series, make_series, set_pixels
@@ -96,7 +96,7 @@ def test_a_series_that_is_no_stack_is_refused_with_its_true_reason(tmp_path: Pat
     assert "DOE-4711" not in str(refusal.value)
     assert "Doe" not in str(refusal.value)
     with pytest.raises(GeometryError, match=reason):
-        read_series_geometry(paths)
+        series_geometry(only_series(paths))
 
 
 def test_rounded_positions_are_no_unevenness_and_are_noted() -> None:
