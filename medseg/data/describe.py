@@ -10,12 +10,13 @@ import numpy as np
 from medseg.data.manifest import Manifest
 from medseg.data.quality import QualityReport
 
-__all__ = ["Row", "describe_manifest", "numbers_of"]
+__all__ = ["MOST_LEVELS", "Row", "describe_manifest", "numbers_of"]
 
 Row = tuple[str, str]
 """What is counted or measured, and its value as text."""
 
-_MOST_LEVELS = 12
+MOST_LEVELS = 12
+"""A column of more different texts is not counted level by level."""
 
 
 def describe_manifest(manifest: Manifest, report: QualityReport) -> list[Row]:
@@ -61,7 +62,7 @@ def _covariate(column: str, texts: Sequence[str]) -> list[Row]:
     numbers = numbers_of(known)
     if numbers is not None and len(set(known)) > 2:
         return [*_measured(column, numbers), *tail]
-    if len(set(known)) > _MOST_LEVELS:
+    if len(set(known)) > MOST_LEVELS:
         return [(column, f"{len(set(known))} different texts"), *tail]
     return [*((f"{column}: {level}", _share(n, len(texts))) for level, n in sorted(Counter(known).items())), *tail]
 

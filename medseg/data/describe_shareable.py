@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from medseg.data.describe import Row, numbers_of
+from medseg.data.describe import MOST_LEVELS, Row, numbers_of
 from medseg.data.manifest import Manifest
 from medseg.data.quality import QualityReport
 from medseg.privacy.disclosure import Cell, Limits, protect_count, protect_counts, protect_summary
@@ -20,7 +20,6 @@ from medseg.privacy.releases import Behind, guard_figures
 
 __all__ = ["SharedDescription", "describe_shareable"]
 
-_MOST_LEVELS = 12
 _UNKNOWN = "not known"
 
 
@@ -121,7 +120,7 @@ def _covariate(table: _Table, column: str, texts: Sequence[str], patients: Seque
     numbers = numbers_of(known)
     if numbers is not None and len(set(known)) > 2:
         table.values(column, [float(text) if text else float("nan") for text in texts], patients)
-    elif len(set(known)) <= _MOST_LEVELS:
+    elif len(set(known)) <= MOST_LEVELS:
         table.parts(column, _levels([text or _UNKNOWN for text in texts], patients))
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from medseg.data.card import CodedConcept
+from medseg.data.dicom_frames import text_of
 from medseg.privacy.codes import standard_code
 from medseg.privacy.vocabulary import is_known_text
 
@@ -23,9 +24,9 @@ def concept_of(item: Dataset, keyword: str) -> CodedConcept | None:
     found = item.get(keyword)
     if not found:
         return None
-    value = str(found[0].get("CodeValue", "") or "").strip()
-    scheme = str(found[0].get("CodingSchemeDesignator", "") or "").strip()
-    return public_concept(value, scheme, str(found[0].get("CodeMeaning", "") or "").strip())
+    value = text_of(found[0], "CodeValue")
+    scheme = text_of(found[0], "CodingSchemeDesignator")
+    return public_concept(value, scheme, text_of(found[0], "CodeMeaning"))
 
 
 def public_concept(value: str, scheme: str, meaning: str) -> CodedConcept | None:

@@ -28,6 +28,7 @@ __all__ = [
     "is_number",
     "list_of",
     "numbers_of",
+    "text_of",
     "tomographic_frames",
 ]
 
@@ -222,6 +223,11 @@ def frame_count(facts: Facts) -> int:
     """Number of frames of a file, 1 or more."""
     value = facts.get("NumberOfFrames")
     return 1 if value in (None, "") else max(1, int(value))
+
+
+def text_of(facts: Facts, keyword: str) -> str:
+    """The text of an attribute without blanks at its ends; empty when it is absent."""
+    return str(facts.get(keyword, "") or "").strip()
 
 
 def is_number(value: Any) -> bool:

@@ -25,6 +25,7 @@ from medseg.data.dicom_frames import (
     frame_count,
     is_number,
     list_of,
+    text_of,
     tomographic_frames,
 )
 from medseg.data.dicom_scan import PIXEL_PLACE, scan_elements
@@ -247,7 +248,7 @@ def _header_of(facts: Facts, path: Path) -> Header:
         series_uid=str(facts.get("SeriesInstanceUID", "")),
         study_uid=str(facts.get("StudyInstanceUID", "")),
         instance_uid=str(facts.get("SOPInstanceUID", "")),
-        patient=str(facts.get("PatientID", "") or ""),
+        patient=text_of(facts, "PatientID"),
         modality=modality,
         sop_class=str(facts.get("SOPClassUID", "")),
         transfer_syntax=str(facts.get("TransferSyntaxUID", "")),

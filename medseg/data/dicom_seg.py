@@ -20,7 +20,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from medseg.data.dicom_codes import colour_of, concept_of
-from medseg.data.dicom_frames import Frame, enhanced_frames
+from medseg.data.dicom_frames import Frame, enhanced_frames, text_of
 from medseg.data.dicom_header import Header, read_dataset, refusing_damage
 from medseg.data.dicom_labels import Canvas, LabelObject, Structure, Target
 from medseg.data.dicom_pixels import decode_frames
@@ -95,15 +95,15 @@ def _described(dataset: Dataset, path: Path) -> LabelObject:
     return LabelObject(
         path=path,
         kind="SEG",
-        patient=str(dataset.get("PatientID", "") or ""),
-        study_uid=str(dataset.get("StudyInstanceUID", "") or ""),
-        frame_of_reference=str(dataset.get("FrameOfReferenceUID", "") or ""),
+        patient=text_of(dataset, "PatientID"),
+        study_uid=text_of(dataset, "StudyInstanceUID"),
+        frame_of_reference=text_of(dataset, "FrameOfReferenceUID"),
         series_uids=series,
         instance_uids=instances,
         structures=segments,
         frames=frames,
-        label=str(dataset.get("ContentLabel", "") or "").strip(),
-        made=f"{dataset.get('ContentDate', '') or ''}{dataset.get('ContentTime', '') or ''}",
+        label=text_of(dataset, "ContentLabel"),
+        made=text_of(dataset, "ContentDate") + text_of(dataset, "ContentTime"),
     )
 
 
@@ -182,7 +182,7 @@ def read_seg(path: Path) -> tuple[LabelMap, Geometry]:
 def _structure(item: Dataset) -> Structure:
     return Structure(
         number=int(item.SegmentNumber),
-        name=str(item.get("SegmentLabel", "") or "").strip() or f"segment {int(item.SegmentNumber)}",
+        name=text_of(item, "SegmentLabel") or f"segment {int(item.SegmentNumber)}",
         code=concept_of(item, "SegmentedPropertyTypeCodeSequence"),
         category=concept_of(item, "SegmentedPropertyCategoryCodeSequence"),
         colour=colour_of(item),
@@ -195,9 +195,9 @@ def _references(dataset: Dataset) -> tuple[frozenset[str], frozenset[str], froze
     instances: set[str] = set()
     frames: set[tuple[str, int]] = set()
     for entry in dataset.get("ReferencedSeriesSequence") or []:
-        series.add(str(entry.get("SeriesInstanceUID", "")))
+        series.add(text_of(entry, "SeriesInstanceUID"))
         referenced = entry.get("ReferencedInstanceSequence") or []
-        instances.update(str(item.get("ReferencedSOPInstanceUID", "")) for item in referenced)
+        instances.update(text_of(item, "ReferencedSOPInstanceUID") for item in referenced)
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])
     for group in (*shared, *(dataset.get("PerFrameFunctionalGroupsSequence") or [])):
         found = _sources(group)
@@ -213,7 +213,7 @@ def _sources(group: Dataset) -> tuple[tuple[str, int], ...]:
         for source in derivation.get("SourceImageSequence") or []:
             frames = source.get("ReferencedFrameNumber")
             numbers = [0] if frames is None else [int(n) for n in np.atleast_1d(frames)]
-            found += [(str(source.get("ReferencedSOPInstanceUID", "")), number) for number in numbers]
+            found += [(text_of(source, "ReferencedSOPInstanceUID"), number) for number in numbers]
     return tuple(found)
 
 
@@ -224,7 +224,7 @@ def _open(path: Path) -> _Seg:
 
 
 def _facts(dataset: Dataset) -> _Seg:
-    if str(dataset.get("Modality", "")) != "SEG":
+    if text_of(dataset, "Modality") != "SEG":
         raise ReadError("expected a DICOM SEG; found another kind of object. `medseg import` reads structure sets")
     if "Rows" not in dataset or "Columns" not in dataset or min(int(dataset.Rows), int(dataset.Columns)) < 1:
         raise ReadError("the SEG states no size of its frames; export it again")
@@ -240,7 +240,7 @@ def _facts(dataset: Dataset) -> _Seg:
         planes.append(_Plane(place, number, _sources(group) or _sources(shared)))
     measures = (groups[0].get("PixelMeasuresSequence") or shared.get("PixelMeasuresSequence") or [Dataset()])[0]
     between = float(measures.get("SpacingBetweenSlices") or np.nan)
-    return _Seg(dataset, tuple(planes), kind, abs(between), str(dataset.get("FrameOfReferenceUID", "") or ""))
+    return _Seg(dataset, tuple(planes), kind, abs(between), text_of(dataset, "FrameOfReferenceUID"))
 
 
 def _image(seg: _Seg, target: Target) -> _Image:

@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 
 from medseg.data.contours import Mask, fill_contours, mark_points
 from medseg.data.dicom_codes import concept_of
+from medseg.data.dicom_frames import text_of
 from medseg.data.dicom_header import read_dataset, refusing_damage
 from medseg.data.dicom_labels import Canvas, LabelObject, Structure, Target
 from medseg.errors import GeometryError, LabelError, ReadError
@@ -62,7 +63,7 @@ def _described(dataset: Dataset, path: Path) -> LabelObject:
     structures = tuple(
         Structure(
             number=number,
-            name=str(item.get("ROIName", "") or "").strip(),
+            name=text_of(item, "ROIName"),
             code=concept_of(observed[number], "RTROIIdentificationCodeSequence") if number in observed else None,
             colour=_colour(drawn[number]),
         )
@@ -79,14 +80,14 @@ def _described(dataset: Dataset, path: Path) -> LabelObject:
     return LabelObject(
         path=path,
         kind="RTSTRUCT",
-        patient=_text(dataset, "PatientID"),
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        frame_of_reference=_text(frames[0], "FrameOfReferenceUID") if frames else _text(dataset, "FrameOfReferenceUID"),
-        series_uids=frozenset(_text(one, "SeriesInstanceUID") for one in series) - {""},
-        instance_uids=frozenset(_text(image, "ReferencedSOPInstanceUID") for image in images) - {""},
+        patient=text_of(dataset, "PatientID"),
+        study_uid=text_of(dataset, "StudyInstanceUID"),
+        frame_of_reference=text_of(frames[0] if frames else dataset, "FrameOfReferenceUID"),
+        series_uids=frozenset(text_of(one, "SeriesInstanceUID") for one in series) - {""},
+        instance_uids=frozenset(text_of(image, "ReferencedSOPInstanceUID") for image in images) - {""},
         structures=structures,
-        label=_text(dataset, "StructureSetLabel"),
-        made=_text(dataset, "StructureSetDate") + _text(dataset, "StructureSetTime"),
+        label=text_of(dataset, "StructureSetLabel"),
+        made=text_of(dataset, "StructureSetDate") + text_of(dataset, "StructureSetTime"),
     )
 
 
@@ -137,7 +138,7 @@ def _regions(entry: LabelObject, chosen: frozenset[int]) -> Iterator[tuple[int, 
     """The chosen structures that have contours, by their numbers, one after the other."""
     dataset = read_dataset(entry.path, tags=None, pixels=False)
     with _reading():
-        frames = {_number(item, "ROINumber"): _text(item, "ReferencedFrameOfReferenceUID")
+        frames = {_number(item, "ROINumber"): text_of(item, "ReferencedFrameOfReferenceUID")
                   for item in _items(dataset, "StructureSetROISequence")}  # fmt: skip
         drawn = [(_number(item, "ReferencedROINumber"), item) for item in _items(dataset, "ROIContourSequence")]
     for number, item in drawn:
@@ -175,14 +176,14 @@ def _region(item: Dataset, frame_of_reference: str) -> _Region:
     contours = _items(item, "ContourSequence")
     for number, contour in enumerate(contours, start=1):
         data = _coordinates(contour, f"contour {number} of {len(contours)}")
-        kind = _text(contour, "ContourGeometricType").upper()
+        kind = text_of(contour, "ContourGeometricType").upper()
         if kind == "POINT" or (kind in _CLOSED and len(data) == 1):
             points.append(data)
         elif kind in _CLOSED and len(data) > 2:
             closed.append(data)
         else:
             left_out += 1
-    images = frozenset(_text(image, "ReferencedSOPInstanceUID") for image in _contour_images(item)) - {""}
+    images = frozenset(text_of(image, "ReferencedSOPInstanceUID") for image in _contour_images(item)) - {""}
     marks = np.concatenate(points) if points else np.zeros((0, 3))
     return _Region(tuple(closed), marks, left_out, frame_of_reference, images)
 
@@ -226,10 +227,6 @@ def _contour_images(item: Dataset) -> list[Dataset]:
 def _items(dataset: Dataset | None, keyword: str) -> list[Dataset]:
     value = None if dataset is None else dataset.get(keyword)
     return [item for item in value if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    return str(dataset.get(keyword, "") or "").strip()
 
 
 def _number(item: Dataset, keyword: str, *, default: int = -1) -> int:
