@@ -95,9 +95,8 @@ def _each(source: Path, out: Path, one: Callable[[Path, Path], None]) -> dict[st
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             one(path, target)
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
+        except (Exception, SystemExit):
+            # Whatever a tool does on a hostile file, also that it ends the program: the file has no copy.
             continue
         if target.is_file():
             copies[name] = Copy(name, target.read_bytes())
@@ -122,6 +121,7 @@ def _layers(data: bytes) -> list[bytes]:
             dataset = pydicom.dcmread(io.BytesIO(data), force=True)
             found.append(f"{dataset.file_meta}\n{dataset}".encode("utf-8", "replace"))
         except Exception:
+            # Nothing but its bytes can be read of a copy that pydicom can't parse.
             return found
     return found
 
@@ -143,6 +143,7 @@ def is_usable(source: bytes, copy: Copy) -> bool:
             return False
         return "PixelData" not in before or _same_pixels(before, after)
     except Exception:
+        # Whatever pydicom or a decoder raises: nobody can use such a copy.
         return False
 
 
@@ -152,6 +153,7 @@ def _same_pixels(before: Dataset, after: Dataset) -> bool:
     try:
         wanted = _pixels(before)
     except Exception:
+        # A source that no decoder reads has no pixels to compare with.
         return True
     return np.array_equal(wanted, found)
 

@@ -33,6 +33,7 @@ def backgrounds(folder: Path) -> list[np.ndarray]:
         try:
             pixels = pydicom.dcmread(path).pixel_array.astype(np.float32)
         except Exception:
+            # A file that pydicom can't decode is no background.
             continue
         if pixels.ndim == 2:
             low, high = np.percentile(pixels, (1, 99.5))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from medseg.errors import DataError, RequestError
@@ -29,7 +29,7 @@ from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.record import check_request, marker_of, write_ledger
 from medseg.privacy.tables import clean_table
-from medseg.privacy.worker import HEADS, KINDS, LOOK, TEXT, Done, Pool, Submit, Work
+from medseg.privacy.worker import KINDS, Done, Input, Pool, Submit, Task, Work
 
 __all__ = ["DeidentifyReport", "Outcome", "deidentify_tree", "input_files"]
 
@@ -115,7 +115,7 @@ def deidentify_tree(
     report = run.report()
     write_refused(out, report)
     if ledger is not None:
-        write_ledger(ledger, report, work, rejected=rejected)
+        write_ledger(ledger, report, work, rejected=rejected, unseen=run.unseen)
     return report
 
 
@@ -141,6 +141,8 @@ class _Run:
         *,
         rejected: frozenset[int],
     ) -> None:
+        self.unseen = 0
+        """Series that nothing here could look at for text."""
         self._rejected = rejected
         self._work = work
         self._files = files
@@ -160,8 +162,8 @@ class _Run:
         kinds = {number: self._kind(name) for number, name in enumerate(self._files, start=1)}
         dicom = [number for number, kind in kinds.items() if kind == "dicom"]
         with Pool(self._work, jobs if len(self._files) > _CHUNK else 1) as submit:
-            self._stage(dicom, dict.fromkeys(dicom, ""), kinds, submit)
-            self._heads(kinds, submit, HEADS)
+            self._stage(dicom, {}, kinds, submit)
+            self._heads(kinds, submit)
             self._look(kinds, submit)
             for number in dicom:
                 if self._outcomes[number].status == "written":
@@ -169,9 +171,10 @@ class _Run:
             others = [number for number, kind in kinds.items() if kind in ("photograph", "volume")]
             self._stage(others, self._places_for(others), kinds, submit)
         self._tables([number for number, kind in kinds.items() if kind == "table"])
-        for number, kind in kinds.items():
-            if number not in self._outcomes:
-                self._settle(number, Done("refused", "", kind, frozenset()), "unknown")
+        left = {number: reason for number, reason in kinds.items() if number not in self._outcomes}
+        self._account.add(
+            [self._settle(n, Done("refused", "", reason, frozenset()), "unknown") for n, reason in left.items()]
+        )
         self._account.close(self._ids.values())
 
     def report(self) -> DeidentifyReport:
@@ -262,13 +265,13 @@ class _Run:
             places[number] = place
         return places
 
-    def _stage(self, numbers: Sequence[int], places: dict[int, str], kinds: dict[int, str], submit: Submit) -> None:
+    def _stage(self, numbers: Sequence[int], places: Mapping[int, str], kinds: dict[int, str], submit: Submit) -> None:
         """Clean some files; those that the account knows are only counted."""
         left = []
         for number in numbers:
             stamp = self._stamp(number)
             known = self._account.known(self._ids[number], stamp)
-            moved = known is not None and places[number] and known["status"] == "written"
+            moved = known is not None and number in places and known["status"] == "written"
             looked_at = (
                 known is not None
                 and known["status"] == "quarantined"
@@ -280,18 +283,17 @@ class _Run:
                 outcome = Outcome(number, _status(known["status"]), known["place"], known["reason"], kinds[number])
                 self._outcomes[number] = outcome
                 self._tick()
-        chunks = [left[start : start + _CHUNK] for start in range(0, len(left), _CHUNK)]
-        tasks = ([(n, self._files[n - 1], places[n]) for n in chunk] for chunk in chunks)
-        for chunk, answers in zip(chunks, submit(tasks), strict=True):
-            self._settle_all(chunk, answers, kinds)
+        tasks = [Task("files", self._inputs(chunk, places)) for chunk in _chunks(left)]
+        self._clean(tasks, kinds, submit)
 
-    def _heads(self, kinds: dict[int, str], submit: Submit, what: str) -> None:
+    def _heads(self, kinds: dict[int, str], submit: Submit, *, look: bool = False) -> None:
         """Take the faces off the series of heads that were put aside, each of them as a whole."""
-        groups = list(self._waiting.values())
+        tasks = [Task("head", self._inputs(group, {}), look) for group in self._waiting.values()]
         self._waiting = {}
-        tasks = ([(n, self._files[n - 1], what) for n in group] for group in groups)
-        for group, answers in zip(groups, submit(tasks), strict=True):
-            self._settle_all(group, answers, kinds)
+        self._clean(tasks, kinds, submit)
+
+    def _inputs(self, numbers: Sequence[int], places: Mapping[int, str]) -> tuple[Input, ...]:
+        return tuple(Input(n, self._files[n - 1], places.get(n, "")) for n in numbers)
 
     def _look(self, kinds: dict[int, str], submit: Submit) -> None:
         """Look at each series for text, whatever its class; where there is some, clean all its files once more."""
@@ -302,35 +304,37 @@ class _Run:
             if outcome.status == "written" and number not in self._work.accepted:
                 series.setdefault(outcome.place.rsplit("/", 1)[0], []).append(number)
         places = [place for place, numbers in series.items() if not self._account.was_looked_at(place, len(numbers))]
-        tasks = ([(n, self._outcomes[n].place, LOOK) for n in series[place]] for place in places)
+        copies = {number: outcome.place for number, outcome in self._outcomes.items()}
+        tasks = (Task("look", self._inputs(series[place], copies)) for place in places)
         for place, answers in zip(places, submit(tasks), strict=True):
             numbers = series[place]
-            if answers[0].status != "written":
+            if answers[0].status == "refused":
+                self.unseen += 1
+                continue
+            if answers[0].status == "quarantined":
                 self._clean_again(numbers, kinds, submit)
             self._account.looked_at(place, len(numbers))
 
     def _clean_again(self, numbers: Sequence[int], kinds: dict[int, str], submit: Submit) -> None:
         """Clean the files of a series again, their pixels looked at one by one; what stays legible loses its copy."""
         before = {number: self._outcomes[number].place for number in numbers}
-        chunks = [numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK)]
-        tasks = ([(n, self._files[n - 1], TEXT) for n in chunk] for chunk in chunks)
-        for chunk, answers in zip(chunks, submit(tasks), strict=True):
-            self._settle_all(chunk, answers, kinds)
-        if self._waiting:
-            self._heads(kinds, submit, HEADS + TEXT)
+        self._clean([Task("files", self._inputs(chunk, {}), look=True) for chunk in _chunks(numbers)], kinds, submit)
+        self._heads(kinds, submit, look=True)
         for number, place in before.items():
             if self._outcomes[number].status != "written":
                 (self._work.out / place).unlink(missing_ok=True)
 
-    def _settle_all(self, numbers: Sequence[int], answers: Sequence[Done], kinds: dict[int, str]) -> None:
-        entries = []
-        for number, done in zip(numbers, answers, strict=True):
-            if done.head:
-                self._identities |= done.identities
-                self._waiting.setdefault(done.head, []).append(number)
-            else:
-                entries.append(self._settle(number, done, kinds[number]))
-        self._account.add(entries)
+    def _clean(self, tasks: Sequence[Task], kinds: dict[int, str], submit: Submit) -> None:
+        """Have files cleaned and note their outcomes; those of a head to be defaced wait for all of their series."""
+        for task, answers in zip(tasks, submit(iter(tasks)), strict=True):
+            entries = []
+            for one, done in zip(task.inputs, answers, strict=True):
+                if done.head:
+                    self._identities |= done.identities
+                    self._waiting.setdefault(done.head, []).append(one.number)
+                else:
+                    entries.append(self._settle(one.number, done, kinds[one.number]))
+            self._account.add(entries)
 
     def _settle(self, number: int, done: Done, kind: str) -> dict[str, str]:
         """Note the outcome of one file; a second file of the same UIDs is refused."""
@@ -344,11 +348,7 @@ class _Run:
         if number not in self._outcomes:
             self._tick()
         self._outcomes[number] = outcome
-        stamp = self._stamp(number)
-        entry = entry_of(outcome, file=identifier, stamp=stamp)
-        if kind == "unknown":
-            self._account.add([entry])
-        return entry
+        return entry_of(outcome, file=identifier, stamp=self._stamp(number))
 
     def _stamp(self, number: int) -> str:
         """The file's size and time when this run first saw it, as the account writes them."""
@@ -359,6 +359,10 @@ class _Run:
     def _tick(self) -> None:
         if self._progress is not None:
             self._progress()
+
+
+def _chunks(numbers: Sequence[int]) -> list[Sequence[int]]:
+    return [numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK)]
 
 
 def _status(text: str) -> Status:

@@ -10,7 +10,7 @@ from medseg.errors import RequestError
 from medseg.privacy.ledger import Ledger
 from medseg.privacy.outcomes import DeidentifyReport
 from medseg.privacy.profile import Profile
-from medseg.privacy.worker import Work
+from medseg.privacy.worker import DEFACED, Work
 
 __all__ = ["check_request", "marker_of", "write_ledger"]
 
@@ -41,14 +41,27 @@ def marker_of(profile: Profile) -> dict[str, object]:
     }
 
 
-def write_ledger(ledger: Ledger, report: DeidentifyReport, work: Work, *, rejected: Collection[int]) -> None:
-    """Append what was done: exceptions and decisions of persons, faces taken off, and the counts."""
+def write_ledger(
+    ledger: Ledger, report: DeidentifyReport, work: Work, *, rejected: Collection[int], unseen: int
+) -> None:
+    """Append what was done: exceptions and decisions of persons, faces taken off, and the counts.
+
+    Args:
+        ledger: The ledger.
+        report: What became of each file.
+        work: What was asked for.
+        rejected: Running numbers of the files that a person has refused.
+        unseen: Series that nothing here could look at for text.
+    """
     profile = work.profile.name
     if work.acknowledge_faces:
         ledger.append("exception", {"what": "heads in thin slices were let pass", "profile": profile})
     if work.deface:
-        count = sum(outcome.reason.startswith("the face was taken off") for outcome in report.written)
+        count = sum(outcome.reason.startswith(DEFACED) for outcome in report.written)
         ledger.append("defaced", {"files": count, "profile": profile})
+    if unseen:
+        what = "series were not looked at for text, as no text detector is installed"
+        ledger.append("exception", {"what": what, "profile": profile, "series": unseen})
     for what, numbers in (("looked at the pixels", work.accepted), ("refused the pixels", rejected)):
         if numbers:
             facts = {"what": f"a person has {what}", "profile": profile, "files": sorted(numbers)}

@@ -72,15 +72,15 @@ def faceless_nifti(header: bytes, voxels: bytes, order: str, *, deface: bool) ->
 
     from medseg.privacy.deface import find_face
 
-    kind = nib.Nifti1Image if len(header) == 348 else nib.Nifti2Image
-    image = kind.from_bytes(header + b"\0\0\0\0" + voxels)
-    if not (int(image.header["sform_code"]) or int(image.header["qform_code"])):
+    geometry = (nib.Nifti1Header if len(header) == 348 else nib.Nifti2Header)(header, endianness=order)
+    if not (int(geometry["sform_code"]) or int(geometry["qform_code"])):
         raise ReadError(_NO_AFFINE)
+    affine = geometry.get_best_affine()
     slope, intercept = (slope, intercept) if np.isfinite(slope) and slope and np.isfinite(intercept) else (1.0, 0.0)
     pixels = values.reshape(dim[1 : dim[0] + 1], order="F").reshape(*dim[1:4], -1, order="F")
     first = pixels[..., 0].astype(np.float32) * slope + intercept
     try:
-        face = find_face(first, image.affine)
+        face = find_face(first, affine)
     except ReadError:
         if deface:
             raise
@@ -93,7 +93,7 @@ def faceless_nifti(header: bytes, voxels: bytes, order: str, *, deface: bool) ->
     background = (face.background - intercept) / slope
     if made.dtype.kind != "f":
         background = min(max(round(background), int(made.min())), int(made.max()))
-    made[face.mask(dim[1:4], image.affine)] = background
+    made[face.mask(dim[1:4], affine)] = background
     return made.tobytes(order="F")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from medseg.errors import ReadError
 from medseg.privacy.volume_heads import faceless_nifti, refuse_head
 
-__all__ = ["clean_meta_image", "clean_nifti", "clean_nrrd"]
+__all__ = ["clean_meta_image", "clean_nifti", "clean_nrrd", "deface_nifti"]
 
 _DAMAGED = "expected a complete volume, found a damaged or cut off one"
 _NO_TRANSFORM = "expected a transform in millimetres, found numbers that no body has"
@@ -23,19 +23,45 @@ _LARGEST_SCALE = 1e15
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64}
 
 
-def clean_nifti(data: bytes, *, acknowledge_faces: bool = False, deface: bool = False) -> bytes:
+def clean_nifti(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
     """A NIfTI-1 or NIfTI-2 file with the same voxels, scale and affine and an otherwise empty header.
 
     Args:
         data: The file, gzipped or not; the result is as the input was.
         acknowledge_faces: Let volumes of a head's size and with voxels below 2.5 mm pass.
-        deface: Take the face off such volumes.
 
     Raises:
         ReadError: The file is damaged, a header without its image, or may show a face.
     """
-    packed = data[:2] == b"\x1f\x8b"
-    raw = _gunzip(data) if packed else data
+    header, voxels, order = _nifti(data)
+    if not acknowledge_faces:
+        faceless_nifti(header, voxels, order, deface=False)
+    return _nifti_file(header, voxels, packed=_is_packed(data))
+
+
+def deface_nifti(data: bytes) -> tuple[bytes, bool]:
+    """As `clean_nifti`, with the face taken off a volume of a head; and whether there was one to take off.
+
+    Raises:
+        ReadError: As `clean_nifti`, or the face can't be taken off.
+    """
+    header, voxels, order = _nifti(data)
+    faceless = faceless_nifti(header, voxels, order, deface=True)
+    return _nifti_file(header, faceless, packed=_is_packed(data)), faceless != voxels
+
+
+def _is_packed(data: bytes) -> bool:
+    return data[:2] == b"\x1f\x8b"
+
+
+def _nifti_file(header: bytes, voxels: bytes, *, packed: bool) -> bytes:
+    clean = header + b"\0\0\0\0" + voxels
+    return gzip.compress(clean, 6, mtime=0) if packed else clean
+
+
+def _nifti(data: bytes) -> tuple[bytes, bytes, str]:
+    """The new header, the voxels and the byte order of a file."""
+    raw = _gunzip(data) if _is_packed(data) else data
     order = next((o for o in "<>" if struct.unpack_from(o + "i", raw.ljust(4, b"\0"))[0] in (348, 540)), "")
     if not order:
         raise ReadError(_DAMAGED)
@@ -43,10 +69,7 @@ def clean_nifti(data: bytes, *, acknowledge_faces: bool = False, deface: bool = 
         header, voxels = (_nifti1 if struct.unpack_from(order + "i", raw)[0] == 348 else _nifti2)(raw, order)
     except struct.error:
         raise ReadError(_DAMAGED) from None
-    if not acknowledge_faces:
-        voxels = faceless_nifti(header, voxels, order, deface=deface)
-    clean = header + b"\0\0\0\0" + voxels
-    return gzip.compress(clean, 6, mtime=0) if packed else clean
+    return header, voxels, order
 
 
 def _nifti1(raw: bytes, order: str) -> tuple[bytes, bytes]:

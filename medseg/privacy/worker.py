@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from medseg.errors import DataError, MissingExtraError, ReadError, RequestError
 from medseg.privacy.dicom import clean_dicom, is_dicom, preview_dicom, read_dicom, syntax_of
@@ -24,25 +26,46 @@ from medseg.privacy.places import split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.series_text import series_has_text
-from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd
+from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd, deface_nifti
 
-__all__ = ["HEADS", "KINDS", "LOOK", "TEXT", "Done", "Pool", "Submit", "Task", "Work"]
+__all__ = ["DEFACED", "KINDS", "Done", "Input", "Pool", "Submit", "Task", "Work"]
 
 KINDS = {
     ".jpg": "photograph", ".jpeg": "photograph", ".png": "photograph", ".tif": "photograph", ".tiff": "photograph",
     ".bmp": "photograph", ".webp": "photograph", ".nii": "volume", ".nii.gz": "volume", ".nrrd": "volume",
-    ".mha": "volume",
-    ".csv": "table", ".json": "table",
+    ".mha": "volume", ".csv": "table", ".json": "table",
 }  # fmt: skip
 """What a file is, by its suffix, where it isn't DICOM."""
-Task = list[tuple[int, str, str]]
-"""Number, path in the source, and output path (empty for DICOM, `HEADS` for a series of a head) of some files."""
-HEADS = "heads"
-"""Instead of output paths: the files of a task are one series, whose face is to be taken off."""
-LOOK = "look"
-"""The files of a task are the copies of one series, to be looked at for text; one answer says whether there is some."""
-TEXT = "text"
-"""The files of a task are of a series with text on it: each is cleaned once more, its pixels looked at."""
+DEFACED = "the face was taken off"
+"""How the note on a copy begins whose face was taken off; the ledger counts by it."""
+_MASKS = frozenset(("mask", "masks", "segmentation", "seg", "label", "labels", "lesion", "lesions", "labelmap"))
+_OUR_DISK = frozenset((errno.ENOSPC, errno.EROFS, errno.EDQUOT))
+"""Errors that are the output's trouble, not the input's."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file to work on: its running number, its name in the source, and its output path, empty for DICOM."""
+
+    number: int
+    name: str
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Files that a worker takes together.
+
+    Attributes:
+        kind: ``files``: each is cleaned by itself. ``head``: they are one series, cleaned with its face taken off.
+            ``look``: they are copies of one series, by their output path, looked at for text.
+        inputs: The files.
+        look: Look for text in the pixels whatever the class, as the series has some.
+    """
+
+    kind: Literal["files", "head", "look"]
+    inputs: tuple[Input, ...]
+    look: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,113 +96,92 @@ class Done:
     head: str = ""
 
 
-_state: dict[str, object] = {}
+class _Cleaner:
+    """Takes one task after the other; knows which identities it has told already."""
 
+    def __init__(self, work: Work) -> None:
+        # pydicom's own log may quote values.
+        logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+        self._work = work
+        self._pseudonyms = Pseudonymiser(work.key)
+        self._told: set[str] = set()
 
-def _start(work: Work) -> None:
-    """Prepare a process: its work and its pseudonyms. pydicom's own log may quote values and stays silent."""
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    _state.update(work=work, pseudonyms=Pseudonymiser(work.key), seen=set())
+    def take(self, task: Task) -> list[Done]:
+        """Clean some files and write their copies; one answer for each, in order, or one for a look at a series."""
+        if task.kind == "look":
+            return [self._look_at(task.inputs)]
+        if task.kind == "head":
+            return self._clean_head(task)
+        return [self._clean(one, look=task.look) for one in task.inputs]
 
+    def _look_at(self, copies: Sequence[Input]) -> Done:
+        """`quarantined` where text was found on a series, `refused` where nothing here can look; else `written`."""
+        try:
+            found = series_has_text([self._work.out / copy.place for copy in copies])
+        except MissingExtraError:
+            return Done("refused", "", "", frozenset())
+        return Done("quarantined" if found else "written", "", "", frozenset())
 
-def _clean_chunk(task: Task) -> list[Done]:
-    """Clean some files and write their copies; one answer for each, in order."""
-    what = task[0][2] if task else ""
-    if what == LOOK:
-        return [_look_at_series([name for _, name, _ in task])]
-    if what in (HEADS, HEADS + TEXT):
-        return _clean_head(task, look=what != HEADS)
-    if what == TEXT:
-        return [_clean_one(number, name, "", look=True) for number, name, _ in task]
-    return [_clean_one(number, name, place) for number, name, place in task]
+    def _clean_head(self, task: Task) -> list[Done]:
+        """Clean the files of one series of a head, its face taken off."""
+        try:
+            sources = [read_dicom(read_input(self._work.source, one.name)) for one in task.inputs]
+            cuts, share = face_cuts(sources, [syntax_of(source) for source in sources])
+        except DataError as error:
+            return [Done("refused", "", str(error), frozenset()) for _ in task.inputs]
+        except Exception as error:
+            # As for a file: the series is refused, the folder goes on.
+            reason = f"medseg can't take the face off this series ({type(error).__name__})"
+            return [Done("refused", "", reason, frozenset()) for _ in task.inputs]
+        del sources
+        note = f"{DEFACED}, {share:.0%} of the head" if share else "the skull was stripped already"
+        made = [self._clean(one, face=cut, look=task.look) for one, cut in zip(task.inputs, cuts, strict=True)]
+        return [replace(done, reason=note) if done.status == "written" else done for done in made]
 
-
-def _look_at_series(places: list[str]) -> Done:
-    """A refusal that says so where text was found on a series; else `written`."""
-    work = _state["work"]
-    assert isinstance(work, Work)
-    try:
-        found = series_has_text([work.out / place for place in places])
-    except MissingExtraError:
-        found = False
-    return Done("quarantined" if found else "written", "", "", frozenset())
-
-
-def _clean_head(task: Task, *, look: bool) -> list[Done]:
-    """Clean the files of one series of a head, its face taken off."""
-    work = _state["work"]
-    assert isinstance(work, Work)
-    try:
-        sources = [read_dicom(read_input(work.source, name)) for _, name, _ in task]
-        cuts, share = face_cuts(sources, [syntax_of(source) for source in sources])
-    except DataError as error:
-        return [Done("refused", "", str(error), frozenset()) for _ in task]
-    except Exception as error:
-        # As for a file: the series is refused, the folder goes on.
-        reason = f"medseg can't take the face off this series ({type(error).__name__})"
-        return [Done("refused", "", reason, frozenset()) for _ in task]
-    del sources
-    note = f"the face was taken off, {share:.0%} of the head" if share else "the skull was stripped already"
-    made = [
-        _clean_one(number, name, "", face=cut, look=look) for (number, name, _), cut in zip(task, cuts, strict=True)
-    ]
-    return [replace(done, reason=note) if done.status == "written" else done for done in made]
-
-
-def _clean_one(number: int, name: str, place: str, *, face: FaceCut | None = None, look: bool = False) -> Done:
-    """Clean one file and write its copy."""
-    work, pseudonyms, seen = _state["work"], _state["pseudonyms"], _state["seen"]
-    assert isinstance(work, Work)
-    assert isinstance(pseudonyms, Pseudonymiser)
-    assert isinstance(seen, set)
-    identities: frozenset[str] = frozenset()
-    data = b""
-    try:
-        data = read_input(work.source, name)
-        if place:
-            clean = _clean_other(data, place, work, looked_at=number in work.accepted)
-        else:
-            made = clean_dicom(
-                data,
-                work.profile,
-                pseudonyms=pseudonyms,
-                acknowledge_faces=work.acknowledge_faces,
-                clean_text=clean_text if work.profile.clean_pixels else None,
-                looked_at=number in work.accepted,
-                face=face,
-                look=look,
-            )
-            clean, identities = made.data, made.identities - seen
-            seen |= identities
-            place = f"{made.patient}/{made.study}/{made.series}/{made.instance}.dcm"
-        target = work.out / place
-        if not look and target.is_file() and target.read_bytes() != clean:
-            raise ReadError("another file of this source has the same UIDs and other content; that one was written")
-        write_whole(target, clean)
-    except HeadError as error:
-        return Done("refused", "", str(error), identities, head=error.series if work.deface else "")
-    except QuarantineError as error:
-        _show(work.quarantine, number, data)
-        return Done("quarantined", "", str(error), identities)
-    except DataError as error:
-        return Done("refused", "", str(error), identities)
-    except (OSError, MemoryError) as error:
-        if isinstance(error, OSError) and error.errno in _OUR_DISK:
+    def _clean(self, one: Input, *, face: FaceCut | None = None, look: bool = False) -> Done:
+        """Clean one file and write its copy."""
+        work = self._work
+        identities: frozenset[str] = frozenset()
+        data, place, note = b"", one.place, ""
+        try:
+            data = read_input(work.source, one.name)
+            if place:
+                clean, note = _clean_other(data, place, work, looked_at=one.number in work.accepted)
+            else:
+                made = clean_dicom(
+                    data,
+                    work.profile,
+                    pseudonyms=self._pseudonyms,
+                    acknowledge_faces=work.acknowledge_faces,
+                    clean_text=clean_text if work.profile.clean_pixels else None,
+                    looked_at=one.number in work.accepted,
+                    face=face,
+                    look=look,
+                )
+                clean, identities = made.data, made.identities - self._told
+                self._told |= identities
+                place = f"{made.patient}/{made.study}/{made.series}/{made.instance}.dcm"
+            target = work.out / place
+            if not look and target.is_file() and target.read_bytes() != clean:
+                raise ReadError("another file of this source has the same UIDs and other content; that one was written")
+            write_whole(target, clean)
+        except HeadError as error:
+            return Done("refused", "", str(error), identities, head=error.series if work.deface else "")
+        except QuarantineError as error:
+            _show(work.quarantine, one.number, data)
+            return Done("quarantined", "", str(error), identities)
+        except DataError as error:
+            return Done("refused", "", str(error), identities)
+        except (OSError, MemoryError) as error:
+            if isinstance(error, OSError) and error.errno in _OUR_DISK:
+                raise
+            return Done("refused", "", "the file cannot be read", identities)
+        except RequestError:
             raise
-        return Done("refused", "", "the file cannot be read", identities)
-    except RequestError:
-        raise
-    except Exception as error:
-        # One file that breaks something must not end the folder: it is refused, by the kind of error alone.
-        return Done("refused", "", f"medseg can't deal with this file ({type(error).__name__})", identities)
-    return Done("written", place, _what_was_done(data, clean, place, work), identities)
-
-
-def _what_was_done(data: bytes, clean: bytes, place: str, work: Work) -> str:
-    """A note on a NIfTI file whose face was taken off; a DICOM series has its own."""
-    if not work.deface or not place.endswith((".nii", ".nii.gz")):
-        return ""
-    return "" if clean == clean_nifti(data, acknowledge_faces=True) else "the face was taken off"
+        except Exception as error:
+            # One file that breaks something must not end the folder: it is refused, by the kind of error alone.
+            return Done("refused", "", f"medseg can't deal with this file ({type(error).__name__})", identities)
+        return Done("written", place, note, identities)
 
 
 def _show(folder: Path | None, number: int, data: bytes) -> None:
@@ -191,8 +193,8 @@ def _show(folder: Path | None, number: int, data: bytes) -> None:
         write_whole(folder / f"{number:06d}.png", preview_dicom(data) if is_dicom(data[:132]) else preview_image(data))
 
 
-def _clean_other(data: bytes, place: str, work: Work, *, looked_at: bool) -> bytes:
-    """A clean copy of an image or a volume.
+def _clean_other(data: bytes, place: str, work: Work, *, looked_at: bool) -> tuple[bytes, str]:
+    """A clean copy of an image or a volume, and a note on what was done to it.
 
     Raises:
         QuarantineError: A person has to look at the picture first.
@@ -201,15 +203,20 @@ def _clean_other(data: bytes, place: str, work: Work, *, looked_at: bool) -> byt
     _, roles, suffix = split_name(place.rsplit("/", 1)[-1])
     if KINDS[suffix] == "photograph" and work.profile.photographs == "look" and not looked_at:
         _look_for_text(data, is_mask=not _MASKS.isdisjoint(roles.split("_")))
+    if suffix in (".nii", ".nii.gz") and work.deface:
+        clean, has_gone = deface_nifti(data)
+        return clean, DEFACED if has_gone else ""
     if suffix in (".jpg", ".jpeg"):
-        return clean_jpeg(data)
-    if suffix in (".nii", ".nii.gz"):
-        return clean_nifti(data, acknowledge_faces=work.acknowledge_faces, deface=work.deface)
-    if suffix == ".nrrd":
-        return clean_nrrd(data, acknowledge_faces=work.acknowledge_faces)
-    if suffix == ".mha":
-        return clean_meta_image(data, acknowledge_faces=work.acknowledge_faces)
-    return clean_image(data, suffix)
+        clean = clean_jpeg(data)
+    elif suffix in (".nii", ".nii.gz"):
+        clean = clean_nifti(data, acknowledge_faces=work.acknowledge_faces)
+    elif suffix == ".nrrd":
+        clean = clean_nrrd(data, acknowledge_faces=work.acknowledge_faces)
+    elif suffix == ".mha":
+        clean = clean_meta_image(data, acknowledge_faces=work.acknowledge_faces)
+    else:
+        clean = clean_image(data, suffix)
+    return clean, ""
 
 
 def _look_for_text(data: bytes, *, is_mask: bool) -> None:
@@ -225,17 +232,24 @@ def _look_for_text(data: bytes, *, is_mask: bool) -> None:
         raise QuarantineError("something can be read in this picture; a person has to look at it")
 
 
-_MASKS = frozenset(("mask", "masks", "segmentation", "seg", "label", "labels", "lesion", "lesions", "labelmap"))
-_OUR_DISK = frozenset((28, 30, 122))
-"""No space left, read-only file system, quota: the output's trouble, not the input's."""
-
-
 Submit = Callable[[Iterator[Task]], Iterator[list[Done]]]
 """Cleans the files of some tasks; the answers come in the order of the tasks."""
 
 
+_cleaners: list[_Cleaner] = []
+"""The one of this process, where it is one of a pool."""
+
+
+def _start(work: Work) -> None:
+    _cleaners[:] = [_Cleaner(work)]
+
+
+def _take(task: Task) -> list[Done]:
+    return _cleaners[0].take(task)
+
+
 class Pool:
-    """Runs `_clean_chunk` here or in several processes; results come in the order of the tasks."""
+    """Has tasks done here or in several processes; results come in the order of the tasks."""
 
     def __init__(self, work: Work, jobs: int) -> None:
         self._work = work
@@ -244,13 +258,13 @@ class Pool:
 
     def __enter__(self) -> Submit:
         if self._jobs == 1:
-            _start(self._work)
-            return lambda tasks: map(_clean_chunk, tasks)
+            cleaner = _Cleaner(self._work)
+            return lambda tasks: map(cleaner.take, tasks)
         method = "fork" if os.name == "posix" and threading.active_count() == 1 else "spawn"
-        self._executor = ProcessPoolExecutor(
+        executor = self._executor = ProcessPoolExecutor(
             self._jobs, multiprocessing.get_context(method), initializer=_start, initargs=(self._work,)
         )
-        return lambda tasks: self._executor.map(_clean_chunk, tasks)  # type: ignore[union-attr]
+        return lambda tasks: executor.map(_take, tasks)
 
     def __exit__(self, *_exception: object) -> None:
         if self._executor is not None:

@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from medseg.privacy.deidentify import deidentify_tree
 from medseg.privacy.dicom import clean_dicom
 from medseg.privacy.ledger import Ledger
-from medseg.privacy.pixels import clean_text, find_text
+from medseg.privacy.pixels import _engine, clean_text, find_text
 from medseg.privacy.profile import load_profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from tests.privacy.corpus import SC, US, Who, image, save
@@ -138,6 +139,20 @@ def test_dark_text_on_every_slice_of_an_ordinary_series_is_found(tmp_path):
         np.testing.assert_array_equal(clean.pixel_array[110:], pixels[110:])
     assert len((tmp_path / "out" / "looked.jsonl").read_text().splitlines()) == 1
     assert deidentify_tree(tmp_path / "src", tmp_path / "out", profile=profile, key=KEY) == report
+    assert len((tmp_path / "out" / "looked.jsonl").read_text().splitlines()) == 1
+
+
+def test_series_that_nothing_here_can_look_at_are_in_the_ledger_and_looked_at_by_a_later_call(tmp_path, monkeypatch):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a").write_bytes(save(image(Who(random.Random(7)))))
+    profile, ledger = load_profile("basic"), Ledger(tmp_path / "ledger.jsonl")
+    monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", None)
+    _engine.cache_clear()
+    first = deidentify_tree(tmp_path / "src", tmp_path / "out", profile=profile, key=KEY, ledger=ledger)
+    assert json.loads(ledger.path.read_text().splitlines()[0])["facts"]["series"] == 1
+    assert not (tmp_path / "out" / "looked.jsonl").exists()
+    monkeypatch.undo()
+    assert deidentify_tree(tmp_path / "src", tmp_path / "out", profile=profile, key=KEY, ledger=ledger) == first
     assert len((tmp_path / "out" / "looked.jsonl").read_text().splitlines()) == 1
 
 

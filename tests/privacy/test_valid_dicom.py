@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from medseg.errors import DataError
 from medseg.privacy.dicom import clean_dicom
 from medseg.privacy.profile import PROFILES, load_profile
 from medseg.privacy.pseudonym import Pseudonymiser
@@ -86,7 +87,7 @@ def test_dciodvfy_finds_no_more_errors_than_before_in_a_file_of_each_kind(test_d
         for path in sorted(path for path in folder.rglob("*") if path.suffix in (".dcm", "") and path.is_file())[::29]:
             try:
                 data, _ = cleaned(path.read_bytes(), "research")
-            except Exception:
+            except DataError:
                 continue
             (tmp_path / "clean.dcm").write_bytes(data)
             assert errors(tmp_path / "clean.dcm") <= errors(path), path.name
