@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
@@ -19,7 +19,7 @@ from medseg.errors import MedsegError, StorageError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["EXIT_PARTLY_REFUSED", "command", "emit", "note", "progress_bars"]
+__all__ = ["EXIT_PARTLY_REFUSED", "command", "emit", "note", "progress_bars", "text_table"]
 
 EXIT_PARTLY_REFUSED = 3
 _P = ParamSpec("_P")
@@ -84,6 +84,21 @@ def emit(result: Mapping[str, Any], *, as_json: bool, text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _write_no_more()
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows under a header, in columns as wide as their longest text.
+
+    Example:
+        >>> print(text_table(["case", "Dice"], [["C0001", "0.9"]]))
+        case   Dice
+        C0001  0.9
+    """
+    lines = [header, *rows]
+    widths = [max(len(row[column]) for row in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in lines
+    )
 
 
 @contextmanager

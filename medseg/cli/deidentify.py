@@ -78,6 +78,7 @@ def _deidentify(
     list_of_who = _crosswalk(crosswalk, passphrase)
     key_path, key_bytes = _key(key, new_key, src, out)
     passed, rejected = _decisions(decide)
+    quarantine = key_path.with_name(f"{key_path.name}.quarantine")
     files = input_files(src)
     count = len(files)
     with progress_bars() as bars:
@@ -95,7 +96,7 @@ def _deidentify(
             deface=deface,
             accepted=_numbers(accept) | passed,
             rejected=rejected,
-            quarantine=key_path.with_name(key_path.name + ".quarantine"),
+            quarantine=quarantine,
             crosswalk=list_of_who,
         )
     left_out = len(report.quarantined) + len(report.refused)
@@ -104,7 +105,7 @@ def _deidentify(
         note(f"{left_out} of {count} files have no copy; refused.csv in the output folder says why, by number;")
         note("KEY.refused.csv beside the key says which files they are (keep that list to yourself)")
     if report.quarantined:
-        write_decisions(key_path.with_name(key_path.name + ".quarantine") / "decisions.csv", report)
+        write_decisions(quarantine / "decisions.csv", report)
         note("look at the pictures beside the key, in KEY.quarantine, write pass or refuse into decisions.csv there,")
         note("and give the command again with --decide KEY.quarantine/decisions.csv; the ledger records it")
     result = {

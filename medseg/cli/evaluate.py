@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
+from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars, text_table
 from medseg.cli.keys import KeyOption, identities_beside
 from medseg.errors import RequestError
 
@@ -242,7 +241,7 @@ def _summary_text(summary: dict[str, Any], *, unlabelled: int) -> str:
         head += f"; {len(summary['missing'])} without a prediction, {len(summary['refused'])} refused"
     if unlabelled:
         head += f"; {unlabelled} of the manifest have no label"
-    return head + "\n" + _table(rows)
+    return head + "\n" + text_table(rows[0], rows[1:])
 
 
 def _comparison_text(comparison: dict[str, Any]) -> str:
@@ -256,7 +255,7 @@ def _comparison_text(comparison: dict[str, Any]) -> str:
     left_out = sum(c["one_sided"] for c in comparison["comparisons"])
     if left_out:
         head += f"; {left_out} case values are defined in one of two runs only and left out"
-    return head + "\n" + _table(rows)
+    return head + "\n" + text_table(rows[0], rows[1:])
 
 
 _SHOWN = ("dice", "iou", "precision", "recall", "hd95_mm", "assd_mm", "volume_error", "lesion_f1", "lesion_dice")
@@ -264,8 +263,3 @@ _SHOWN = ("dice", "iou", "precision", "recall", "hd95_mm", "assd_mm", "volume_er
 
 def _number(value: float) -> str:
     return "-" if value != value else f"{value:.4f}"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
+from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars, text_table
 
 if TYPE_CHECKING:
     from medseg.studies.annotators import PairSummary
@@ -65,13 +65,12 @@ def fuse(
 
 
 def _table(pairs: list[PairSummary]) -> str:
-    rows = [["label", "annotators", "cases", "Dice (quartiles)", "HD95 mm or px", "kappa"]]
+    rows = []
     for pair in pairs:
         dice = f"{_number(pair.dice)} ({_number(pair.dice_low)} to {_number(pair.dice_high)})"
         who = f"{pair.first} and {pair.second}"
         rows.append([pair.label, who, str(pair.cases), dice, _number(pair.hd95_mm), _number(pair.kappa)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return text_table(["label", "annotators", "cases", "Dice (quartiles)", "HD95 mm or px", "kappa"], rows)
 
 
 def _number(value: float) -> str:

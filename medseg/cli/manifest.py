@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
+from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars, text_table
 from medseg.cli.fuse import fuse
 from medseg.cli.keys import KeyOption, identities_beside
 from medseg.errors import DataError, ManifestError, RequestError
@@ -181,7 +181,7 @@ def _describe(
         title = manifest.card.title
     else:
         rows, title = _shareable_rows(manifest, report, key), "patients and figures that may be shared"
-    emit(dict(rows), as_json=as_json, text=_table(["", title], [list(row) for row in rows]))
+    emit(dict(rows), as_json=as_json, text=text_table(["", title], [list(row) for row in rows]))
     return 0
 
 
@@ -245,7 +245,7 @@ def _progress(description: str, total: int | None) -> Iterator[Callable[[], None
 def _check_text(report: QualityReport, warnings: int) -> str:
     rows = [_check_row(case) for case in report.cases]
     header = ["case", "shape", "spacing mm", "axes", "0.5-99.5 %", "labels", "parts", "finding"]
-    lines = [_table(header, rows), ""]
+    lines = [text_table(header, rows), ""]
     lines += [f"{p.first} and {p.second}: {p.reason} (similarity {p.similarity:.3f})" for p in report.duplicates]
     usable = len(report.cases) - report.errors
     if report.mirrored:
@@ -299,10 +299,4 @@ def _split_text(table: Sequence[dict[str, Any]], duplicates: Sequence[Pair], nam
     rows = [[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()] for row in table]
     leakage = f"{len(duplicates)} pairs of images look alike, none of them in two folds unless acknowledged"
     unit = "median lesion: mm3 of a volume, part of the pixels of a picture; all lesions of a case together"
-    return f"{_table(header, rows)}\n\n{unit}\nleakage: {leakage}\nwrote {name}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in [header, *rows]]
-    return "\n".join(line.rstrip() for line in lines)
+    return f"{text_table(header, rows)}\n\n{unit}\nleakage: {leakage}\nwrote {name}"

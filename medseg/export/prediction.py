@@ -9,7 +9,7 @@ from typing import Literal
 from medseg.data.card import LabelInfo
 from medseg.data.source import Input
 from medseg.data.volume import Volume
-from medseg.errors import DataError, ReadError
+from medseg.errors import DataError, ReadError, RequestError
 from medseg.export.dicom_map import write_uncertainty_map
 from medseg.export.dicom_overlay import write_dicom_overlay
 from medseg.export.dicom_seg import write_dicom_fractions, write_dicom_seg
@@ -55,7 +55,13 @@ _Kept = Literal["refuse", "keep"]
 
 
 def output_paths(folder: Path, name: str, output_format: PredictionFormat, *, report: bool = False) -> tuple[Path, ...]:
-    """Where the prediction of an input is written, and the report beside it where one is wanted."""
+    """Where the prediction of an input is written, and the report beside it where one is wanted.
+
+    Raises:
+        RequestError: A report beside something else than a binary SEG, whose segments it refers to.
+    """
+    if report and output_format != "dicom-seg":
+        raise RequestError("--report goes with --format dicom-seg; --format sr writes a report alone")
     kinds: tuple[PredictionFormat, ...] = (output_format, "sr") if report else (output_format,)
     return tuple(folder / f"{name}{_ENDINGS[kind]}" for kind in kinds)
 
@@ -89,6 +95,7 @@ def write_prediction(
         DataError: The format needs probabilities and the prediction has none, or the series lacks what it refers to.
         ReadError: A DICOM object of an image that is no DICOM series.
         PrivacyError: A shareable DICOM object of a series that isn't de-identified.
+        RequestError: A report beside another format.
     """
     kept: _Kept = "keep" if tier == "internal" else "refuse"
     path, *beside = output_paths(folder, source.name, output_format, report=report)

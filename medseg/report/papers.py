@@ -115,13 +115,12 @@ def _record(facts: RunFacts, clean: CleanFacts | None, screen: Screen) -> Sectio
 
 
 def _assessment(facts: RunFacts, clean: CleanFacts | None, screen: Screen) -> Section:
-    names = ", ".join(str(label["name"]) for label in facts.summary["labels"].values())
     refused = "not known to this run" if clean is None else screen.count(clean.refused + clean.quarantined).text
     rows = (
         (
             "(a) Operations",
             "De-identification, import, a split by patients, training of a neural network, prediction of held-out "
-            f"cases, scoring. Label: {names}. Modality: {_modality(facts)}. The program ran on "
+            f"cases, scoring. Label: {_names(facts)}. Modality: {_modality(facts)}. The program ran on "
             f"{facts.environment.get('device', facts.plan.device)}; it sends nothing to other computers unless a "
             "tracking server or an archive is named to it, which this run folder does not record.",
         ),
@@ -209,8 +208,11 @@ def _kept(clean: CleanFacts | None) -> str:
 
 
 def _purpose(facts: RunFacts) -> str:
-    names = ", ".join(str(label["name"]) for label in facts.summary["labels"].values())
-    return f"a model that outlines {names} in {_modality(facts)} images, and how well it does"
+    return f"a model that outlines {_names(facts)} in {_modality(facts)} images, and how well it does"
+
+
+def _names(facts: RunFacts) -> str:
+    return ", ".join(str(label["name"]) for label in facts.summary["labels"].values())
 
 
 def _covariates(facts: RunFacts) -> list[str]:

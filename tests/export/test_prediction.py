@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from medseg.cli.app import app
 from medseg.config import parse_study
-from medseg.data.card import CodedConcept, LabelInfo
 from medseg.data.dicom import find_series, read_series
 from medseg.data.dicom_structures import StructureRule
 from medseg.data.importer import ImportOptions, import_tree
@@ -25,8 +24,8 @@ from medseg.data.readers import read_label, read_volume
 from medseg.data.recognise import Choice
 from medseg.data.source import Input
 from medseg.data.volume import Volume
-from medseg.errors import DataError, GeometryError, PrivacyError, ReadError
-from medseg.export import Algorithm, write_nifti, write_package, write_png
+from medseg.errors import DataError, GeometryError, PrivacyError, ReadError, RequestError
+from medseg.export import write_nifti, write_package, write_png
 from medseg.export.dicom_frames import read_source_frames
 from medseg.export.dicom_map import write_uncertainty_map
 from medseg.export.dicom_overlay import draw_frames
@@ -36,12 +35,8 @@ from medseg.inference.uncertainty import normalised_entropy
 from medseg.models import build_model
 from medseg.planning import ChannelNormalisation, Plan
 from tests.data.dicom_factory import make_enhanced, make_series
+from tests.export.source_series import ALGORITHM, LABELS
 
-LABELS = {
-    2: LabelInfo(name="tumour", code=CodedConcept(value="108369006", scheme="SCT", meaning="Neoplasm")),
-    5: LabelInfo(name="oedema", colour=(0, 200, 0)),
-}
-ALGORITHM = Algorithm(name="lesions", version="0.1.0", model_id="ab" * 32)
 CLEAN = {"PatientIdentityRemoved": "YES", "DeidentificationMethod": "test"}
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)  # files are slow to shrink on
 SEGS = ("dicom-seg", "dicom-seg-labelmap", "dicom-seg-fractional")
@@ -295,6 +290,12 @@ def test_a_source_without_a_frame_of_reference_is_refused_where_positions_count(
         with pytest.raises(DataError, match="no frame of reference"):
             _write(volume, files, tmp_path / "out", output_format)
     assert _write(volume, files, tmp_path / "out", "dicom-overlay").exists()
+
+
+@pytest.mark.parametrize("output_format", ["nifti", "dicom-seg-labelmap", "rtstruct", "sr"])
+def test_a_report_beside_anything_but_a_binary_seg_is_refused(output_format, tmp_path):
+    with pytest.raises(RequestError, match="--report goes with --format dicom-seg"):
+        output_paths(tmp_path, "case", output_format, report=True)
 
 
 def test_probabilities_are_asked_for_where_they_are_needed(tmp_path):
