@@ -102,7 +102,7 @@ def test_a_time_budget_is_kept_and_the_schedule_ends_with_it(volumes: Path, tmp_
 def test_with_steps_and_a_budget_the_run_ends_with_whichever_comes_first(volumes: Path, tmp_path: Path) -> None:
     few_steps = tiny_study(volumes, dims=3, iterations=3, budget_minutes=60.0)
     assert _fit(few_steps, tmp_path / "steps").iterations == 3
-    little_time = tiny_study(volumes, dims=3, iterations=10**6, budget_minutes=0.01)
+    little_time = tiny_study(volumes, dims=3, iterations=10**6, budget_minutes=0.05, epoch_iterations=None)
     result = _fit(little_time, tmp_path / "time")
     assert 0 < result.iterations < 10**6
     assert result.epochs[-1].lr < 0.05 * little_time.train.optimizer.lr
