@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast
 
-__all__ = ["standard_code"]
+__all__ = ["names_of_code", "standard_code"]
 
 
 @lru_cache(maxsize=8192)
 def standard_code(value: str, scheme: str) -> tuple[str, str, str] | None:
-    """Value, scheme and meaning of a code that pydicom's dictionaries know (PS3.16), or None.
+    """Value, scheme and first meaning of a code that pydicom's dictionaries know (PS3.16), or None.
 
     Retired SNOMED RT codes (SRT, SNM3, 99SDM) become SNOMED CT (SCT).
 
@@ -19,10 +19,20 @@ def standard_code(value: str, scheme: str) -> tuple[str, str, str] | None:
         >>> standard_code("T-62000", "SRT")
         ('10200004', 'SCT', 'Liver')
     """
-    if scheme in ("SRT", "SNM3", "99SDM"):
-        value, scheme = _retired().get(value, ""), "SCT"
-    meaning = _meanings(scheme).get(value)
-    return None if meaning is None else (value, scheme, meaning)
+    value, scheme = _current(value, scheme)
+    found = _meanings(scheme).get(value)
+    return None if found is None else (value, scheme, found[0])
+
+
+def names_of_code(value: str, scheme: str) -> tuple[str, ...]:
+    """All names that pydicom's dictionaries have for a code, in their order; none for a code they don't know."""
+    value, scheme = _current(value, scheme)
+    return _meanings(scheme).get(value, ())
+
+
+def _current(value: str, scheme: str) -> tuple[str, str]:
+    """A code, or the one in SNOMED CT that took the place of a retired one."""
+    return (_retired().get(value, ""), "SCT") if scheme in ("SRT", "SNM3", "99SDM") else (value, scheme)
 
 
 @lru_cache(maxsize=1)
@@ -33,13 +43,13 @@ def _retired() -> Mapping[str, str]:
 
 
 @lru_cache(maxsize=32)
-def _meanings(scheme: str) -> Mapping[str, str]:
-    """Code value to meaning."""
+def _meanings(scheme: str) -> Mapping[str, tuple[str, ...]]:
+    """Code value to its names."""
     from pydicom.sr._concepts_dict import concepts
 
     dictionary: Mapping[str, Mapping[str, Mapping[str, tuple[str, object]]]] = cast(Any, concepts)
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, ...]] = {}
     for codes in dictionary.get(scheme, {}).values():
         for value, facts in codes.items():
-            found.setdefault(value, facts[0])  # of several names of a code the dictionary's first
+            found[value] = (*found.get(value, ()), facts[0])
     return found

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
-from medseg.privacy.codes import standard_code
+from medseg.privacy.codes import names_of_code
 from medseg.privacy.dates import clean_time, shift_date, shift_datetime
 from medseg.privacy.dicom_rules import Kind, Rule, Rules
 from medseg.privacy.encode import put
@@ -326,8 +326,9 @@ def _code_item(source: Dataset) -> tuple[str, str, str] | None:
         code, name = value.decode("ascii").strip(" \0"), scheme.decode("ascii").strip(" \0")
     except UnicodeDecodeError:
         return None
-    known = standard_code(code, name)
-    return None if known is None else (code, name, known[2])
+    # Of several names the last: of a mammogram's view 399162004 it says "Cranio-caudal projection", the first "caudad".
+    names = names_of_code(code, name)
+    return (code, name, names[-1]) if names else None
 
 
 def _put_code(result: Dataset, code: str, scheme: str, meaning: str) -> None:
