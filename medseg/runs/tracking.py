@@ -101,7 +101,8 @@ class Tracker:
         if self._outbox is not None and self._outbox.lost:
             parts.append(
                 f"MLflow took {self._outbox.sent} records, not the other {self._outbox.lost} ({self._outbox.reason}); "
-                "the run folder is complete; give the same command again when the store answers"
+                "the run folder is complete; give the same command again when the store answers (where the run's own "
+                "mlflow/ is damaged: when it is moved away)"
             )
         return "; ".join(parts) or None
 
