@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -159,7 +160,7 @@ def _frame(facts: Facts, *, placing: Facts, variations: Mapping[str, str], stack
     """The frame of these facts, at the place that `placing` states."""
     return Frame(
         position=numbers_of(placing, "ImagePositionPatient", 3),
-        orientation=_unit(_floats(placing, "ImageOrientationPatient", 6)),
+        orientation=_orientation(placing),
         spacing=_pair(facts),
         slope=_number(facts, "RescaleSlope", 1.0),
         intercept=_number(facts, "RescaleIntercept", 0.0),
@@ -256,10 +257,14 @@ def _pair(facts: Facts) -> tuple[float, float] | None:
     return values[0], values[1]
 
 
-def _unit(orientation: list[float] | None) -> FloatArray | None:
-    """Both directions with length 1; written cosines are rounded."""
-    if orientation is None:
-        return None
+def _orientation(facts: Facts) -> FloatArray | None:
+    values = _floats(facts, "ImageOrientationPatient", 6)
+    return None if values is None else _unit(tuple(values))
+
+
+@lru_cache(maxsize=64)
+def _unit(orientation: tuple[float, ...]) -> FloatArray:
+    """Both directions with length 1, not to be written to; written cosines are rounded."""
     row, column = orientation[:3], orientation[3:]
     lengths = math.hypot(*row), math.hypot(*column)
     across = sum(a * b for a, b in zip(row, column, strict=True))
@@ -268,7 +273,9 @@ def _unit(orientation: list[float] | None) -> FloatArray | None:
             "ImageOrientationPatient: expected two perpendicular directions of length 1; the header is broken, "
             "export the series again"
         )
-    return np.array([*(v / lengths[0] for v in row), *(v / lengths[1] for v in column)])
+    unit = np.array([*(v / lengths[0] for v in row), *(v / lengths[1] for v in column)])
+    unit.flags.writeable = False
+    return unit
 
 
 def _number(facts: Facts, keyword: str, default: float) -> float:

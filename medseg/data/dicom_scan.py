@@ -23,7 +23,7 @@ PIXEL_PLACE: Final = "PixelPlace"
 
 _HEAD: Final = struct.Struct("<HH2sH").unpack_from
 _LENGTH: Final = struct.Struct("<I").unpack_from
-_START_BYTES: Final = 1 << 14
+_START_BYTES: Final = 1 << 12
 _MOST_BYTES: Final = 1 << 22
 _UNDEFINED: Final = 0xFFFFFFFF
 _LONG: Final = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UN", b"UT", b"UC", b"UR", b"SV", b"UV"))
@@ -31,7 +31,9 @@ _SHORT: Final = frozenset(
     (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
      b"ST", b"TM", b"UI", b"UL", b"US")
 )  # fmt: skip
-_NUMBERS: Final = {"US or SS": "H", "US": "H", "SS": "h", "UL": "I", "SL": "i", "FD": "d", "FL": "f"}
+_NUMBERS: Final = {b"US or SS": "H", b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FD": "d", b"FL": "f"}
+_PLAIN: Final = _SHORT | {b"UT", b"UC", b"UR"}
+"""VRs of a value that can be taken as it stands."""
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_GROUP: Final = 0x7FE00000
 _PIXEL_DATA: Final = 0x7FE00010
@@ -76,8 +78,6 @@ def scan_elements(path: Path, keywords: Mapping[int, str]) -> dict[str, Any] | N
 
 
 def _scan(data: bytes, keywords: Mapping[int, str]) -> dict[str, Any]:
-    if data[128:132] != b"DICM":
-        raise _UnusualError
     place, syntax = _meta(data)
     implicit = syntax == ImplicitVRLittleEndian
     found: dict[str, Any] = {"TransferSyntaxUID": syntax}
@@ -102,37 +102,47 @@ def _scan(data: bytes, keywords: Mapping[int, str]) -> dict[str, Any]:
                 found[PIXEL_PLACE] = (start, length)
             return found
         if tag in keywords:
-            _take(data, (tag, vr, length, start), keywords[tag], found)
+            if vr in _PLAIN:
+                found[keywords[tag]] = _value(data, start, length, vr)
+            else:
+                _take(data, (tag, vr, length, start), keywords[tag], found)
         place = start + length if length != _UNDEFINED else _behind(data, start, vr, implicit=implicit, depth=0)
 
 
 def _take(data: bytes, element: tuple[int, bytes, int, int], keyword: str, found: dict[str, Any]) -> None:
     """Note the value of a wanted element; `element` is as `_element` returns it."""
     tag, vr, length, start = element
-    kind = vr.decode("ascii") if vr else _vr_of(tag)
-    if length != _UNDEFINED and kind not in ("SQ", "UN") and (not vr or _VRS.get(tag) != "SQ"):
+    kind = vr or _vr_of(tag)
+    if length != _UNDEFINED and kind not in (b"SQ", b"UN"):
         found[keyword] = _value(data, start, length, kind)
     elif length == _UNDEFINED or not tag >> 16 & 1:
         raise _UnusualError  # A private element of unknown kind can't be told either, but isn't needed.
 
 
-def _vr_of(tag: int) -> str:
+def _vr_of(tag: int) -> bytes:
     """VR of a tag, from the data dictionary."""
     cached = _VRS.get(tag)
     if cached is None:
-        cached = _VRS[tag] = dictionary_VR(tag)
+        cached = _VRS[tag] = dictionary_VR(tag).encode("ascii")
     return cached
 
 
-_VRS: dict[int, str] = {
-    tag_for_keyword("Rows") or 0: "US",
-    0x00190010: "LO", 0x0019100C: "IS", 0x00430010: "LO", 0x00431039: "IS", 0x20010010: "LO", 0x20011003: "FL",
+_VRS: dict[int, bytes] = {
+    tag_for_keyword("Rows") or 0: b"US",
+    0x00190010: b"LO", 0x0019100C: b"IS", 0x00430010: b"LO", 0x00431039: b"IS", 0x20010010: b"LO", 0x20011003: b"FL",
 }  # fmt: skip
 """VR of a tag, as far as it was asked for; the private ones, which no dictionary has, are the vendors' b-values."""
 
 
+_MADE: dict[tuple[bytes, bytes], Any] = {}
+"""Values made before: the files of a series share most of theirs. Nobody changes a list of it."""
+_MOST_MADE: Final = 4096
+
+
 def _meta(data: bytes) -> tuple[int, str]:
     """Where the data set begins, and the transfer syntax."""
+    if data[128:132] != b"DICM":
+        raise _UnusualError
     place, syntax = 132, ""
     while True:
         if data[place : place + 2] != b"\x02\x00":
@@ -185,10 +195,20 @@ def _behind(data: bytes, place: int, vr: bytes, *, implicit: bool, depth: int) -
                     place = _behind(data, start, inner_vr, implicit=implicit, depth=depth + 1)
 
 
-def _value(data: bytes, start: int, length: int, vr: str) -> Any:
+def _value(data: bytes, start: int, length: int, vr: bytes) -> Any:
     raw = data[start : start + length]
     if len(raw) < length:
         raise IndexError
+    value = _MADE.get((vr, raw))
+    if value is None:
+        if len(_MADE) >= _MOST_MADE:
+            _MADE.clear()
+        value = _MADE[vr, raw] = _made(raw, vr)
+    return value
+
+
+def _made(raw: bytes, vr: bytes) -> Any:
+    """The value that these bytes are."""
     kind = _NUMBERS.get(vr)
     if kind is None:
         text = raw.decode("ascii")

@@ -1,7 +1,7 @@
 """DICOM sorting: files of a folder in any order, by series, and the volumes that each series holds.
 
-Only headers are read, in threads. A series is one volume, with these exceptions, each of which makes several
-`SeriesFiles` of it:
+Only headers are read, in threads where the disk is what takes the time. A series is one volume, with these exceptions,
+each of which makes several `SeriesFiles` of it:
 
 - images without a place in the patient (radiographs, ultrasound, angiography, photographs, secondary captures, planar
   nuclear medicine): each image, and each frame of a film, is a 2D image of its own;
@@ -13,6 +13,7 @@ Only headers are read, in threads. A series is one volume, with these exceptions
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,6 +51,9 @@ _CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7."
 """Secondary Capture Image Storage; its multi-frame classes begin alike."""
 _PARALLEL: Final = 1e-3
 _BATCH: Final = 32
+_STRETCH: Final = 1024
+"""Files that are read in one way before the disk is timed again."""
+_PROBE: Final = 32
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 Place = tuple[int, int]
@@ -147,7 +151,7 @@ def sort_files(
     groups: defaultdict[str, list[Header]] = defaultdict(list)
     refusals = []
     outlines = []
-    for number, header in enumerate(in_parallel(header_or_reason, paths), start=1):
+    for number, header in enumerate(_headers(paths), start=1):
         if progress is not None:
             progress()
         if isinstance(header, str):
@@ -158,6 +162,21 @@ def sort_files(
         else:
             groups[header.series_uid or f"without UID {number}"].append(header)
     return [volume for headers in groups.values() for volume in volumes_of(headers)], outlines, refusals
+
+
+def _headers(paths: Sequence[Path]) -> Iterator[Header | str]:
+    """The header of each file, or why there is none, in order.
+
+    Threads help only where reading waits for the disk: Python walks one header at a time, and threads that take turns
+    for each small read need longer than one that just goes on. So some files are read and timed every now and then.
+    """
+    for start in range(0, len(paths), _STRETCH):
+        begun, busy = time.perf_counter(), time.thread_time()
+        probe = start + _PROBE
+        yield from [header_or_reason(path) for path in paths[start:probe]]
+        waited = (time.perf_counter() - begun) > 2 * (time.thread_time() - busy)
+        rest = paths[probe : start + _STRETCH]
+        yield from in_parallel(header_or_reason, rest) if waited else map(header_or_reason, rest)
 
 
 def header_or_reason(path: Path) -> Header | str:

@@ -65,3 +65,17 @@ def test_each_frame_of_a_film_is_a_2d_case(tmp_path: Path) -> None:
     assert len(found) == 5
     for one, frame in zip(sorted(found, key=lambda s: s.part), film, strict=True):
         np.testing.assert_array_equal(read_sorted_series(one).array, frame.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("disk_is_slow", [False, True])
+def test_headers_come_in_the_order_of_the_files_in_one_thread_and_in_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk_is_slow: bool
+) -> None:
+    from medseg.data import dicom_sort
+
+    if disk_is_slow:
+        monkeypatch.setattr(dicom_sort.time, "thread_time", lambda: 0.0)
+    paths = make_series().write(tmp_path) * 230
+    assert len(paths) > dicom_sort._STRETCH
+    headers = list(dicom_sort._headers(paths))
+    assert [header.path for header in headers if not isinstance(header, str)] == paths
