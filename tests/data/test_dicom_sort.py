@@ -74,7 +74,7 @@ def test_headers_come_in_the_order_of_the_files_in_one_thread_and_in_several(
     from medseg.data import dicom_sort
 
     if disk_is_slow:
-        monkeypatch.setattr(dicom_sort.time, "thread_time", lambda: 0.0)
+        monkeypatch.setattr("medseg.data.dicom_sort.time.thread_time", lambda: 0.0)
     paths = make_series().write(tmp_path) * 230
     assert len(paths) > dicom_sort._STRETCH
     headers = list(dicom_sort._headers(paths))
