@@ -5,8 +5,10 @@
 A child process reads one mutated file after another with an address space of 2 GB above what the imports take and an
 alarm for each file. The parent tells a crash, a hang and a foreign exception from a refusal, and starts a new child
 after a crash. Mutations: flipped bits, bytes set to extremes, blocks zeroed, repeated, removed or swapped, truncation,
-and numbers replaced by huge ones; of what is compressed, half of the time before it is compressed. The seed decides
-everything. Prints the counts of each reader and, for every finding, where it came from; exit status 1 on any.
+and numbers replaced by huge ones; of what is compressed, half of the time before it is compressed; of DICOM and text,
+half of the time changes that keep its form (`fuzz_trees.py`). Label files, media and archives are imported with what
+belongs to them. The seed decides everything. Prints the counts of each reader and, for every finding, where it came
+from; exit status 1 on any.
 """
 
 from __future__ import annotations
@@ -23,12 +25,17 @@ import tempfile
 import time
 import traceback
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import nibabel  # noqa: F401  # Before the limit of memory, as all that is heavy.
 import numpy as np
 import SimpleITK as sitk
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from fuzz_trees import Tree, mutate_dicom, mutate_text, read_tree, trees
 
 import medseg.data.dicom
 import medseg.data.itk
@@ -44,6 +51,9 @@ from medseg.errors import MedsegError
 _ABOVE = 2 << 30
 _FILE_SECONDS = 30
 _LARGEST = 2 << 20
+_TEXT = (".csv", ".yaml", ".json", ".xml", ".txt", ".mha", ".nrrd")
+_FORMED = {".dcm": mutate_dicom, "DICOMDIR": mutate_dicom, **dict.fromkeys(_TEXT, mutate_text)}
+"""Ending to the mutation that keeps a file's form."""
 
 
 def collect(root: Path, scratch: Path) -> dict[str, list[bytes]]:
@@ -89,10 +99,12 @@ def _zip(scratch: Path) -> bytes:
     return (scratch / "a.zip").read_bytes()
 
 
-def mutate(content: bytes, rng: np.random.Generator) -> bytes:
-    """One to three changes, most of them near the beginning, where the headers are."""
+def mutate(content: bytes, rng: np.random.Generator, *, kind: str = "") -> bytes:
+    """One to three changes, most of them near the beginning, where the headers are; some keep the form of `kind`."""
     if content[:2] == b"\x1f\x8b" and rng.random() < 0.5:
         return gzip.compress(mutate(gzip.decompress(content), rng), compresslevel=1)
+    if kind in _FORMED and rng.random() < 0.5:
+        return _FORMED[kind](content, rng)
     data = bytearray(content)
     for _ in range(int(rng.integers(1, 4))):
         size = len(data)
@@ -142,8 +154,19 @@ def read(path: Path) -> None:
         reader = read_label if path.name.endswith((".nrrd", ".png")) else read_volume
         if path.suffix == ".dcm":
             find_series(path.parent)
-        for one in (read_geometry, reader):
-            one(path)
+        readers = [read_geometry, reader, *([read_label] if path.suffix == ".dcm" else [])]
+        problems = [problem for one in readers if (problem := _refusal(one, path)) is not None]
+        if len(problems) == len(readers):
+            raise problems[0]
+
+
+def _refusal(reader: Callable[[Path], object], path: Path) -> MedsegError | None:
+    """Why a reader refuses a file; None where it reads it."""
+    try:
+        reader(path)
+    except MedsegError as error:
+        return error
+    return None
 
 
 def work(pipe: Connection) -> None:
@@ -153,10 +176,13 @@ def work(pipe: Connection) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + _ABOVE, used + _ABOVE))
     while True:
-        path = Path(pipe.recv())
+        target = pipe.recv()
         signal.alarm(_FILE_SECONDS)
         try:
-            read(path)
+            if isinstance(target, tuple):
+                read_tree(*target)
+            else:
+                read(target)
             pipe.send(("read", ""))
         except MedsegError:
             pipe.send(("refused", ""))
@@ -181,10 +207,10 @@ class Child:
         self._process.start()
         other.close()
 
-    def read(self, path: Path) -> tuple[str, str]:
-        """What became of a file: read, refused, memory, traceback, hang or crash; and the words to it."""
+    def read(self, target: Path | tuple[Tree, Path]) -> tuple[str, str]:
+        """What became of a file, or of a tree in a folder: read, refused, memory, traceback, hang or crash; and why."""
         try:
-            self._pipe.send(str(path))
+            self._pipe.send(target)
             return self._pipe.recv()
         except (EOFError, ConnectionError):
             self._process.join()
@@ -198,7 +224,7 @@ class Child:
 
 
 def fuzz(
-    files: dict[str, list[bytes]], *, seconds: float, limit: int, seed: int, keep: Path | None
+    files: dict[str, list[bytes] | Tree], *, seconds: float, limit: int, seed: int, keep: Path | None
 ) -> dict[str, Counter[str]]:
     """Read mutated files, each reader in turn, until the time or the number is up."""
     rng = np.random.default_rng(seed)
@@ -209,18 +235,32 @@ def fuzz(
     with tempfile.TemporaryDirectory() as scratch:
         while time.monotonic() < end and number < limit:
             kind = sorted(files)[number % len(files)]
-            path = Path(scratch) / f"mutant{kind}"
-            path.write_bytes(mutate(files[kind][int(rng.integers(0, len(files[kind])))], rng))
-            outcome, words = child.read(path)
+            path, target = _mutant(files[kind], Path(scratch), kind, rng)
+            outcome, words = child.read(target)
             counts[kind][outcome] += 1
             if outcome not in ("read", "refused"):
                 print(f"{kind} mutant {number}: {outcome}\n{words}", flush=True)
                 if keep is not None:
-                    (keep / f"{outcome}_{number}{kind}").write_bytes(path.read_bytes())
+                    (keep / f"{outcome}_{number}_{path.name}").write_bytes(path.read_bytes())
             path.unlink()
             number += 1
     child.stop()
     return counts
+
+
+def _mutant(
+    whole: list[bytes] | Tree, scratch: Path, kind: str, rng: np.random.Generator
+) -> tuple[Path, Path | tuple[Tree, Path]]:
+    """A mutated file, and what the child is to read: itself or, with the files that belong to it, a tree."""
+    if isinstance(whole, Tree):
+        name = whole.hostile[int(rng.integers(0, len(whole.hostile)))]
+        path = scratch / Path(name).name
+        content = mutate(whole.files[name], rng, kind=path.suffix or path.name)
+        path.write_bytes(content)
+        return path, (whole.with_mutant(content, name), scratch / "tree")
+    path = scratch / f"mutant{kind}"
+    path.write_bytes(mutate(whole[int(rng.integers(0, len(whole)))], rng, kind=kind))
+    return path, path
 
 
 def main() -> None:
@@ -229,11 +269,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--limit", type=int, default=10**9, help="largest number of files")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="one reader, by its name in the table")
     parser.add_argument("--keep", type=Path, help="folder for the files that found something")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        files = collect(Path(os.environ["MEDSEG_TEST_DATA"]), Path(scratch))
+        files = {**collect(Path(os.environ["MEDSEG_TEST_DATA"]), Path(scratch)), **trees(Path(scratch) / "trees")}
+        files = {kind: one for kind, one in files.items() if arguments.only in (None, kind)}
     counts = fuzz(files, seconds=arguments.seconds, limit=arguments.limit, seed=arguments.seed, keep=arguments.keep)
     if arguments.json:
         print(json.dumps({kind: dict(one) for kind, one in counts.items()}))

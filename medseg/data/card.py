@@ -137,11 +137,24 @@ def read_card(path: str | Path) -> Card:
         raise ManifestError(f"the card is not valid YAML{f' at line {mark.line + 1}' if mark else ''}") from None
     if not isinstance(content, dict):
         raise ManifestError("the card: expected a mapping of fields (title, channels, labels, ...)")
+    return checked_card(content, what="the card is not valid")
+
+
+def checked_card(content: Mapping[str, Any], *, what: str) -> Card:
+    """The card of these fields, each checked.
+
+    Args:
+        content: Field to value.
+        what: How the refusal begins, for example ``the card is not valid``.
+
+    Raises:
+        ManifestError: A field is wrong; the message names the field and not its value.
+    """
     try:
         return Card.model_validate(content)
     except ValidationError as error:
         problems = [_explain(dict(item)) for item in error.errors(include_url=False, include_input=False)]
-        raise ManifestError("the card is not valid:\n" + "\n".join(f"  - {line}" for line in problems)) from None
+        raise ManifestError(f"{what}:\n" + "\n".join(f"  - {line}" for line in problems)) from None
 
 
 def write_card(card: Card, path: Path) -> None:

@@ -315,7 +315,7 @@ def _label_names(
             continue
         label = rules[rank].label if rules else ""
         own = " ".join(structure.name.split())
-        if not label and is_known_text(own) and len(own) <= 64:
+        if not label and own and is_known_text(own) and len(own) <= 64:
             label = own
         elif not label:
             base = structure.code.meaning[:56] if structure.code is not None else "structure"

@@ -19,7 +19,7 @@ from typing import Final
 
 from medseg.data.annotators import name_annotators
 from medseg.data.archive import is_dicomdir, missing_from_dicomdir, opened
-from medseg.data.card import Card, Deidentification, LabelInfo
+from medseg.data.card import Card, Deidentification, LabelInfo, checked_card
 from medseg.data.case_copy import Copied, Done, copy_case
 from medseg.data.case_names import Job, digest_of, name_cases
 from medseg.data.label_source import LabelSource
@@ -108,7 +108,7 @@ def import_tree(
 
     Raises:
         ReadError: A zip file is damaged or hostile.
-        RequestError: There is nothing to import, every label map is empty, or `out` is no place for it.
+        RequestError: Nothing to import, every label map is empty, labels that can't be, or `out` is no place for it.
         RunError: Another import is writing into `out`.
     """
     _require_places(source, out)
@@ -128,9 +128,9 @@ def import_tree(
         sources, sentence = name_annotators(found.sources, keep=keep)
         jobs = name_cases(sources, facts, state, keep=keep)
         labels = options.labels or found.labels
+        card = _card_of(found, labels=labels, options=options, mark=mark)
         done, reused = _copy_all(jobs, out, state, labels=frozenset(labels), options=options, progress=progress)
         done = _require_alike(done)
-        card = _card_of(found, labels=labels, options=options, mark=mark)
         renamed = bool(options.labels or options.title or options.licence)
         notes = (*found.notes, *sentence, *notes)
         return _finish(found, done, out, card=card, notes=notes, reused=reused, rewrite=renamed)
@@ -357,19 +357,25 @@ def _resampled(copied: Copied) -> dict[str, str]:
 def _card_of(
     found: Recognised, *, labels: Mapping[int, str], options: ImportOptions, mark: Deidentification | None
 ) -> Card:
-    """What is known before any file is read."""
-    return Card(
-        title=options.title or found.title or "imported data set",
-        labels={value: _label_info(name, found.described.get(value)) for value, name in labels.items()},
-        licence=options.licence or found.licence,
-        ignore=next((one.ignore for s in found.sources for one in s.label_maps if isinstance(one, LabelSource)), None),
-        provenance=f"imported by medseg from {found.layout}; fresh headers, no metadata",
-        deidentification=mark,
-    )
+    """What is known before any file is read.
+
+    Raises:
+        ManifestError: A label's value or name is none that a card can hold.
+    """
+    ignore = next((one.ignore for s in found.sources for one in s.label_maps if isinstance(one, LabelSource)), None)
+    facts = {
+        "title": options.title or found.title or "imported data set",
+        "labels": {value: _label_info(name, found.described.get(value)) for value, name in labels.items()},
+        "licence": options.licence or found.licence,
+        "ignore": ignore,
+        "provenance": f"imported by medseg from {found.layout}; fresh headers, no metadata",
+        "deidentification": mark,
+    }
+    return checked_card(facts, what="the labels that the data set states, or --label, are not valid")
 
 
-def _label_info(name: str, described: LabelInfo | None) -> LabelInfo:
-    return LabelInfo(name=name) if described is None else described.model_copy(update={"name": name})
+def _label_info(name: str, described: LabelInfo | None) -> dict[str, object]:
+    return {**(described.model_dump() if described is not None else {}), "name": name}
 
 
 def _complete(card: Card, copied: Copied, *, values: Sequence[int], resampled: int) -> Card:
@@ -379,7 +385,7 @@ def _complete(card: Card, copied: Copied, *, values: Sequence[int], resampled: i
     if resampled:
         card = card.model_copy(update={"provenance": f"{card.provenance}; {resampled} irregular stacks resampled"})
     found = {"channels": copied.channels, "modality": copied.modality, "labels": labels}
-    return Card.model_validate({**dict(card), **found})
+    return checked_card({**dict(card), **found}, what="the names of the images' channels are not valid")
 
 
 def _remove_strangers(out: Path, copies: Iterable[Copied]) -> None:

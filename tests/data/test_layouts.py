@@ -92,6 +92,17 @@ def test_a_decathlon_folder_brings_its_label_names(tmp_path: Path) -> None:
     assert manifest.cases[0].modality == "MR"
 
 
+@pytest.mark.parametrize("labels", [{"1": "lesion", "70000": "x"}, {"1": ""}, {"1": "same", "2": "same"}])
+def test_labels_that_no_card_can_hold_are_refused_before_anything_is_copied(
+    tmp_path: Path, labels: dict[str, str]
+) -> None:
+    write_pairs(tmp_path / "in", images="imagesTr", labels="labelsTr")
+    (tmp_path / "in" / "dataset.json").write_text(json.dumps({"labels": labels}))
+    with pytest.raises(RequestError, match=r"the labels that the data set states.*\n  - labels"):
+        run_import(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out" / "images").exists()
+
+
 def test_an_nnunet_folder_brings_channels(tmp_path: Path) -> None:
     for number in range(2):
         for channel in range(2):

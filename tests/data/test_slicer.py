@@ -136,6 +136,14 @@ def test_a_value_without_segment_and_a_file_without_segments_are_refused(tmp_pat
     assert "no segment in its header" in reasons
 
 
+def test_a_segment_without_a_name_gets_one(tmp_path: Path) -> None:
+    _image(tmp_path / "in" / "images", "a")
+    fields = _fields(("", 1, 0), Segment0_Tags="")
+    _segmentation(tmp_path / "in" / "labels" / "a.seg.nrrd", [_box((1, 1, 1), (4, 4, 3))], fields)
+    _, manifest = import_beside(tmp_path / "in")
+    assert manifest.card.label_names() == {1: "structure 1"}
+
+
 def test_a_code_s_meaning_is_the_scheme_s_own_words_not_the_file_s(tmp_path: Path) -> None:
     _image(tmp_path / "in" / "images")
     tags = TISSUE.replace("4147007^Mass", "4147007^Mass of Dr Muellermeier").replace("SCT^49755003", "99MEIER^1")
