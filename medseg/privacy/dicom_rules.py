@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import mmap
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -299,11 +301,10 @@ def _iod_attributes(sop_class: str) -> Mapping[str, _Attribute] | None:
     if iod is None:
         return None
     root = _Attribute("", 3)
-    modules, attributes = _standard("iod_module_map"), _standard("module_attribute_map")
-    for module in modules[iod]:
+    for module in _standard("iod_module_map")[iod]:
         if module["key"] in _NEVER_MODULES and module["usage"] != "M":
             continue
-        for entry in attributes[module["key"]]:
+        for entry in _module_attributes(module["key"]):
             _add(root, entry, module["usage"])
     if "PixelData" in root.children:
         for keyword in _GEOMETRY:
@@ -327,12 +328,36 @@ def _add(root: _Attribute, entry: Mapping[str, Any], usage: str) -> None:
     known.expected |= usage == "M" and entry["type"] == "2" and not nested
 
 
+def _module_attributes(module: str) -> list[dict[str, Any]]:
+    """The attributes of one module.
+
+    The table of all modules has 22 MB, of which an IOD needs a small part; so each process parses only that.
+    """
+    text, places = _modules()
+    if module not in places:
+        raise KeyError(module)
+    found: list[dict[str, Any]] = json.loads(text[places[module] : text.find(b"\n  ]", places[module]) + 4])
+    return found
+
+
+@lru_cache(maxsize=1)
+def _modules() -> tuple[mmap.mmap, dict[str, int]]:
+    """The text of highdicom's table of modules, and where each module's list begins."""
+    with _table_file("module_attribute_map").open("rb") as file:
+        text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return text, {match[1].decode("ascii"): match.end() - 1 for match in re.finditer(rb'\n  "([^"]+)": \[', text)}
+
+
 @lru_cache(maxsize=3)
 def _standard(name: str) -> dict[str, Any]:
-    """One of highdicom's tables of the standard, read without importing highdicom."""
+    """One of highdicom's tables of the standard."""
+    content: dict[str, Any] = json.loads(_table_file(name).read_text(encoding="utf-8"))
+    return content
+
+
+def _table_file(name: str) -> Path:
+    """The file of one of highdicom's tables, found without importing highdicom."""
     found = importlib.util.find_spec("highdicom")
     if found is None or found.origin is None:
         raise ModuleNotFoundError("highdicom")
-    path = Path(found.origin).parent / "_standard" / f"{name}.json"
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    return Path(found.origin).parent / "_standard" / f"{name}.json"

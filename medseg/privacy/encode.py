@@ -43,10 +43,15 @@ def encode_file(dataset: Dataset, meta: Mapping[int, tuple[str, bytes]]) -> byte
         put(head, tag, vr, value)
     group = _elements(head)
     length = b"\x02\0\0\0UL\x04\0" + struct.pack("<I", len(group))
-    return b"\0" * 128 + b"DICM" + length + group + _elements(dataset)
+    # Joined once: each copy of the pixels takes as long as the rest of a slice.
+    return b"".join([b"\0" * 128, b"DICM", length, group, *_parts(dataset)])
 
 
 def _elements(dataset: Dataset) -> bytes:
+    return b"".join(_parts(dataset))
+
+
+def _parts(dataset: Dataset) -> list[bytes]:
     parts: list[bytes] = []
     for tag in sorted(dataset._dict):
         element = dataset._dict[tag]
@@ -55,7 +60,7 @@ def _elements(dataset: Dataset) -> bytes:
         else:
             items = b"".join(_item(item) for item in element.value)
             parts.append(struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, b"SQ", 0, len(items)) + items)
-    return b"".join(parts)
+    return parts
 
 
 def _add(parts: list[bytes], tag: int, element: RawDataElement) -> None:

@@ -212,7 +212,9 @@ def _native(raw: bytes, facts: PixelFacts, source: Dataset, *, big: bool) -> byt
         return _without_spare_bits(raw, bits)
     if facts.stored == facts.allocated:
         return raw
-    return _masked(np.frombuffer(raw, f"<u{facts.allocated // 8}"), facts, _padding(source, facts)).tobytes()
+    values = np.frombuffer(raw, f"<u{facts.allocated // 8}")
+    masked = _masked(values, facts, _padding(source, facts))
+    return raw if masked is values else masked.tobytes()
 
 
 def _without_spare_bits(raw: bytes, bits: int) -> bytes:

@@ -104,14 +104,18 @@ def person_of(dataset: Dataset, pseudonyms: Pseudonymiser) -> Person:
 
 def decode_text(raw: bytes, dataset: Dataset) -> str:
     """A value's text in the data set's own character set, without padding; in Latin-1 where that fails."""
+    return _decoded(raw, raw_bytes(dataset, 0x00080005))
+
+
+def _decoded(raw: bytes, charset: bytes) -> str:
     raw = raw.rstrip(b" \0")
     if raw.isascii() and b"\x1b" not in raw:
         return raw.decode("ascii").strip()
-    charset = raw_bytes(dataset, 0x00080005).decode("ascii", "replace") or "ISO_IR 6"
+    names = charset.decode("ascii", "replace") or "ISO_IR 6"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            return decode_bytes(raw, convert_encodings(charset.split("\\")), {0x5C, 0x5E, 0x3D}).strip()
+            return decode_bytes(raw, convert_encodings(names.split("\\")), {0x5C, 0x5E, 0x3D}).strip()
     except Exception:
         # pydicom's decoders raise their own kinds; Latin-1 reads every byte.
         return raw.decode("latin-1").strip()
@@ -136,14 +140,31 @@ def _collect(dataset: Dataset, root: Dataset, identities: set[str], words: set[s
 def _collect_element(element: RawDataElement, root: Dataset, identities: set[str], words: set[str]) -> None:
     vr = element.VR or dictionary_vr(element.tag)
     if vr == "PN" or (vr in TEXT_VRS and element.value):
-        for text in decode_text(element.value or b"", root).split("\\"):
-            if vr == "PN":
-                words |= _words_of(text)
-                identities.update(part for part in re.split(r"[\^=]+", text) if len(part) > 1)
-            if not is_known_text(text):
-                identities.add(text.strip())
+        found = _found_in(element.value or b"", raw_bytes(root, 0x00080005), is_name=vr == "PN")
+        identities |= found.identities
+        words |= found.words
     elif (vr == "UI" and element.value) or (element.tag == 0x00100030 and element.value):
         identities.add(element.value.rstrip(b" \0").decode("latin-1"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    identities: frozenset[str]
+    words: frozenset[str]
+
+
+@lru_cache(maxsize=2048)
+def _found_in(raw: bytes, charset: bytes, *, is_name: bool) -> _Found:
+    """What may identify in one value; the files of a series share most of theirs."""
+    identities: set[str] = set()
+    words: set[str] = set()
+    for text in _decoded(raw, charset).split("\\"):
+        if is_name:
+            words |= _words_of(text)
+            identities.update(part for part in re.split(r"[\^=]+", text) if len(part) > 1)
+        if not is_known_text(text):
+            identities.add(text.strip())
+    return _Found(frozenset(identities), frozenset(words))
 
 
 def _is_standard_code(dataset: Dataset) -> bool:

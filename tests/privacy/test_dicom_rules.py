@@ -6,6 +6,7 @@ from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr.codedict import codes
 
 from medseg.errors import ConfigError
+from medseg.privacy import dicom_rules
 from medseg.privacy.dicom_rules import Kind, basic_profile_actions, rules_for
 from medseg.privacy.profile import PROFILES, load_profile
 
@@ -65,3 +66,8 @@ def test_there_is_no_default_profile_and_an_unknown_one_is_explained(tmp_path):
     own.write_text("name: own\ndates: keep\n")
     with pytest.raises(ConfigError, match="dates"):
         load_profile(own)
+
+
+def test_the_part_of_the_table_that_is_parsed_for_a_module_is_what_the_whole_table_says() -> None:
+    whole = dicom_rules._standard("module_attribute_map")
+    assert {module: dicom_rules._module_attributes(module) for module in whole} == whole
