@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -13,9 +14,14 @@ from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note
 from medseg.errors import ReadError, RequestError
 
 if TYPE_CHECKING:
+    from medseg.data.reading import Reading
     from medseg.data.refusal import Refusal
     from medseg.data.source import Input
+    from medseg.data.volume import Volume
+    from medseg.export.coco import CocoFile
+    from medseg.export.dicom_match import SourceSeries
     from medseg.export.load import LoadedModel
+    from medseg.export.prediction import PredictionFormat
 
 __all__ = ["register"]
 
@@ -26,6 +32,7 @@ class _Format(StrEnum):
     NIFTI = "nifti"
     NRRD = "nrrd"
     PNG = "png"
+    COCO = "coco"
     DICOM_SEG = "dicom-seg"
     DICOM_SEG_LABELMAP = "dicom-seg-labelmap"
     DICOM_SEG_FRACTIONAL = "dicom-seg-fractional"
@@ -33,6 +40,75 @@ class _Format(StrEnum):
     DICOM_OVERLAY = "dicom-overlay"
     RTSTRUCT = "rtstruct"
     SR = "sr"
+
+    @property
+    def is_dicom(self) -> bool:
+        """Whether it is a DICOM object, which refers to the instances of a series."""
+        return self not in (_Format.NIFTI, _Format.NRRD, _Format.PNG, _Format.COCO)
+
+
+@dataclass(frozen=True, eq=False)
+class _Files:
+    """A file, or two, for each image.
+
+    Attributes:
+        out: The folder.
+        output_format: What to write.
+        report: Whether a SEG gets a report beside it.
+        internal: Whether DICOM objects may carry their patients.
+        candidates: Series that images which are no DICOM may have been converted from.
+    """
+
+    out: Path
+    output_format: PredictionFormat
+    report: bool
+    internal: bool
+    candidates: tuple[SourceSeries, ...]
+
+    def holds(self, entry: Input) -> bool:
+        """Whether the prediction of an input is there."""
+        from medseg.export.prediction import output_paths
+
+        return all(path.exists() for path in output_paths(self.out, entry.name, self.output_format, report=self.report))
+
+    def write(self, loaded: LoadedModel, entry: Input, volume: Volume) -> None:
+        """Predict an image and write what was found."""
+        from medseg.export.dicom_match import refer_to_series
+        from medseg.export.prediction import NEED_PROBABILITIES, write_prediction
+
+        prediction = loaded.predictor.predict(volume, probabilities=self.output_format in NEED_PROBABILITIES)
+        if self.candidates:
+            found = refer_to_series(prediction, volume, entry, self.candidates)
+            prediction, volume, entry = found.prediction, found.volume, found.source
+            if found.note:
+                note(f"{entry.name}: {found.note}")
+        write_prediction(
+            prediction,
+            volume,
+            entry,
+            self.out,
+            output_format=self.output_format,
+            labels=loaded.labels,
+            algorithm=loaded.algorithm,
+            report=self.report,
+            tier="internal" if self.internal else "shareable",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _OneFile:
+    """The one file of the format COCO."""
+
+    coco: CocoFile
+
+    def holds(self, entry: Input) -> bool:
+        """Whether the picture is listed."""
+        return self.coco.holds(entry)
+
+    def write(self, loaded: LoadedModel, entry: Input, volume: Volume) -> None:
+        """Predict a picture and list what was found."""
+        self.coco.require_picture(entry)
+        self.coco.add(loaded.predictor.predict(volume, probabilities=True), entry)
 
 
 def register(app: typer.Typer) -> None:
@@ -60,13 +136,20 @@ def _predict(
             "--internal", help="Let DICOM objects carry their patients: results for the hospital's own archive."
         ),
     ] = False,
+    dicom_source: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="For DICOM formats of NIfTI, NRRD or MHA: the series that they were converted from."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as one line of JSON.")] = False,
 ) -> int:
     """Label images with a trained model, each on its own grid.
 
     Outputs are named by the manifest's cases; those of files and folders are numbered, since file names may identify.
     Predictions that are there already are left: the same command goes on where it stopped. nrrd is a segmentation of 3D
-    Slicer. DICOM formats need a DICOM series as input: dicom-seg (binary), -labelmap (the new storage class) and
+    Slicer; coco is one instances.json of all pictures. DICOM formats refer to a series, which is the input itself or is
+    found among those of --dicom-source by its voxels: dicom-seg (binary), -labelmap (the new storage class) and
     -fractional (probabilities), dicom-uncertainty (parametric map of the entropy), dicom-overlay (colour capture for
     viewers that know nothing else), rtstruct, sr.
 
@@ -88,10 +171,16 @@ def _predict(
     except ReadError as error:  # Nothing is predicted: not "partly refused", but a wrong request.
         raise RequestError(str(error)) from None
     _say_other_modality(source, loaded.predictor.plan.modality)
+    candidates = _candidates(dicom_source, inputs, output_format, reading)
     _make_folder(out, output_format, internal=internal)
     if support is not None:
         loaded = _taught(loaded, support)
-    written, refused = _predict_each(loaded, inputs, out, output_format, report=report, internal=internal)
+    if output_format is _Format.COCO:
+        written, refused = _predict_coco(loaded, inputs, out)
+    else:
+        kind = cast("PredictionFormat", output_format.value)  # Every format but COCO.
+        files = _Files(out, kind, report, internal, candidates)
+        written, refused = _predict_each(loaded, inputs, files)
     refusals += refused
     for refusal in refusals:
         note(f"refused: {refusal.input}: {refusal.reason}")
@@ -121,7 +210,7 @@ def _make_folder(out: Path, output_format: _Format, *, internal: bool) -> None:
     Raises:
         RequestError: ``--internal`` with a format without patients, or into a folder that others can read.
     """
-    if internal and output_format in (_Format.NIFTI, _Format.NRRD, _Format.PNG):
+    if internal and not output_format.is_dicom:
         raise RequestError(f"--internal goes with the DICOM formats; {output_format.value} carries no patient anyway")
     out.mkdir(parents=True, exist_ok=True, mode=0o700 if internal else 0o777)
     if internal and os.name == "posix" and out.stat().st_mode & 0o077:
@@ -139,33 +228,49 @@ def _taught(loaded: LoadedModel, support: Path) -> LoadedModel:
     return replace(loaded, predictor=learn_from_support(loaded.predictor, manifest), labels=manifest.card.labels)
 
 
-def _predict_each(
-    loaded: LoadedModel, inputs: list[Input], out: Path, output_format: _Format, *, report: bool, internal: bool
-) -> tuple[int, list[Refusal]]:
+def _candidates(
+    folder: Path | None, inputs: list[Input], output_format: _Format, reading: Reading
+) -> tuple[SourceSeries, ...]:
+    """The series of ``--dicom-source``.
+
+    Raises:
+        RequestError: The option doesn't go with the format or the inputs, or the folder holds no series.
+    """
+    from medseg.export.dicom_match import find_source_series
+
+    if folder is None:
+        return ()
+    if not output_format.is_dicom:
+        raise RequestError(f"--dicom-source goes with the DICOM formats; {output_format.value} refers to no series")
+    if any(entry.series or entry.find_series for entry in inputs):
+        raise RequestError("--dicom-source goes with images that are no DICOM; these are, and results refer to them")
+    return find_source_series(folder, reading=reading)
+
+
+def _predict_coco(loaded: LoadedModel, inputs: list[Input], out: Path) -> tuple[int, list[Refusal]]:
+    """As `_predict_each`; what was found is written also when the person stops the command."""
+    from medseg.export.coco import COCO_FILE, CocoFile
+
+    coco = CocoFile(out / COCO_FILE, labels=loaded.labels, algorithm=loaded.algorithm)
+    try:
+        return _predict_each(loaded, inputs, _OneFile(coco))
+    finally:
+        coco.save()
+
+
+def _predict_each(loaded: LoadedModel, inputs: list[Input], outputs: _Files | _OneFile) -> tuple[int, list[Refusal]]:
     from medseg.cli.bars import StudyBars
     from medseg.data.refusal import Refusal
     from medseg.errors import DataError
-    from medseg.export.prediction import NEED_PROBABILITIES, output_paths, write_prediction
 
     refusals = []
     written = 0
     with StudyBars() as bars:
         bars.begin("predict", len(inputs))
         for number, entry in enumerate(inputs):
-            if not all(path.exists() for path in output_paths(out, entry.name, output_format.value, report=report)):
+            if not outputs.holds(entry):
                 try:
-                    volume = entry.read()
-                    write_prediction(
-                        loaded.predictor.predict(volume, probabilities=output_format.value in NEED_PROBABILITIES),
-                        volume,
-                        entry,
-                        out,
-                        output_format=output_format.value,
-                        labels=loaded.labels,
-                        algorithm=loaded.algorithm,
-                        report=report,
-                        tier="internal" if internal else "shareable",
-                    )
+                    outputs.write(loaded, entry, entry.read())
                 except DataError as error:
                     refusals.append(Refusal(input=entry.name, reason=str(error)))
                     continue

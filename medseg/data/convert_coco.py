@@ -23,21 +23,25 @@ from medseg.data.manifest import Card, Case, LabelInfo, Manifest
 from medseg.data.rle import compress_runs, runs_of_mask
 from medseg.data.volume import Geometry
 from medseg.errors import ManifestError
-from medseg.types import LabelMap
+from medseg.types import FloatArray, LabelMap
 
 __all__ = ["annotations_of", "coco_cases", "export_coco"]
 
 
-def annotations_of(label: LabelMap, *, image_id: int, first_id: int) -> list[dict[str, Any]]:
+def annotations_of(
+    label: LabelMap, *, image_id: int, first_id: int, certainty: FloatArray | None = None
+) -> list[dict[str, Any]]:
     """COCO annotations of a label map, one for each connected component (8 neighbours) of each label.
 
     Args:
         label: Axes (x, y).
         image_id: Of the picture.
         first_id: Of the first annotation.
+        certainty: Of a prediction the probability of each pixel's label, axes (x, y).
 
     Returns:
-        Annotations with ``segmentation`` in compressed run lengths, ``bbox`` (x, y, width, height) and ``area``.
+        Annotations with ``segmentation`` in compressed run lengths, ``bbox`` (x, y, width, height) and ``area``; with
+        ``score``, the mean certainty over the component, where that is known.
     """
     import cc3d
 
@@ -47,6 +51,7 @@ def annotations_of(label: LabelMap, *, image_id: int, first_id: int) -> list[dic
         mask = components == number
         across, down = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         box = (across[0], down[0], across[-1] - across[0] + 1, down[-1] - down[0] + 1)
+        score = {} if certainty is None else {"score": round(float(certainty[mask].mean(dtype=np.float64)), 4)}
         found.append(
             {
                 "id": first_id + number - 1,
@@ -56,6 +61,7 @@ def annotations_of(label: LabelMap, *, image_id: int, first_id: int) -> list[dic
                 "bbox": [int(value) for value in box],
                 "area": int(mask.sum()),
                 "iscrowd": 0,
+                **score,
             }
         )
     return found

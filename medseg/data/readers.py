@@ -16,7 +16,7 @@ from medseg.types import Array, LabelMap
 if TYPE_CHECKING:
     from medseg.data.dicom_sort import SeriesFiles
 
-__all__ = ["PICTURE_ENDINGS", "VOLUME_ENDINGS", "read_geometry", "read_label", "read_volume"]
+__all__ = ["PICTURE_ENDINGS", "VOLUME_ENDINGS", "read_geometry", "read_label", "read_volume", "series_files"]
 
 NIFTI_ENDINGS: Final = (".nii", ".nii.gz")
 ITK_ENDINGS: Final = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -159,6 +159,15 @@ def read_geometry(path: str | Path) -> Geometry:
     from medseg.data.pictures import picture_size
 
     return Geometry(shape=picture_size(path), affine=np.eye(4))
+
+
+def series_files(path: Path) -> tuple[Path, ...]:
+    """The files of the one DICOM series that `read_volume` reads from a folder, or from a file of it.
+
+    Raises:
+        ReadError: There is none, or several.
+    """
+    return _one_series(path).files
 
 
 def _kind(path: Path) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg.data.cases import read_case_image
-from medseg.data.manifest import read_manifest
-from medseg.data.readers import PICTURE_ENDINGS, VOLUME_ENDINGS, read_volume
+from medseg.data.manifest import Case, read_manifest
+from medseg.data.readers import PICTURE_ENDINGS, VOLUME_ENDINGS, read_volume, series_files
 from medseg.data.reading import DEFAULT_READING, Reading
 from medseg.data.recognise import modality_of, split_masks, words_of
 from medseg.data.refusal import Refusal
@@ -31,11 +31,24 @@ class Input:
         name: Name of the outputs, without ending.
         read: Reads the image.
         series: Its files where it is a DICOM series.
+        picture: Name of its file where it is a picture, for a file of annotations: like `name`, or where names are kept
+            its path below the manifest's folder or the given one; empty for other images.
+        find_series: Finds them where that has to read headers first (a manifest's case that is a DICOM folder).
     """
 
     name: str
     read: Callable[[], Volume] = field(repr=False)
     series: tuple[Path, ...] = field(default=(), repr=False)
+    picture: str = ""
+    find_series: Callable[[], tuple[Path, ...]] | None = field(default=None, repr=False)
+
+    def instances(self) -> tuple[Path, ...]:
+        """Its files where it is a DICOM series, which results can refer to; else none.
+
+        Raises:
+            ReadError: The folder of a manifest's case holds no series, or several.
+        """
+        return self.series if self.series or self.find_series is None else self.find_series()
 
 
 def find_inputs(
@@ -61,13 +74,12 @@ def find_inputs(
     if source.suffix == ".csv":
         manifest = read_manifest(source)
         channels = manifest.card.channels
-        return [
-            Input(case.case, functools.partial(read_case_image, case, channels=channels)) for case in manifest.cases
-        ], []
+        return [_case_input(case, channels, manifest.path.parent) for case in manifest.cases], []
     if source.is_file():
         name = _stem(source) if keep_names else "image_0001"
         series = (source,) if _ending(source) == "" else ()
-        return [Input(name, lambda: _read_file(source, series, reading), series)], []
+        picture = _picture(source, source.parent if keep_names else None, name)
+        return [Input(name, lambda: _read_file(source, series, reading), series, picture)], []
     if not source.is_dir():
         raise ReadError("expected a manifest, an image, a folder or a DICOM tree to predict; found nothing there")
     files = sorted(p for p in source.rglob("*") if p.is_file() and not p.is_symlink() and _ending(p))
@@ -77,7 +89,8 @@ def find_inputs(
     )
     if not inputs:
         files, refusals = _images_of(files, modality)
-        inputs = [_file_input(path, number, keep_names or pseudonymous) for number, path in enumerate(files)]
+        root = source if keep_names or pseudonymous else None
+        inputs = [_file_input(path, number, root) for number, path in enumerate(files)]
     if not inputs:
         raise ReadError("the folder holds no image of a known format (NIfTI, NRRD, MHA, JPEG, PNG, TIFF, DICOM)")
     names = [entry.name for entry in inputs]
@@ -86,6 +99,14 @@ def find_inputs(
             "two inputs would write the same output name; leave out --keep-names, or predict a manifest"
         )
     return inputs, refusals
+
+
+def _case_input(case: Case, channels: Sequence[str], root: Path) -> Input:
+    """A manifest's case; of several channels the first that is a DICOM series is what results refer to."""
+    picture = _picture(next(iter(case.images.values())), root, case.case)
+    dicom = next((path for path in case.images.values() if path.is_dir() or not _ending(path)), None)
+    finder = None if dicom is None else functools.partial(series_files, dicom)
+    return Input(case.case, functools.partial(read_case_image, case, channels=channels), (), picture, finder)
 
 
 def _read_file(path: Path, series: tuple[Path, ...], reading: Reading) -> Volume:
@@ -110,8 +131,20 @@ def _images_of(files: list[Path], modality: str) -> tuple[list[Path], list[Refus
     return [path for path in files if path in images], refusals
 
 
-def _file_input(path: Path, number: int, keep_names: bool) -> Input:
-    return Input(_stem(path) if keep_names else f"image_{number + 1:04d}", lambda: read_volume(path))
+def _file_input(path: Path, number: int, root: Path | None) -> Input:
+    """A file of a folder; `root` is the folder where names are kept."""
+    name = f"image_{number + 1:04d}" if root is None else _stem(path)
+    return Input(name, lambda: read_volume(path), picture=_picture(path, root, name))
+
+
+def _picture(path: Path, root: Path | None, name: str) -> str:
+    """What `Input.picture` is for a file: its path below `root`, or without one its name in the outputs."""
+    ending = _ending(path)
+    if ending not in PICTURE_ENDINGS:
+        return ""
+    if root is not None and path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return f"{name}{ending}"
 
 
 def _series_inputs(

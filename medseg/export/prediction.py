@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -83,7 +83,8 @@ def write_prediction(
     Args:
         prediction: On the image's own grid; with probabilities for the formats of `NEED_PROBABILITIES`.
         volume: The image.
-        source: Names the output, and the DICOM instances for DICOM objects.
+        source: Names the output, and the DICOM instances for DICOM objects; of an image that is no DICOM series,
+            `medseg.export.dicom_match.refer_to_series` finds them.
         folder: Where to write.
         output_format: ``png`` is the label map of a picture, and an overlay of the fullest slice of a volume.
         labels: Label value to name, code and colour.
@@ -110,10 +111,17 @@ def write_prediction(
             colours = {value: info.colour for value, info in labels.items() if info.colour is not None}
             write_overlay_png(volume, prediction.label_map, path, colours=colours)
     else:
+        files = source.instances()
+        if not files:
+            raise ReadError(
+                f"--format {output_format} refers to the instances of a DICOM series, and this image is none; name the "
+                "folder of the series that it was converted from with --dicom-source, or choose --format nifti, nrrd "
+                "or png"
+            )
         _write_dicom(
             prediction,
             volume,
-            source,
+            files,
             path,
             output_format=output_format,
             labels=labels,
@@ -124,7 +132,7 @@ def write_prediction(
             write_report(
                 prediction.label_map,
                 volume,
-                source.series,
+                files,
                 place,
                 labels=labels,
                 algorithm=algorithm,
@@ -137,7 +145,7 @@ def write_prediction(
 def _write_dicom(
     prediction: Prediction,
     volume: Volume,
-    source: Input,
+    files: Sequence[Path],
     path: Path,
     *,
     output_format: PredictionFormat,
@@ -145,13 +153,7 @@ def _write_dicom(
     algorithm: Algorithm,
     kept: _Kept,
 ) -> None:
-    if not source.series:
-        raise ReadError(
-            f"--format {output_format} refers to the instances of a DICOM series, and this image is none; choose "
-            "--format nifti, nrrd or png"
-        )
     label_map, affine = prediction.label_map, prediction.geometry.affine
-    files = source.series
     match output_format:
         case "sr":
             write_report(label_map, volume, files, path, labels=labels, algorithm=algorithm, identified_source=kept)

@@ -1,0 +1,113 @@
+"""COCO: the outlines of a model on pictures, all of them in one JSON as annotation tools read it.
+
+Format: https://cocodataset.org/#format-data (object detection), as `medseg.data.convert_coco` writes a data set: each
+connected component of a label is an annotation whose mask is in compressed run lengths, equal in every pixel. ``score``
+is the mean probability over the component, as `pycocotools` wants it of results. A picture on which nothing was found
+is listed and has no annotation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from medseg.data.card import LabelInfo
+from medseg.data.convert_coco import annotations_of
+from medseg.data.drawing_coco import is_coco
+from medseg.data.exchange import read_json
+from medseg.data.files import atomic_write
+from medseg.data.source import Input
+from medseg.errors import DataError, ManifestError, RequestError
+from medseg.export.dicom_source import Algorithm
+from medseg.inference.predict import Prediction
+
+__all__ = ["COCO_FILE", "CocoFile"]
+
+COCO_FILE: Final = "instances.json"
+"""Name of the file in the folder of the predictions."""
+
+
+class CocoFile:
+    """The COCO file of a folder of predictions; pictures that it lists already stay as they are.
+
+    Args:
+        path: The file, which may be there already from a run that was stopped.
+        labels: Label value to name; the values are the ids of the categories.
+        algorithm: What predicts.
+
+    Raises:
+        RequestError: The file is there, and is damaged or of other labels or another model.
+    """
+
+    def __init__(self, path: Path, *, labels: Mapping[int, LabelInfo], algorithm: Algorithm) -> None:
+        self._path = path
+        self._content: dict[str, Any] = {
+            "info": {
+                "description": f"Predicted by {algorithm.name}",
+                "version": algorithm.version,
+                "model": algorithm.model_id,
+            },
+            "licenses": [],
+            "images": [],
+            "categories": [{"id": value, "name": info.name} for value, info in sorted(labels.items())],
+            "annotations": [],
+        }
+        if path.exists():
+            self._content = self._stated()
+        self._pictures = {entry.get("file_name") for entry in self._content["images"]}
+
+    def holds(self, source: Input) -> bool:
+        """Whether the picture of an input is listed."""
+        return bool(source.picture) and source.picture in self._pictures
+
+    def require_picture(self, source: Input) -> None:
+        """Refuse what COCO can't name.
+
+        Raises:
+            DataError: The image is no picture in a file.
+        """
+        if not source.picture:
+            raise DataError(
+                "COCO outlines pictures (JPEG, PNG, TIFF, BMP), and this image is a volume or DICOM; choose --format "
+                "nifti, nrrd or dicom-seg"
+            )
+
+    def add(self, prediction: Prediction, source: Input) -> None:
+        """List a picture and what was found on it.
+
+        Args:
+            prediction: Axes (x, y), with probabilities.
+            source: The input; names the picture.
+
+        Raises:
+            DataError: The image is no picture in a file.
+        """
+        self.require_picture(source)
+        columns, rows = prediction.label_map.shape
+        number, known = len(self._content["images"]) + 1, self._content["annotations"]
+        certainty = None if prediction.probabilities is None else prediction.probabilities.max(axis=0)
+        image = {"id": number, "file_name": source.picture, "width": columns, "height": rows}
+        known += annotations_of(prediction.label_map, image_id=number, first_id=len(known) + 1, certainty=certainty)
+        self._content["images"].append(image)
+        self._pictures.add(source.picture)
+
+    def save(self) -> None:
+        """Write the file."""
+        with atomic_write(self._path, mode="w") as stream:
+            stream.write(json.dumps(self._content) + "\n")
+
+    def _stated(self) -> dict[str, Any]:
+        other = RequestError(
+            f"the output folder holds {COCO_FILE} of another model or other labels, or a damaged one; choose another "
+            "folder"
+        )
+        try:
+            found = read_json(self._path)
+        except ManifestError:
+            raise other from None
+        same = all(found.get(key) == self._content[key] for key in ("info", "categories"))
+        if not same or not is_coco(found) or not all(isinstance(entry, dict) for entry in found["images"]):
+            raise other
+        return found

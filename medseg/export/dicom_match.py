@@ -1,0 +1,231 @@
+"""DICOM match: the series that an image was converted from, so that results of a NIfTI file can refer to it.
+
+A NIfTI, NRRD or MetaImage file names no DICOM instance. Its series is known again by two things: it lies on the same
+voxels (the axes may run in another order or the other way, as dcm2niix writes them; no corner is more than a tenth of a
+voxel off), and its voxels hold the same image (equal up to scale and offset; where the grid leaves a single series,
+values that were changed afterwards may correlate less). The grid alone says little: scanners give every patient of a
+protocol the same one. Where that leaves no single series, nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from medseg.data.dicom import find_series, read_sorted_series, series_geometry
+from medseg.data.dicom_planes import ON_VOXELS
+from medseg.data.dicom_sort import SeriesFiles
+from medseg.data.reading import DEFAULT_READING, Reading
+from medseg.data.source import Input
+from medseg.data.volume import Geometry, Volume
+from medseg.errors import DataError, GeometryError, ReadError, RequestError
+from medseg.inference.predict import Prediction
+from medseg.types import Array
+
+__all__ = ["Referred", "SourceSeries", "find_source_series", "refer_to_series"]
+
+_EQUAL: Final = 0.9999
+"""Correlation from which two images are one, up to scale and offset."""
+_RELATED: Final = 0.9
+"""Correlation from which an image may be a changed copy: cleaned of a bias field, without skull, rounded."""
+_LOOKED_AT: Final = 1 << 20
+"""Voxels that are compared, at even distances."""
+
+
+@dataclass(frozen=True, eq=False)
+class SourceSeries:
+    """A series that images may have been converted from.
+
+    Attributes:
+        series: Its files.
+        grid: Its voxel grid; a single slice has two axes.
+    """
+
+    series: SeriesFiles = field(repr=False)
+    grid: Geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Referred:
+    """A prediction that was laid onto the series it belongs to.
+
+    Attributes:
+        prediction: On the series' own grid, voxel for voxel.
+        volume: The series' own voxels, in whose unit lesions are measured.
+        source: The input with the series' files.
+        note: What isn't exact, a sentence; empty where nothing.
+    """
+
+    prediction: Prediction
+    volume: Volume
+    source: Input
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Turn:
+    """How an array comes onto a series' axes: each of its axes there, and which of them run the other way."""
+
+    axes: tuple[int, ...]
+    flipped: tuple[int, ...]
+
+    def array(self, values: Array) -> Array:
+        """Turn the last axes of an array (..., x, y, z); a view."""
+        lead = values.ndim - len(self.axes)
+        turned = np.transpose(values, (*range(lead), *(lead + axis for axis in self.axes)))
+        return np.flip(turned, tuple(lead + axis for axis in self.flipped))
+
+
+def find_source_series(folder: Path, *, reading: Reading = DEFAULT_READING) -> tuple[SourceSeries, ...]:
+    """The series below a folder that form a regular grid; only headers are read.
+
+    Args:
+        folder: Any mixture of DICOM files.
+        reading: Which SUV a PET series is measured in.
+
+    Raises:
+        RequestError: There is no such folder, or no series in it.
+    """
+    try:
+        found = find_series(folder)[0]
+    except ReadError:
+        raise RequestError("--dicom-source: expected a folder of DICOM files; found none") from None
+    grids = []
+    for one in found:
+        try:
+            grids.append(SourceSeries(replace(one, reading=reading), series_geometry(one)))
+        except DataError:
+            continue  # What forms no regular grid was not converted to one either.
+    if not grids:
+        raise RequestError(
+            "--dicom-source: expected a folder with the series that the images were converted from; found "
+            f"{len(found)} series, none of which is a regular grid of slices"
+        )
+    return tuple(grids)
+
+
+def refer_to_series(
+    prediction: Prediction, volume: Volume, source: Input, candidates: Sequence[SourceSeries]
+) -> Referred:
+    """Lay a prediction onto the series that its image was converted from.
+
+    Args:
+        prediction: On the image's grid.
+        volume: The image, with a place in the patient. Of several channels the first that a series holds counts.
+        source: The input.
+        candidates: Among them is the series that the image was converted from.
+
+    Raises:
+        DataError: The image is a picture, or no series shows it, or several do.
+        GeometryError: No series lies on its grid.
+        ReadError: The voxels of a series that lies there cannot be read.
+    """
+    if len(volume.shape) != 3:
+        raise DataError(
+            "--dicom-source: a picture has no place in the patient by which its DICOM file could be told; predict the "
+            "DICOM file itself, or choose --format png or coco"
+        )
+    turns = {n: turn for n, one in enumerate(candidates) if (turn := _turn_of(volume.geometry, one.grid)) is not None}
+    if not turns:
+        raise GeometryError(
+            f"--dicom-source: none of the {len(candidates)} series lies on this image's voxels; expected the one that "
+            "it was converted from. An image that was resampled or cropped afterwards belongs to none: predict the "
+            f"DICOM files, or choose --format nifti. Image: {volume.geometry.describe()}"
+        )
+    read = {number: read_sorted_series(candidates[number].series) for number in turns}
+    number, note = _settle({number: _likeness(volume, read[number], turn) for number, turn in turns.items()})
+    return Referred(
+        prediction=_laid_on(prediction, read[number].geometry, turns[number]),
+        volume=read[number],
+        source=replace(source, series=candidates[number].series.files),
+        note=note,
+    )
+
+
+def _turn_of(image: Geometry, grid: Geometry) -> _Turn | None:
+    """How the image comes onto a series' axes; None where it doesn't lie on its voxels."""
+    from nibabel.orientations import io_orientation
+
+    target = Geometry((*grid.shape, 1)[:3], grid.affine)
+    if sorted(image.shape) != sorted(target.shape):
+        return None
+    ways = io_orientation(np.linalg.inv(target.affine) @ image.affine)
+    if np.isnan(ways).any():
+        return None
+    # Of each axis of the series: the image's axis, and whether it runs the other way.
+    axes = tuple(int(np.flatnonzero(ways[:, 0] == axis)[0]) for axis in range(3))
+    flipped = tuple(axis for axis in range(3) if ways[axes[axis], 1] < 0)
+    turned = np.eye(4)
+    turned[:, 3] = image.affine[:, 3]
+    for axis, own in enumerate(axes):
+        turned[:3, axis] = image.affine[:3, own] * (-1 if axis in flipped else 1)
+        turned[:3, 3] -= turned[:3, axis] * (image.shape[own] - 1) * (axis in flipped)
+    found = Geometry(tuple(image.shape[own] for own in axes), turned)
+    # The third axis of a single slice is as long as its thickness, which places no voxel.
+    lengths = [length for length, count in zip(target.spacing, target.shape, strict=True) if count > 1]
+    near = found.corner_distance(target) <= ON_VOXELS * min(lengths, default=1.0)
+    return _Turn(axes, flipped) if near else None
+
+
+def _likeness(volume: Volume, own: Volume, turn: _Turn) -> tuple[float, ...]:
+    """For each channel of the image its correlation with the channel of the series that is most like it."""
+    theirs = own.array.reshape(*own.array.shape[:1], *(*own.shape, 1)[:3])
+    return tuple(
+        max((_correlation(turn.array(channel), other) for other in theirs), default=0.0) for channel in volume.array
+    )
+
+
+def _correlation(first: Array, second: Array) -> float:
+    """Of the voxels where the first isn't its most frequent value, the filling; 0 where one of them is even."""
+    step = max(1, first.size // _LOOKED_AT)
+    a, b = (values.ravel()[::step].astype(np.float64) for values in (first, second))
+    values, counts = np.unique(a, return_counts=True)
+    inside = a != values[counts.argmax()]
+    if inside.sum() < 2 or np.ptp(a[inside]) == 0 or np.ptp(b[inside]) == 0:
+        inside = np.ones_like(inside)
+    if np.ptp(a[inside]) == 0 or np.ptp(b[inside]) == 0:
+        return 0.0
+    return float(np.corrcoef(a[inside], b[inside])[0, 1])
+
+
+def _settle(likeness: Mapping[int, tuple[float, ...]]) -> tuple[int, str]:
+    """Which series it is, and what to say of it.
+
+    Raises:
+        DataError: None, or several.
+    """
+    for channel in range(len(next(iter(likeness.values())))):
+        equal = [number for number, found in likeness.items() if found[channel] >= _EQUAL]
+        if len(equal) == 1:
+            return equal[0], ""
+        if equal:
+            raise DataError(
+                f"--dicom-source: {len(equal)} series hold this very image; expected one. Take the copies out"
+            )
+    best = {number: max(found) for number, found in likeness.items()}
+    related = [number for number, found in best.items() if found >= _RELATED]
+    if len(related) == 1:
+        told = f"the voxels were changed since they left the series (correlation {best[related[0]]:.2f})"
+        return related[0], f"{told}; the result refers to it, and is measured on its values"
+    if related:
+        raise DataError(
+            f"--dicom-source: {len(related)} series on this image's grid are like it, and none has its very voxels; "
+            "expected one. Give a folder with the series that it was converted from"
+        )
+    raise DataError(
+        f"--dicom-source: the series on this image's grid ({len(likeness)}) show another image (correlation at most "
+        f"{max(best.values()):.2f}; expected {_RELATED}). Is it another patient's, or another scan of the same?"
+    )
+
+
+def _laid_on(prediction: Prediction, grid: Geometry, turn: _Turn) -> Prediction:
+    def laid(values: Array) -> Array:
+        turned = np.ascontiguousarray(turn.array(values))
+        return turned if len(grid.shape) == 3 else turned[..., 0]
+
+    kept = prediction.probabilities
+    return Prediction(laid(prediction.label_map), grid, None if kept is None else laid(kept))
