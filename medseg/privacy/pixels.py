@@ -1,34 +1,27 @@
 """Text in pixels: found on every frame and painted over in the stored pixels.
 
-The detector (rapidocr's, a differentiable-binarisation network) looks at each frame at two sizes and in two grey
-scales. Boxes found on one frame are painted on all of them, since text stays where it is while the picture moves; then
-the detector looks again, until it finds nothing.
+The detector looks at each frame in up to two grey scales. Boxes found on one frame are painted on all of them, since
+text stays where it is while the picture moves; then the detector looks again, until it finds nothing.
 """
 
 from __future__ import annotations
 
 import io
-import sys
-import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
 
-from medseg.errors import MissingExtraError, ReadError
+from medseg.errors import ReadError
 from medseg.privacy.frames import CleanPixels, clean_pixel_data, decode_frames, native_bytes, pixel_facts
 from medseg.privacy.guards import QuarantineError
+from medseg.privacy.ocr import find_lines, ocr_is_here, read_line, require_ocr
 from medseg.privacy.person import raw_bytes
+from medseg.privacy.text_boxes import find_text
 from medseg.types import Array
 
 __all__ = [
-    "Box",
     "can_be_read",
     "clean_text",
-    "find_text",
     "grey_view",
     "is_label_picture",
     "ocr_is_here",
@@ -38,32 +31,11 @@ __all__ = [
 ]
 
 _ROUNDS = 4
-_PADDING = 0.3
-_LONG_SIDE = 1600
 _PHOTO_SIDE = 960
 _PREVIEW_SIDE = 768
 _SURE = 0.75
-_TALL = 64.0
-"""Pixels; text that devices write is lower."""
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle of pixels that holds text; rows and columns, the ends not included."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-
-def ocr_is_here() -> bool:
-    """Whether the optional text detector is installed."""
-    try:
-        _engine()
-    except MissingExtraError:
-        return False
-    return True
+_READ_SIDE = 736
+"""Pixels; the detector sees smaller pictures larger."""
 
 
 def clean_text(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
@@ -82,7 +54,7 @@ def clean_text(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
         QuarantineError: Text stays legible, or the pixels can't be looked at.
         ReadError: The pixel data are damaged.
     """
-    _engine()
+    require_ocr()
     facts = pixel_facts(source)
     if facts.allocated not in (8, 16) or tag != 0x7FE00010:
         raise QuarantineError("pixels of another kind than 8 or 16 bits; a person has to look at them for text")
@@ -110,25 +82,6 @@ def clean_text(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
     if not painted:
         return clean_pixel_data(source, tag, transfer_syntax)
     return native_bytes(frames, decoded.photometric)
-
-
-def find_text(views: Sequence[Array], *, quick: bool = False) -> set[Box]:
-    """Boxes of text in a picture.
-
-    Args:
-        views: The picture, uint8, (rows, columns, 3), in one or several grey scales.
-        quick: Look at it in its own size only.
-    """
-    boxes: set[Box] = set()
-    for view in views:
-        rows, columns = view.shape[:2]
-        scales = (1.0,) if quick or max(rows, columns) * 2 > _LONG_SIDE else (1.0, 2.0)
-        for scale in scales:
-            for polygon in _detect(_resized(view, scale), box_threshold=0.5 if quick else 0.3):
-                points = np.asarray(polygon, np.float64) / scale
-                if _is_text(view, points):
-                    boxes.add(_padded(points, rows, columns))
-    return boxes
 
 
 def photograph_has_text(data: bytes, *, is_mask: bool) -> bool:
@@ -163,7 +116,8 @@ def can_be_read(picture: Array) -> bool:
     Raises:
         MissingExtraError: The text detector isn't installed.
     """
-    words = (word for polygon in _detect(picture, box_threshold=0.5) for word in _read(picture, polygon))
+    lines = find_lines(picture, scale=max(1.0, _READ_SIDE / min(picture.shape[:2])), sure=0.5)
+    words = (word for line in lines for word in read_line(picture, line))
     return any(sum(sign.isalnum() for sign in text) >= 4 and score >= _SURE for text, score in words)
 
 
@@ -270,70 +224,3 @@ def _blank(frames: Array, photometric: str, source: Dataset) -> Array:
     if frames.shape[-1] >= 3:
         return np.zeros(frames.shape[-1], frames.dtype)
     return np.array([frames.max() if photometric == "MONOCHROME1" else frames.min()], frames.dtype)
-
-
-def _is_text(view: Array, points: Array) -> bool:
-    """Small boxes count as they are; one too tall for a device's text only if letters or digits can be read in it."""
-    width, height = points.max(axis=0) - points.min(axis=0)
-    if min(width, height) <= _TALL:
-        return True
-    return any(sum(sign.isalnum() for sign in text) >= 2 and score >= 0.5 for text, score in _read(view, points))
-
-
-def _padded(polygon: Array, rows: int, columns: int) -> Box:
-    left, top = polygon.min(axis=0)
-    right, bottom = polygon.max(axis=0)
-    pad = max(2.0, _PADDING * min(bottom - top, right - left))
-    return Box(
-        max(0, int(top - pad)),
-        max(0, int(left - pad)),
-        min(rows, int(bottom + pad) + 1),
-        min(columns, int(right + pad) + 1),
-    )
-
-
-def _resized(view: Array, scale: float) -> Array:
-    if scale == 1.0:
-        return view
-    from PIL import Image
-
-    size = (round(view.shape[1] * scale), round(view.shape[0] * scale))
-    return np.asarray(Image.fromarray(view).resize(size, Image.Resampling.BICUBIC))
-
-
-_one_at_a_time = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def _engine() -> Any:
-    try:
-        from rapidocr_onnxruntime import RapidOCR
-    except ImportError:
-        first = "take Python 3.11 or 3.12, it has no release for later ones" if sys.version_info >= (3, 13) else ""
-        raise MissingExtraError("finding text in pixels", "ocr", first=first) from None
-    engine = RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1)
-    engine.text_det.postprocess_op.thresh = 0.2
-    return engine
-
-
-def _detect(picture: Array, *, box_threshold: float) -> list[Array]:
-    """Polygons (4 points of x, y) of text."""
-    engine = _engine()
-    with _one_at_a_time:
-        engine.text_det.postprocess_op.box_thresh = box_threshold
-        found, _ = engine.text_det(np.ascontiguousarray(picture))
-    return [] if found is None else list(found)
-
-
-def _read(picture: Array, polygon: Array) -> Iterator[tuple[str, float]]:
-    left, top = (max(0, int(edge)) for edge in np.min(polygon, axis=0))
-    right, bottom = (int(edge) + 1 for edge in np.max(polygon, axis=0))
-    crop = picture[top:bottom, left:right]
-    if not crop.size:
-        return
-    upright = crop if crop.shape[0] <= 1.5 * crop.shape[1] else np.rot90(crop, -1)
-    engine = _engine()
-    with _one_at_a_time:
-        read, _ = engine.text_rec([np.ascontiguousarray(upright)])
-    for line in read:
-        yield str(line[0]), float(line[1])

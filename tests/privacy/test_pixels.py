@@ -17,9 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 from medseg.privacy.deidentify import deidentify_tree
 from medseg.privacy.dicom import clean_dicom
 from medseg.privacy.ledger import Ledger
-from medseg.privacy.pixels import _engine, clean_text, find_text
+from medseg.privacy.pixels import clean_text
 from medseg.privacy.profile import load_profile
 from medseg.privacy.pseudonym import Pseudonymiser
+from medseg.privacy.text_boxes import find_text
 from tests.privacy.corpus import SC, US, Who, image, save
 
 pytest.importorskip("rapidocr_onnxruntime")
@@ -147,7 +148,6 @@ def test_series_that_nothing_here_can_look_at_are_in_the_ledger_and_looked_at_by
     (tmp_path / "src" / "a").write_bytes(save(image(Who(random.Random(7)))))
     profile, ledger = load_profile("basic"), Ledger(tmp_path / "ledger.jsonl")
     monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", None)
-    _engine.cache_clear()
     first = deidentify_tree(tmp_path / "src", tmp_path / "out", profile=profile, key=KEY, ledger=ledger)
     assert json.loads(ledger.path.read_text().splitlines()[0])["facts"]["series"] == 1
     assert not (tmp_path / "out" / "looked.jsonl").exists()
