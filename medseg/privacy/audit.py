@@ -158,20 +158,19 @@ def gate(data: _Data, *, name: str, tier: Tier, identities: IdentityIndex | None
 
 
 def _search_layer(layer: Layer, identities: IdentityIndex | None) -> Iterator[Find]:
+    found = list(_search(layer.data, identities))
+    if not (found or layer.unreadable or layer.flags):
+        return
     place = _shown(layer.place, identities)
     if layer.unreadable:
         yield Find(place, "unsearched", layer.unreadable)
     for flag in layer.flags:
         yield Find(place, "metadata", flag)
-    found = list(_search(layer.data, identities))
-    if not found or not layer.parts:
-        yield from (Find(place, *item) for item in found)
-        return
     inside = [Find(f"{place} {part}", *item) for part, text in layer.parts for item in _search(text, identities)]
     # What stands across two attributes, as a family name in one and a given name in the next, belongs to the whole.
     missed = set(found) - {(find.kind, find.rule, find.identity) for find in inside}
     yield from inside
-    yield from (Find(place, *item) for item in missed)
+    yield from (Find(place, *item) for item in found if item in missed)
 
 
 def _search(data: bytes, identities: IdentityIndex | None) -> Iterator[tuple[str, str, int | None]]:

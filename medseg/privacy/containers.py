@@ -7,23 +7,20 @@ a compression of their own that no part of medseg writes (7z, RAR, Parquet, HDF5
 
 from __future__ import annotations
 
-import base64
-import binascii
 import bz2
-import html
 import io
 import lzma
 import pickletools
 import re
 import sqlite3
 import tarfile
-import urllib.parse
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
+from medseg.privacy.codings import decoded_runs, readings
 from medseg.privacy.dicom_layers import dicom_layers, looks_like_dicom
 from medseg.privacy.pdf_layers import pdf_layers
 
@@ -35,18 +32,12 @@ DECODINGS = ("base64", "percent", "escapes", "markup")
 _DEEPEST = 6
 _LARGEST = 1 << 30
 _LARGEST_CODED = 1 << 24
-_RUN = re.compile(rb"[A-Za-z0-9+/_\-]{16,}")
 _PRINTABLE = re.compile(rb"[\x20-\x7e]{6,}")
-_HEX = re.compile(rb"(?:0x)?((?:[0-9A-Fa-f]{2}){8,})")
-_PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
-_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 _NO_TEXT = (
     b"\x93NUMPY", b"\x89PNG", b"\xff\xd8\xff", b"PK\x03\x04", b"\x1f\x8b", b"SQLite format 3", b"II*\0", b"MM\0*",
     b"RIFF",
 )  # fmt: skip
 """Formats whose voxels may look like text: a smooth picture of 8 bits has letters for grey levels."""
-_TAG = re.compile(rb"<[^<>]{0,4000}>")
-_ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([0-7]{3}))")
 
 
 @dataclass(frozen=True)
@@ -196,8 +187,8 @@ def _outside_of_members(data: bytes) -> bytes:
 
 def _open_zip(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        yield "names", "\n".join(archive.namelist()).encode("utf-8", "surrogatepass")
         for member in archive.infolist():
-            yield f"{member.filename} (name)", member.filename.encode("utf-8", "surrogatepass")
             if member.is_dir():
                 continue
             if member.file_size > _LARGEST:
@@ -338,57 +329,16 @@ def _is_container(data: bytes) -> bool:
 
 
 def _decoded(data: bytes, place: str, depth: int) -> Iterator[Layer]:
-    """Texts behind an encoding: base64, hexadecimal, percent signs, escapes, entities, and markup taken away."""
-    if len(data) > _LARGEST_CODED:
-        data = data[:_LARGEST_CODED]
-    text = data.replace(b"\0", b"") if b"\0" in data[:4096] else data
+    """What the data hold in a code, and the other ways to read a text."""
+    data = data[:_LARGEST_CODED]
     small: list[bytes] = []
-    for blob in _coded(text):
+    for blob in decoded_runs(data):
         if _is_container(blob):
             yield from _layers(blob, f"{place}!base64", depth + 1)
         else:
             small.append(blob)
     if small:
         yield Layer(f"{place}!base64", b"\n".join(small))
-    if is_binary(data):
-        return
-    if _PERCENT.search(text):
-        yield Layer(f"{place}!percent", urllib.parse.unquote_to_bytes(text))
-    if b"\\" in text and _ESCAPE.search(text):
-        yield Layer(f"{place}!escapes", _ESCAPE.sub(_unescaped, text))
-    if b"&" in text or b"<" in text:
-        plain = html.unescape(_TAG.sub(b"", text).decode("utf-8", "replace"))
-        spaced = html.unescape(_TAG.sub(b" ", text).decode("utf-8", "replace"))
-        yield Layer(f"{place}!markup", f"{plain}\n{spaced}".encode("utf-8", "surrogatepass"))
-
-
-def _coded(text: bytes) -> Iterator[bytes]:
-    """Decoded runs of base64 (also in lines, also for URLs) and of hexadecimal digits."""
-    lines = b""
-    end = -9
-    for match in _RUN.finditer(text):
-        run = match.group()
-        if lines and text[end : match.start()] in (b"\n", b"\r\n"):
-            lines += run
-        else:
-            yield from _base64(lines)
-            lines = run
-        end = match.end()
-        if digits := _HEX.fullmatch(run):
-            yield binascii.unhexlify(digits.group(1))
-        if len(run) < 40 or len(lines) > len(run):
-            yield from _base64(run)
-    yield from _base64(lines)
-
-
-def _base64(coded: bytes) -> Iterator[bytes]:
-    if len(coded) >= 22:
-        plain = coded.translate(_TO_BASE64)
-        with suppress(binascii.Error, ValueError):
-            yield base64.b64decode(plain[:-1] if len(plain) % 4 == 1 else plain + b"==")
-
-
-def _unescaped(match: re.Match[bytes]) -> bytes:
-    if match.group(3):
-        return bytes([int(match.group(3), 8) & 255])
-    return chr(int(match.group(1) or match.group(2), 16)).encode("utf-8", "surrogatepass")
+    if not is_binary(data):
+        for name, text in readings(data):
+            yield Layer(f"{place}!{name}", text)

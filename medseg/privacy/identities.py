@@ -2,11 +2,11 @@
 
 `medseg deidentify` keeps the index beside the project's key, so that `medseg audit` needs no list in clear. The index
 holds a secret of its own and, for each form of an identity (see `medseg.privacy.forms`), its length, a keyed BLAKE2b
-digest and 24 bits of a keyed hash of its last bytes. Whoever reads the file can test a guess but not list identities,
+digest and 32 bits of a keyed hash of its last bytes. Whoever reads the file can test a guess but not list identities,
 so it is kept like the key: mode 0600, never inside the output.
 
-The search goes over every byte position once: the last 8 (or 4) bytes of each window are hashed with a secret
-multiplier and looked up in a bitmap; only where the bitmap says so is a digest computed.
+The search hashes the last 8 (or 4) bytes at every position with a secret multiplier (`medseg.privacy.windows`); only
+where a form may end is a digest computed.
 """
 
 from __future__ import annotations
@@ -17,30 +17,28 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from medseg.errors import RequestError
 from medseg.privacy.forms import Form, Stands, canonical, forms_of, lowered, squeezed
+from medseg.privacy.windows import Windows, pieces, tail_hash
 
 __all__ = ["Hit", "IdentityIndex", "read_clear_list"]
 
-_VERSION = 1
+_VERSION = 2
 _DIGEST_BYTES = 16
-_HASH_BITS = 24
-_PIECE = 1 << 22
-_OVERLAP = 1024
 _SHORT = 6
 """Forms below this many bytes count in binary data only inside a longer run of text."""
 _RECORD = np.dtype([("tail", "<u4"), ("length", "<u2"), ("place", "u1"), ("kind", "u1"), ("stands", "u1"),
                     ("identity", "<u4"), ("digest", f"V{_DIGEST_BYTES}")])  # fmt: skip
 _KINDS = ("name", "part of a name", "id", "date", "uid", "text")
 _DECIMAL = re.compile(rb"[-+]?\d*\.\d+(?:e[-+]?\d+)?")
+_Reading = Callable[[bytes], bytes]
 _NUMBER_BYTES = frozenset(b"0123456789.e+-")
 _DIGITS = frozenset(b"0123456789")
 
@@ -78,10 +76,10 @@ class IdentityIndex:
             raise RequestError(f"the secret of an identity index: expected 16 to 64 bytes, found {len(self._secret)}")
         self._key = hashlib.blake2b(self._secret, digest_size=32, person=b"medseg digest").digest()
         multiplier = hashlib.blake2b(self._secret, digest_size=8, person=b"medseg window").digest()
-        self._multiplier = np.uint64(int.from_bytes(multiplier, "little") | 1)
+        self._multiplier = int.from_bytes(multiplier, "little") | 1
         self._identities: dict[bytes, int] = {}
         self._records: dict[tuple[int, bytes], tuple[int, int, int, int, int]] = {}
-        self._tables: dict[int, _Table] | None = None
+        self._tables: dict[_Reading, list[_Table]] | None = None
         self.left_out = 0
         """Identities that were too short or too general to be searched for."""
 
@@ -107,9 +105,7 @@ class IdentityIndex:
 
     def _add_form(self, form: Form, number: int) -> None:
         place = int(form.squeezed) * 2 + int(len(form.data) >= 8)
-        width = 8 if len(form.data) >= 8 else 4
-        tail = np.frombuffer(form.data[-width:], dtype=f"<u{width}").astype(np.uint64)
-        short = int((tail * self._multiplier)[0]) >> (64 - _HASH_BITS)
+        short = tail_hash(form.data, width=_width(place), multiplier=self._multiplier)
         # A form that two identities share keeps the first: one find is enough to refuse.
         record = (short, len(form.data), _KINDS.index(form.kind), int(form.stands), number)
         self._records.setdefault((place, self._digest(form.data)), record)
@@ -130,20 +126,19 @@ class IdentityIndex:
         raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
         hits: set[tuple[int, int]] = set()
         tables = self._tables = self._tables or self._build_tables()
-        for start in range(0, max(len(raw), 1), _PIECE):
-            piece = raw[max(0, start - _OVERLAP) : start + _PIECE]
-            low = lowered(piece)
-            for place, table in tables.items():
-                stream = low if place < 2 else squeezed(piece)
-                hits |= self._find_in(stream, table, binary=binary)
+        for piece, lead in pieces(raw):
+            for read, found in tables.items():
+                stream, first = read(piece), len(read(lead))
+                for table in found:
+                    hits |= self._find_in(stream, table, first, binary=binary)
         return [Hit(number, _KINDS[kind]) for number, kind in sorted(hits)]
 
-    def _find_in(self, stream: bytes, table: _Table, *, binary: bool) -> set[tuple[int, int]]:
+    def _find_in(self, stream: bytes, table: _Table, first: int, *, binary: bool) -> set[tuple[int, int]]:
         hits: set[tuple[int, int]] = set()
-        for end, bucket in table.candidates(stream, self._multiplier):
-            for length in table.lengths[bucket]:
+        for end, tail in table.windows.hits(stream):
+            for length in table.lengths[tail]:
                 start = end - length
-                if start < 0:
+                if start < first:
                     continue
                 record = table.records.get(self._digest(stream[start:end]))
                 if record is None or (record[0], record[1]) in hits:
@@ -155,14 +150,17 @@ class IdentityIndex:
                     hits.add((number, kind))
         return hits
 
-    def _build_tables(self) -> dict[int, _Table]:
-        bits = max(16, min(_HASH_BITS, (256 * len(self._records)).bit_length()))
-        tables: dict[int, _Table] = {}
+    def _build_tables(self) -> dict[_Reading, list[_Table]]:
+        tails: dict[int, dict[int, set[int]]] = {}
+        records: dict[int, dict[bytes, tuple[int, int, int]]] = {}
         for (place, digest), (tail, length, kind, stands, number) in self._records.items():
-            table = tables.get(place)
-            if table is None:
-                table = tables[place] = _Table(width=8 if place % 2 else 4, bits=bits)
-            table.add(tail >> (_HASH_BITS - bits), length, digest, (number, kind, stands))
+            tails.setdefault(place, {}).setdefault(tail, set()).add(length)
+            records.setdefault(place, {})[digest] = (number, kind, stands)
+        tables: dict[_Reading, list[_Table]] = {}
+        for place, found in tails.items():
+            windows = Windows(found, width=_width(place), multiplier=self._multiplier)
+            lengths = {tail: tuple(sorted(several)) for tail, several in found.items()}
+            tables.setdefault(squeezed if place >= 2 else lowered, []).append(_Table(windows, lengths, records[place]))
         return tables
 
     def save(self, path: str | Path) -> None:
@@ -220,33 +218,17 @@ class IdentityIndex:
         return index
 
 
+@dataclass(frozen=True)
 class _Table:
-    """The forms of one stream and one window width, by the hash of their last bytes."""
+    """The forms of one stream and one window width: lengths by the hash of the last bytes, facts by the digest."""
 
-    def __init__(self, *, width: int, bits: int) -> None:
-        self.width = width
-        self.shift = np.uint64(64 - bits)
-        self.bitmap = np.zeros(1 << bits, dtype=np.bool_)
-        self.lengths: dict[int, tuple[int, ...]] = {}
-        self.records: dict[bytes, tuple[int, int, int]] = {}
+    windows: Windows
+    lengths: dict[int, tuple[int, ...]]
+    records: dict[bytes, tuple[int, int, int]]
 
-    def add(self, bucket: int, length: int, digest: bytes, record: tuple[int, int, int]) -> None:
-        self.bitmap[bucket] = True
-        self.lengths[bucket] = tuple(sorted({*self.lengths.get(bucket, ()), length}))
-        self.records[digest] = record
 
-    def candidates(self, stream: bytes, multiplier: np.uint64) -> Iterable[tuple[int, int]]:
-        """End position and bucket of every window whose bucket is taken."""
-        count = len(stream) - self.width + 1
-        for start in range(0, count, 1 << 15):
-            windows: npt.NDArray[Any] = np.ndarray(
-                (min(1 << 15, count - start),), dtype=f"<u{self.width}", buffer=stream, offset=start, strides=(1,)
-            )
-            buckets = windows.astype(np.uint64)
-            buckets *= multiplier
-            buckets >>= self.shift
-            for index in np.flatnonzero(self.bitmap[buckets]):
-                yield start + int(index) + self.width, int(buckets[index])
+def _width(place: int) -> int:
+    return 8 if place % 2 else 4
 
 
 def read_clear_list(path: str | Path) -> list[str]:

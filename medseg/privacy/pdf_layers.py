@@ -1,16 +1,23 @@
-"""Layers of a PDF: every stream inflated, and the text that its pages draw."""
+"""Layers of a PDF: every stream inflated, and the text that its pages draw.
+
+The pixels of pictures are not searched where the file says that they are encoded as in a PNG and their number is right
+to the byte: their values are differences of grey values, and as in a PNG nothing that is drawn in them is read.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 
 __all__ = ["pdf_layers"]
 
-_STREAM = re.compile(rb"(<<(?:(?!endobj).){0,4000}?>>)\s*stream\r?\n(.*?)\r?\n?endstream", re.DOTALL)
+_STREAM = re.compile(rb">>\s*stream\r?\n")
+_NUMBERS = re.compile(rb"/(Width|Height|Columns|Colors|BitsPerComponent|Predictor) (\d{1,9})\b")
+_LONGEST_HEADER = 4000
 _STRING = re.compile(rb"\((?:[^()\\]|\\.)*\)|<([0-9A-Fa-f\s]+)>|\b(Td|TD|T\*|Tm|ET)\b", re.DOTALL)
 _CHARS = re.compile(rb"beginbfchar(.*?)endbfchar", re.DOTALL)
 _CHAR = re.compile(rb"<([0-9A-Fa-f]+)>\s*<([0-9A-Fa-f]+)>")
@@ -29,10 +36,10 @@ def pdf_layers(data: bytes) -> Iterator[tuple[str, bytes]]:
     if re.search(rb"/Encrypt\s+\d+\s+\d+\s+R", data):
         raise ValueError("encrypted")
     pages: list[bytes] = []
-    maps: list[dict[int, str]] = []
-    for match in _STREAM.finditer(data):
-        content = _decoded(match.group(1), match.group(2))
-        if content is None:
+    maps: list[_Codes] = []
+    for header, body in _streams(data):
+        content = _decoded(header, body)
+        if content is None or _is_picture(header, content):
             continue
         yield "stream", content
         if b"beginbfchar" in content or b"beginbfrange" in content:
@@ -42,6 +49,20 @@ def pdf_layers(data: bytes) -> Iterator[tuple[str, bytes]]:
     for text in _drawn(pages, maps):
         if text:
             yield "text", text
+
+
+def _streams(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Header and body of each stream."""
+    at = 0
+    for match in _STREAM.finditer(data):
+        end = data.find(b"endstream", match.end())
+        if match.start() < at or end < 0:
+            continue
+        begin = max(at, match.start() - _LONGEST_HEADER)
+        begin = data.find(b"<<", max(begin, data.rfind(b"endobj", begin, match.start())), match.start())
+        if begin >= 0:
+            yield data[begin : match.start() + 2], data[match.end() : end].removesuffix(b"\n").removesuffix(b"\r")
+            at = end
 
 
 def _decoded(header: bytes, body: bytes) -> bytes | None:
@@ -56,9 +77,25 @@ def _decoded(header: bytes, body: bytes) -> bytes | None:
     return None if re.search(rb"DCTDecode|JPXDecode|CCITTFax|JBIG2", header) else body
 
 
-def _character_map(content: bytes) -> dict[int, str]:
+def _is_picture(header: bytes, content: bytes) -> bool:
+    """Whether a stream is, to the byte, rows of pixels as a PNG has them."""
+    told: dict[bytes, set[int]] = {}
+    for name, number in _NUMBERS.findall(header):
+        told.setdefault(name, set()).add(int(number))
+    if b"/Subtype /Image" not in header or len(told) != 6 or any(len(values) > 1 for values in told.values()):
+        return False
+    width, height, columns, colours, bits, predictor = (
+        next(iter(told[name]))
+        for name in (b"Width", b"Height", b"Columns", b"Colors", b"BitsPerComponent", b"Predictor")
+    )
+    row = 1 + (columns * colours * bits + 7) // 8
+    as_png = width == columns and predictor >= 10 and len(content) == height * row
+    return as_png and max(content[::row], default=255) <= 4
+
+
+def _character_map(content: bytes) -> _Codes:
     """The ToUnicode map of a font: code to text."""
-    found: dict[int, str] = {}
+    found = _Codes()
     for section in _CHARS.findall(content):
         found.update((int(code, 16), _utf16(target)) for code, target in _CHAR.findall(section))
     for section in _RANGES.findall(content):
@@ -76,7 +113,7 @@ def _utf16(digits: bytes) -> str:
     return bytes.fromhex(digits.decode().zfill(4)).decode("utf-16-be", "ignore") if len(digits) % 2 == 0 else ""
 
 
-def _drawn(pages: list[bytes], maps: list[dict[int, str]]) -> Iterator[bytes]:
+def _drawn(pages: list[bytes], maps: list[_Codes]) -> Iterator[bytes]:
     """Text of the pages: as bytes, and with each font's map; runs broken up for kerning are put together."""
     runs = [_runs(page) for page in pages]
     yield b"\n".join(b"".join(run) for run in runs)
@@ -103,8 +140,14 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
     return bytes([int(code, 8) & 255]) if code[:1].isdigit() else _PLAIN.get(code, code)
 
 
-def _mapped(part: bytes, table: dict[int, str]) -> str:
+def _mapped(part: bytes, table: _Codes) -> str:
     if part == b"\n":
         return "\n"
-    pairs = (int.from_bytes(part[i : i + 2], "big") for i in range(0, len(part) - 1, 2))
-    return "".join(table.get(code, "") for code in pairs)
+    return "".join(map(table.__getitem__, struct.unpack(f">{len(part) // 2}H", part[: len(part) // 2 * 2])))
+
+
+class _Codes(dict[int, str]):
+    """The text of each code of a font; a code without one reads as nothing."""
+
+    def __missing__(self, code: int) -> str:
+        return ""

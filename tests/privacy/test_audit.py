@@ -78,12 +78,12 @@ def test_text_that_medseg_writes_is_no_find() -> None:
 def test_user_and_host_of_this_process_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("USER", "drhouse")
     monkeypatch.setenv("HOSTNAME", "stmarys-ct3")
-    patterns._own_rules.cache_clear()
+    patterns._rules.cache_clear()
     try:
         rules = {find.rule for find in audit_bytes(b"\x00\xffrun by DRHOUSE on stmarys-ct3\x00", "a", identities=None)}
     finally:
         monkeypatch.undo()
-        patterns._own_rules.cache_clear()
+        patterns._rules.cache_clear()
     assert rules == {"user name", "host name"}
 
 

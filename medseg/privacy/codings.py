@@ -1,0 +1,88 @@
+"""Codings: the other ways to read a text: base64, hexadecimal, percent signs, escapes, entities, markup taken away."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import re
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import suppress
+
+import numpy as np
+
+__all__ = ["decoded_runs", "readings"]
+
+_RUN = re.compile(rb"[A-Za-z0-9+/_\-]{16,}")
+_OF_A_RUN = bytes(bool(_RUN.fullmatch(bytes([byte] * 16))) for byte in range(256))
+_ALL_OF_A_RUN = np.uint64(0x0101010101010101)
+_HEX = re.compile(rb"(?:0x)?((?:[0-9A-Fa-f]{2}){8,})")
+_PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
+_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+_TAG = re.compile(rb"<[^<>]{0,4000}>")
+_ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([0-7]{3}))")
+
+
+def readings(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """A text with its percent signs, escapes and entities resolved and its markup taken away, where it has such."""
+    text = data.translate(None, _wide(data))
+    if _PERCENT.search(text):
+        yield "percent", urllib.parse.unquote_to_bytes(text)
+    if b"\\" in text and _ESCAPE.search(text):
+        yield "escapes", _ESCAPE.sub(_unescaped, text)
+    if b"&" in text or b"<" in text:
+        plain = html.unescape(_TAG.sub(b"", text).decode("utf-8", "replace"))
+        spaced = html.unescape(_TAG.sub(b" ", text).decode("utf-8", "replace"))
+        yield "markup", f"{plain}\n{spaced}".encode("utf-8", "surrogatepass")
+
+
+def decoded_runs(data: bytes) -> Iterator[bytes]:
+    """What runs of base64 (also in lines, also for URLs) and of hexadecimal digits stand for."""
+    lines = b""
+    end = -9
+    for match in _runs(data):
+        run = match.group()
+        if lines and match.string[end : match.start()] in (b"\n", b"\r\n"):
+            lines += run
+        else:
+            yield from _base64(lines)
+            lines = run
+        end = match.end()
+        if digits := _HEX.fullmatch(run):
+            yield binascii.unhexlify(digits.group(1))
+        if len(run) < 40 or len(lines) > len(run):
+            yield from _base64(run)
+    yield from _base64(lines)
+
+
+def _wide(data: bytes) -> bytes:
+    """The bytes to leave out: NUL, where the data look like text of 16 or 32 bits a letter."""
+    return b"\0" if b"\0" in data[:4096] else b""
+
+
+def _runs(data: bytes) -> Iterator[re.Match[bytes]]:
+    """Runs of base64, looked for only around aligned 8 bytes that are all of one: every run of 16 holds such."""
+    inside = data.translate(_OF_A_RUN, _wide(data))
+    full = np.flatnonzero(np.frombuffer(inside, dtype="<u8", count=len(inside) // 8) == _ALL_OF_A_RUN)
+    if not len(full):
+        return
+    text = data.translate(None, _wide(data))
+    last = np.append(np.flatnonzero(np.diff(full) > 8), len(full) - 1)
+    first = np.append(0, last[:-1] + 1)
+    for low, high in zip(full[first].tolist(), full[last].tolist(), strict=True):
+        # A run goes on for less than 8 bytes on either side; a torn run that this cuts off is too short to match.
+        yield from _RUN.finditer(text, max(0, 8 * low - 8), 8 * high + 16)
+
+
+def _base64(coded: bytes) -> Iterator[bytes]:
+    if len(coded) >= 22:
+        plain = coded.translate(_TO_BASE64)
+        with suppress(binascii.Error, ValueError):
+            yield base64.b64decode(plain[:-1] if len(plain) % 4 == 1 else plain + b"==")
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    if match.group(3):
+        return bytes([int(match.group(3), 8) & 255])
+    return chr(int(match.group(1) or match.group(2), 16)).encode("utf-8", "surrogatepass")

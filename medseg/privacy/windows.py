@@ -1,0 +1,93 @@
+"""Windows: the last bytes of what is searched for, looked up at every position of a stream at once.
+
+A search for thousands of byte strings is a search for their last 4 or 8 bytes: each window of that width is multiplied
+by an odd number, the upper bits of the product are looked up in a bitmap, and only where the bitmap says so is anything
+looked at more closely. The bitmap never says no where something stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["OVERLAP", "PIECE", "Windows", "pieces", "tail_hash"]
+
+PIECE = 1 << 22
+"""Bytes that are searched at once, so that a file of any size is searched in little memory."""
+OVERLAP = 4096
+"""Bytes that a piece shares with the one before; nothing that is searched for is longer."""
+_LEAD = 64
+_STEP = 1 << 15
+_HASH_BITS = 32
+_FEWEST_BITS = 12
+_MOST_BITS = 24
+
+
+def pieces(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The data in pieces of `PIECE` bytes, each but the first begun `OVERLAP` bytes earlier; one piece at least.
+
+    With each comes its lead: the first bytes of it, empty for the first piece. What begins in there was seen before,
+    together with what stands in front of it.
+    """
+    yield data[:PIECE], b""
+    for start in range(PIECE, len(data), PIECE):
+        piece = data[start - OVERLAP : start + PIECE]
+        yield piece, piece[:_LEAD]
+
+
+def tail_hash(data: bytes, *, width: int, multiplier: int) -> int:
+    """32 bits of hash of the last bytes.
+
+    Args:
+        data: At least `width` bytes.
+        width: 4 or 8.
+        multiplier: An odd number of 64 bits.
+    """
+    tail = int.from_bytes(data[-width:], "little")
+    return (tail * multiplier & (1 << 64) - 1) >> (64 - _HASH_BITS)
+
+
+class Windows:
+    """A set of tails of one width.
+
+    Args:
+        hashes: What `tail_hash` says of each.
+        width: 4 or 8 bytes.
+        multiplier: As for `tail_hash`.
+    """
+
+    def __init__(self, hashes: Iterable[int], *, width: int, multiplier: int) -> None:
+        self._hashes = frozenset(hashes)
+        self._width = width
+        self._multiplier = np.uint64(multiplier)
+        bits = max(_FEWEST_BITS, min(_MOST_BITS, (128 * len(self._hashes)).bit_length()))
+        self._shift = np.uint64(64 - bits)
+        self._bitmap = np.zeros(1 << bits, dtype=np.bool_)
+        for number in self._hashes:
+            self._bitmap[number >> (_HASH_BITS - bits)] = True
+
+    def hits(self, stream: bytes) -> Iterator[tuple[int, int]]:
+        """End and hash of every window whose hash is one of the set, in order of position."""
+        count = len(stream) - self._width + 1
+        if count <= 0 or not self._hashes:
+            return
+        products = np.empty(min(_STEP, count), np.uint64)
+        taken = np.empty(len(products), np.bool_)
+        for start in range(0, count, _STEP):
+            size = min(_STEP, count - start)
+            windows: npt.NDArray[Any] = np.ndarray(
+                (size,), dtype=f"<u{self._width}", buffer=stream, offset=start, strides=(1,)
+            )
+            places = products[:size]
+            np.multiply(windows, self._multiplier, out=places)
+            places >>= self._shift
+            # No index is out of range; "clip" only spares numpy a copy.
+            self._bitmap.take(places.view(np.intp), mode="clip", out=taken[:size])
+            found = taken[:size].nonzero()[0]
+            hashes = windows[found].astype(np.uint64) * self._multiplier >> np.uint64(64 - _HASH_BITS)
+            for index, number in zip(found.tolist(), hashes.tolist(), strict=True):
+                if number in self._hashes:
+                    yield start + index + self._width, number

@@ -1,0 +1,163 @@
+"""The fast search against a slow plain one: same finds on texts put together from what is near an identity."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from medseg.privacy import codings, windows
+from medseg.privacy.forms import forms_of, lowered, squeezed
+from medseg.privacy.identities import Hit, IdentityIndex, _stands_so, _text_run
+from medseg.privacy.patterns import _is_public, _own_rules, _rules, find_patterns
+from medseg.privacy.windows import Windows, pieces, tail_hash
+
+_IDENTITIES = (
+    "Novakova^Jana", "Müller^Jürgen", "山田^太郎", "4711", "84213377", "19480217", "1.2.276.0.7230010.3.1.2.83",
+    "ABX-90", "12 High Street", "Lee^Kim",
+)  # fmt: skip
+_SEAMS = ("", " ", "^", "_", "\0", ".", "0", "7", "a", "Z", "\n", "/", "-", "e", "\x07", "2.25.")
+_NEAR_IDENTITY = st.lists(
+    st.sampled_from([*_IDENTITIES, *(part for text in _IDENTITIES for part in re.split(r"[\^ .]", text)), *_SEAMS])
+    | st.text(max_size=3),
+    max_size=12,
+).map("".join)
+_ENCODINGS = st.sampled_from(("utf-8", "utf-16-le", "utf-16-be", "gb18030"))
+
+
+_FORMS = [(number, form) for number, text in enumerate(_IDENTITIES, start=1) for form in forms_of(text)]
+
+
+def _plain_hits(data: bytes, *, binary: bool) -> set[Hit]:
+    """Every form looked for with `bytes.find`; a form that two identities share belongs to the first."""
+    owners: dict[tuple[bool, bytes], int] = {}
+    found = set()
+    for number, form in _FORMS:
+        stream = squeezed(data) if form.squeezed else lowered(data)
+        if owners.setdefault((form.squeezed, form.data), number) != number:
+            continue
+        at = stream.find(form.data)
+        while at >= 0:
+            end = at + len(form.data)
+            by_chance = binary and len(form.data) < 6 and _text_run(stream, at, end) < 8
+            if _stands_so(stream, at, end, form.stands) and not by_chance:
+                found.add(Hit(number, form.kind))
+            at = stream.find(form.data, at + 1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def index() -> IdentityIndex:
+    found = IdentityIndex(b"0123456789abcdef")
+    found.add(_IDENTITIES)
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=_NEAR_IDENTITY, encoding=_ENCODINGS, binary=st.booleans(), noise=st.binary(max_size=9))
+@example(text="xNOVAKOVA,janax", encoding="utf-16-be", binary=True, noise=b"\xff")
+def test_the_index_finds_what_a_plain_search_finds(
+    index: IdentityIndex, text: str, encoding: str, binary: bool, noise: bytes
+) -> None:
+    data = noise + text.encode(encoding, "replace")
+    assert set(index.find(data, binary=binary)) == _plain_hits(data, binary=binary)
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts=st.lists(_NEAR_IDENTITY, min_size=2, max_size=5), gap=st.integers(0, 300), binary=st.booleans())
+def test_a_search_in_pieces_finds_what_a_search_of_the_whole_finds(
+    index: IdentityIndex, texts: list[str], gap: int, binary: bool
+) -> None:
+    data = ("." * gap).join(["x" * 200, *texts, "tel. 030 1234567 y" * (gap % 2)]).encode()
+    whole = index.find(data, binary=binary), find_patterns(data, binary=binary)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "PIECE", 512)
+        patch.setattr(windows, "OVERLAP", 400)
+        assert len(list(pieces(data))) == max(1, -(-len(data) // 512))
+        assert (index.find(data, binary=binary), find_patterns(data, binary=binary)) == whole
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sets(st.binary(min_size=8, max_size=8), max_size=30), st.binary(max_size=200), st.sampled_from((4, 8)))
+def test_no_window_is_missed(tails: set[bytes], noise: bytes, width: int) -> None:
+    stream = noise + b"".join(tails) + noise
+    hashes = {tail_hash(tail, width=width, multiplier=0x9E3779B97F4A7C15) for tail in tails}
+    found = list(Windows(hashes, width=width, multiplier=0x9E3779B97F4A7C15).hits(stream))
+    wanted = {tail[-width:] for tail in tails}
+    ends = [end for end in range(width, len(stream) + 1) if stream[end - width : end] in wanted]
+    assert [end for end, _ in found] == ends
+    for end, number in found:
+        assert number == tail_hash(stream[:end], width=width, multiplier=0x9E3779B97F4A7C15)
+
+
+_NEAR_PATTERN = st.lists(
+    st.sampled_from(
+        [
+            "/home/", "/users/", "c:\\", "\\users\\", "Documents and Settings/", "/root/", "/data/", "/mnt/",
+            "house", "x", "http://", "ftp", "://", "@", "stmarys.org", "doi.org", "10.", "192.168.", "3.7", "ip ",
+            "host: ", "tel", "phone", "+49", "030", " ", " ", "1234567", "-", ".", "mrn", "patient id", ": ",
+            "birth", "date", "study", "date of death", "exam", "1948-02-17", "19480217", "17.2.1948", "\n", "\0",
+            "<", ">", "a" * 70,
+        ]
+    ),
+    max_size=12,
+).map("".join)  # fmt: skip
+_URL = re.compile(rb"\b(?:https?|ftp|sftp|dicom|ldap|smb)://([a-z0-9.\-_@:\[\]]{1,253})")
+_MAIL = re.compile(rb"(?<![\w.+\-])[\w.+\-]{1,64}@(?:[a-z0-9\-]{1,63}\.)+[a-z]{2,24}(?![\w@])")
+
+
+@settings(max_examples=400, deadline=None)
+@given(text=_NEAR_PATTERN, binary=st.booleans())
+@example(text="see http://stmarys.org/x", binary=False)
+@example(text="house@stmarys.org", binary=False)
+@example(text="study date 1948-02-17 and host: 10.0.3.7", binary=False)
+def test_the_patterns_find_what_a_plain_search_finds(text: str, binary: bool) -> None:
+    low = lowered(text.encode())
+    wanted = {(r.kind, r.rule) for r in _rules(binary)._rules if r.pattern.search(low)}
+    if not binary:
+        if any(not _is_public(match.group(1)) for match in _URL.finditer(low)):
+            wanted.add(("machine", "address of a host"))
+        if any(not _is_public(match.group().rpartition(b"@")[2]) for match in _MAIL.finditer(low)):
+            wanted.add(("person", "mail address"))
+    assert {(hit.kind, hit.rule) for hit in find_patterns(text.encode(), binary=binary)} == wanted
+
+
+def test_every_pattern_has_all_its_beginnings() -> None:
+    """A rule is tried only at its beginnings, so each example must begin with one of them."""
+    examples = {
+        "home folder": ["/home/a", "/users/a", "/root/a", "c:\\users\\a", "c:\\\\users\\\\a",
+                        "documents and settings\\a"],
+        "absolute path": ["/work/a", "/volumes/a"],
+        "address in a private network": ["ip 10.1.2.3", "host=192.168.0.1", "x@172.16.0.1"],
+        "telephone number": ["telephone 123456789", "telefon: 0301234567", "fax 0301234567", "mobile +49 30123456",
+                             "+49 30 12345"],
+        "record number": ["mrn 123456", "patient_id: 12345", "medical record number 12345"],
+        "date beside a word like birth or study": [
+            f"{word} 1948-02-17"
+            for word in ("birth", "born", "dob", "date of death", "died", "admitted", "admission", "discharge",
+                         "discharged", "study date", "seriesdate", "acquisition date", "content date", "exam date",
+                         "examination date", "scan date", "visit date", "instance creation date")
+        ],
+    }  # fmt: skip
+    assert {rule.rule for rule in _rules(binary=False)._rules} - {rule.rule for rule in _own_rules()} <= set(examples)
+    for name, texts in examples.items():
+        for text in texts:
+            assert name in {hit.rule for hit in find_patterns(f"so {text} it".encode())}, text
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.binary(max_size=20) | st.binary(max_size=40).map(base64.b64encode) | st.sampled_from([b"\0", b"\n"]))
+)
+def test_runs_of_base64_are_found_wherever_they_stand(parts: list[bytes]) -> None:
+    data = b" ".join(parts)
+    text = data.replace(b"\0", b"") if b"\0" in data else data
+
+    def spans(matches: Iterator[re.Match[bytes]]) -> list[tuple[int, int]]:
+        return [match.span() for match in matches]
+
+    assert spans(codings._runs(data)) == spans(codings._RUN.finditer(text))
