@@ -247,6 +247,8 @@ def _require_alike(headers: Sequence[Header]) -> None:
 
 
 def _unplaced(headers: Sequence[Header], *, missing: int, count: int) -> str:
+    if headers[0].modality == "SM":
+        return f"{count} tiles of a microscopy slide; expected a volume, or a picture in one piece"
     if len(headers) == 1:
         return (
             f"a multi-frame image of {count} frames without position, orientation and pixel spacing for each (a film, "

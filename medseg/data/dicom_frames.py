@@ -125,9 +125,14 @@ def enhanced_frames(facts: Facts) -> tuple[Frame, ...]:
             f"expected functional groups for each of {count} frames; found {len(per_frame)}. The file is broken"
         )
     telling = _telling_dimensions(facts)
+    # Secondary captures state one rescale for all frames, outside of the groups (PS3.3 section C.8.6.3).
+    rescale = Dataset()
+    for word in ("RescaleSlope", "RescaleIntercept"):
+        setattr(rescale, word, facts.get(word))
     frames: list[Frame] = []
     for group in per_frame:
         merged = Dataset()
+        merged.update(rescale)
         for sequence in _GROUPS:
             merged.update(_item(group, shared, f"{sequence}Sequence"))
         stack = str(merged.get("StackID", "") or "")

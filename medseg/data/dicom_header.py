@@ -14,7 +14,13 @@ import pydicom
 import pydicom.config
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from medseg.data.dicom_frames import (
     VARIATIONS,
@@ -51,6 +57,7 @@ _KEYWORDS = [
     "SamplesPerPixel",
     "BitsAllocated",
     "BitsStored",
+    "HighBit",
     "PixelRepresentation",
     "PhotometricInterpretation",
     "FrameOfReferenceUID",
@@ -82,6 +89,14 @@ _B_VALUES: Final = (
 _PRIVATE: Final = {tag: f"private {tag:08x}" for triple in _B_VALUES for tag in triple[:2]}
 _KEYWORD_OF = {tag: word for word in (*_KEYWORDS, *VARIATIONS) if (tag := tag_for_keyword(word)) is not None} | _PRIVATE
 _PREAMBLE_BYTES = 128
+_NATIVE: Final = (
+    "",
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+)
+"""Transfer syntaxes whose pixels lie bit by bit as the header says; none stated is one of the first two."""
 
 # pydicom's warnings and log lines quote the values of attributes, which may identify; and nothing here depends on them.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -140,9 +155,9 @@ class Header:
 
     @property
     def kind(self) -> str:
-        """The DICOM standard's name of the file's class, for a message."""
+        """The DICOM standard's name of the file's class, for a message; of a class that pydicom lacks the modality."""
         name = UID(self.sop_class).name if self.sop_class else ""
-        return name if name and not name[0].isdigit() else "an unknown kind of object"
+        return name if name and not name[0].isdigit() else f"an object of the modality {self.modality}"
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -243,6 +258,7 @@ def _header_of(facts: Facts, path: Path) -> Header:
     frames: tuple[Frame, ...] = ()
     if modality not in NOT_IMAGES:
         frames = _frames(facts)
+        _require_known_values(facts, frames)
     return Header(
         path=path,
         series_uid=str(facts.get("SeriesInstanceUID", "")),
@@ -271,6 +287,19 @@ def _header_of(facts: Facts, path: Path) -> Header:
         pixel_place=facts.get(PIXEL_PLACE),
         acquired=str(facts.get("AcquisitionDate", "") or "") + str(facts.get("AcquisitionTime", "") or ""),
     )
+
+
+def _require_known_values(facts: Facts, frames: Sequence[Frame]) -> None:
+    """Refuse headers by which nobody can tell the values: readers take them for different numbers, and say nothing."""
+    if any(frame.slope == 0 for frame in frames):
+        raise ReadError("RescaleSlope is 0, so that all values are the same; the header is broken, export it again")
+    stored, high = _integer(facts, "BitsStored", 0), _integer(facts, "HighBit", -1)
+    is_native = str(facts.get("TransferSyntaxUID", "")) in _NATIVE
+    if is_native and stored and high >= 0 and high != stored - 1:
+        raise ReadError(
+            f"HighBit is {high} with {stored} bits stored; expected {stored - 1} (PS3.5 section 8.1.1). Other readers "
+            "ignore it and show other values; export the series again"
+        )
 
 
 def _frames(facts: Facts) -> tuple[Frame, ...]:

@@ -51,6 +51,7 @@ _TAGS = [tag_for_keyword(word) for word in _KEYWORDS]
 _PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _COLOURS: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_JPEG_2000: Final = ("YBR_ICT", "YBR_RCT")
 _REAL_WORLD: Final = ("CT", "MR", "PT", "NM")
 """Modalities whose values are measurements, so that MONOCHROME1 is a matter of display only."""
 
@@ -105,21 +106,23 @@ def value_frames(header: Header, dtype: np.dtype[Any]) -> Iterator[Array]:
         raise
     except Exception as error:
         # Decoders raise whatever they like on damaged or exotic data.
-        for stored in _second_try(header, decoder, error, begun=count > 0):
+        for stored in _second_try(header, dataset, decoder, error, begun=count > 0):
             yield _grey_values(stored, header, header.frames[count], dtype)
             count += 1
     if count != len(header.frames):
         raise ReadError(f"expected {len(header.frames)} frames; found {count}. The file is truncated, copy it again")
 
 
-def _second_try(header: Header, decoder: Decoder, error: Exception, *, begun: bool) -> Iterator[Array]:
+def _second_try(
+    header: Header, dataset: Dataset, decoder: Decoder, error: Exception, *, begun: bool
+) -> Iterator[Array]:
     """Stored values by another decoder, where there is one: grey images with one rescale for all frames.
 
     Raises:
         ReadError: There is none, or it can't either.
     """
     if not decoder.UID.is_encapsulated:
-        raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again") from None
+        raise ReadError(_unreadable(dataset, error)) from None
     one_rescale = len({(frame.slope, frame.intercept) for frame in header.frames}) == 1
     grey = header.photometric in ("MONOCHROME1", "MONOCHROME2") and not header.has_modality_lut
     if begun or not grey or not one_rescale:
@@ -174,8 +177,29 @@ def decode_frames(dataset: Dataset) -> Iterator[Array]:
     except Exception as error:
         # Decoders raise whatever they like on damaged or exotic data.
         if not decoder.UID.is_encapsulated:
-            raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again") from None
+            raise ReadError(_unreadable(dataset, error)) from None
         raise ReadError(_undecodable(decoder.UID, f", or its pixels are damaged ({type(error).__name__})")) from None
+
+
+def _unreadable(dataset: Dataset, error: Exception) -> str:
+    """Why pixels that aren't compressed can't be read: what the header states, before what the file lacks."""
+    with refusing_damage("the DICOM header", remedy="export the series again"):
+        allocated, stored = (int(dataset.get(word, 0) or 0) for word in ("BitsAllocated", "BitsStored"))
+        frames = max(1, int(dataset.get("NumberOfFrames") or 1))
+        pixels = frames * int(dataset.Rows) * int(dataset.Columns)
+        samples = int(dataset.get("SamplesPerPixel", 1) or 1)
+        data = next(dataset[word].value or b"" for word in _PIXELS if word in dataset)
+    if allocated not in (1, 8, 16, 32, 64):
+        return f"expected 1, 8, 16, 32 or 64 bits allocated a pixel; found {allocated}. Export the series again"
+    if "PixelData" in dataset and not 1 <= stored <= allocated:
+        return f"expected 1 to {allocated} bits stored a pixel; found {stored}. Export the series again"
+    if str(dataset.get("PhotometricInterpretation", "")) == "YBR_FULL_422" and len(data) >= pixels * samples:
+        return "YBR_FULL_422 whose colours aren't halved: expected two thirds of the bytes. Export the image as RGB"
+    needed = -(-pixels * samples * allocated // 8)
+    halved = str(dataset.get("PhotometricInterpretation", "")) == "YBR_FULL_422"
+    if len(data) < (needed * 2 // 3 if halved else needed):
+        return "the DICOM file is truncated: fewer pixels than the header states; copy it again"
+    return f"the pixels or their lookup tables are damaged ({type(error).__name__}); export the series again"
 
 
 def _bit_frames(dataset: Dataset) -> Iterator[Array]:
@@ -185,7 +209,7 @@ def _bit_frames(dataset: Dataset) -> Iterator[Array]:
     """
     shape = (int(dataset.Rows), int(dataset.Columns))
     size = shape[0] * shape[1]
-    packed = np.frombuffer(dataset.PixelData, dtype=np.uint8)
+    packed = np.frombuffer(dataset.PixelData or b"", dtype=np.uint8)
     if _transfer_syntax(dataset) == ExplicitVRBigEndian and dataset["PixelData"].VR == "OW":
         packed = packed[: len(packed) // 2 * 2].reshape(-1, 2)[:, ::-1].ravel()
     for number in range(max(1, int(dataset.get("NumberOfFrames") or 1))):
@@ -211,6 +235,7 @@ def _decoder(dataset: Dataset) -> Decoder:
 
 def _to_values(stored: Array, dataset: Dataset, header: Header, frame: Frame, dtype: np.dtype[Any]) -> Array:
     if header.photometric == "PALETTE COLOR":
+        stored = _without_unused_bits(stored, header)
         colours: Array = apply_color_lut(stored, dataset)
         if colours.dtype == np.uint16:
             # Some writers put 8-bit colours into 16-bit words; every entry of the whole table is then below 256.
@@ -219,8 +244,23 @@ def _to_values(stored: Array, dataset: Dataset, header: Header, frame: Frame, dt
     if header.samples > 1:
         return stored
     if header.has_modality_lut:
-        return np.asarray(apply_modality_lut(stored, dataset)).astype(dtype)
+        return _looked_up(_without_unused_bits(stored, header), dataset).astype(dtype)
     return _grey_values(stored, header, frame, dtype)
+
+
+def _looked_up(stored: Array, dataset: Dataset) -> Array:
+    """Values by the modality LUT; pydicom doesn't read tables of 8 bits that are packed two to a word."""
+    item = dataset.ModalityLUTSequence[0]
+    count, first, depth = (int(number) for number in item.LUTDescriptor)
+    count = count or 1 << 16
+    data = item.LUTData
+    if depth > 8 or not isinstance(data, bytes) or len(data) >= 2 * count:
+        return np.asarray(apply_modality_lut(stored, dataset))
+    table: Array = np.frombuffer(data, np.uint8)
+    if _transfer_syntax(dataset) == ExplicitVRBigEndian and item["LUTData"].VR == "OW":
+        table = table[: len(table) // 2 * 2].reshape(-1, 2)[:, ::-1].ravel()
+    values: Array = table[np.clip(stored.astype(np.int64) - first, 0, count - 1)]
+    return values
 
 
 def _is_narrow_palette(dataset: Dataset) -> bool:
@@ -293,6 +333,8 @@ def _require_known_colours(header: Header) -> None:
 def _unknown_colours(header: Header) -> str:
     known = (*_GREY, *_COLOURS, "HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
     name = header.photometric if header.photometric in known else "an unknown one"
+    if name in _JPEG_2000 and header.samples == 3:
+        return f"{name} is a colour space of JPEG 2000, and the pixels are not; export the image as RGB"
     return (
         f"the photometric interpretation {name} with {header.samples} samples a pixel can't be read; expected "
         f"{', '.join((*_GREY, *_COLOURS))}. Export the image as RGB"

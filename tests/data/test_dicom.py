@@ -112,7 +112,10 @@ def test_a_film_without_positions_is_refused(tmp_path: Path) -> None:
     data.NumberOfFrames = 3
     del data.ImagePositionPatient
     with pytest.raises(GeometryError, match="multi-frame image of 3 frames without position"):
-        read_series(series.write(tmp_path))
+        read_series(series.write(tmp_path / "film"))
+    data.Modality = "SM"
+    with pytest.raises(GeometryError, match="3 tiles of a microscopy slide"):
+        read_series(series.write(tmp_path / "slide"))
 
 
 def test_a_single_slice_is_a_2d_image_in_its_place(tmp_path: Path) -> None:

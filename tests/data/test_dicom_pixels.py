@@ -171,6 +171,18 @@ def test_a_palette_becomes_its_colours(tmp_path: Path, segmented: bool) -> None:
     assert np.abs(volume.array.astype(int) - expected.transpose(0, 2, 1)).max() <= 1
 
 
+def test_bits_above_those_stored_do_not_count_in_lookup_tables_either(tmp_path: Path) -> None:
+    series, expected = _palette(False, 16)
+    data = series.slices[0]
+    words = np.frombuffer(data.PixelData, np.uint8).reshape(6, 8).astype(np.uint16)
+    facts = (data.PhotometricInterpretation, data.RescaleSlope)
+    set_pixels(data, words | (RNG.integers(0, 16, words.shape) << 12).astype(np.uint16))
+    data.PhotometricInterpretation, data.RescaleSlope = facts
+    data.BitsStored, data.HighBit = 12, 11
+    volume = read_series(series.write(tmp_path))
+    assert np.abs(volume.array.astype(int) - expected.transpose(0, 2, 1)).max() <= 1
+
+
 def test_a_palette_of_8_bit_colours_in_16_bit_words_is_not_black(tmp_path: Path) -> None:
     series, expected = _palette(False, 8)
     volume = read_series(series.write(tmp_path))
@@ -191,6 +203,18 @@ def test_padding_within_the_range_of_the_image_is_left(tmp_path: Path) -> None:
     voxels = np.arange(3 * 4 * 5).reshape(3, 4, 5).astype(np.int16) - 20
     volume = read_series(Series(voxels=voxels, extra={"PixelPaddingValue": 0}).write(tmp_path))
     np.testing.assert_array_equal(volume.array[0], voxels.transpose(2, 1, 0))
+
+
+def test_one_rescale_for_all_frames_of_a_multi_frame_image_counts(tmp_path: Path) -> None:
+    series = make_series((4, 5, 6))
+    data = make_enhanced(series)
+    data.RescaleSlope, data.RescaleIntercept = 2, -7
+    for number, frame in enumerate(data.PerFrameFunctionalGroupsSequence):
+        if number:
+            del frame.PixelValueTransformationSequence
+    data.save_as(tmp_path / "enhanced.dcm", enforce_file_format=True)
+    expected = series.voxels.transpose(2, 1, 0) * np.array([1, 2, 2, 2]) + np.array([0, -7, -7, -7])
+    np.testing.assert_array_equal(read_series([tmp_path / "enhanced.dcm"]).array[0], expected)
 
 
 def test_each_frame_of_an_enhanced_image_has_its_own_rescale(tmp_path: Path) -> None:
@@ -257,6 +281,50 @@ def test_a_modality_lut_is_looked_up(tmp_path: Path) -> None:
         data.ModalityLUTSequence = [table]
     volume = read_series(series.write(tmp_path))
     np.testing.assert_array_equal(volume.array[0, :, :, 0], [[10, 40], [20, 80]])
+
+
+@pytest.mark.parametrize("syntax", [None, ExplicitVRBigEndian])
+def test_a_modality_lut_of_packed_bytes_is_looked_up(tmp_path: Path, syntax: pydicom.uid.UID | None) -> None:
+    series = Series(voxels=RNG.integers(0, 300, (2, 4, 6)).astype(np.uint16))
+    values = RNG.integers(0, 256, 200).astype(np.uint8)
+    for data in series.slices:
+        del data.RescaleSlope, data.RescaleIntercept
+        table = Dataset()
+        table.LUTDescriptor, table.ModalityLUTType = [200, 50, 8], "US"
+        pairs = values.reshape(-1, 2)
+        table.add_new((0x0028, 0x3006), "OW", (pairs if syntax is None else pairs[:, ::-1]).tobytes())
+        data.ModalityLUTSequence = [table]
+    volume = read_series(_write(series, tmp_path, syntax))
+    expected = values[np.clip(series.voxels.astype(int) - 50, 0, 199)]
+    np.testing.assert_array_equal(volume.array[0], expected.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"BitsStored": 12, "HighBit": 15}, "HighBit is 15 with 12 bits stored; expected 11"),
+        ({"RescaleSlope": 0}, "RescaleSlope is 0"),
+        ({"BitsAllocated": 12, "BitsStored": 12, "HighBit": 11}, "found 12"),
+        ({"BitsStored": 17, "HighBit": 16}, "expected 1 to 16 bits stored a pixel; found 17"),
+        ({"Rows": 7}, "truncated"),
+    ],
+)
+def test_pixels_that_cannot_be_told_are_refused_with_their_true_reason(
+    tmp_path: Path, facts: dict[str, object], reason: str
+) -> None:
+    series = make_series((1, 6, 8), extra=facts)
+    with pytest.raises(ReadError, match=reason):
+        read_series(series.write(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("photometric", "reason"), [("YBR_RCT", "colour space of JPEG 2000"), ("YBR_FULL_422", "aren't halved")]
+)
+def test_colours_that_are_mislabelled_are_refused_with_their_true_reason(
+    tmp_path: Path, photometric: str, reason: str
+) -> None:
+    with pytest.raises(ReadError, match=reason):
+        read_series(_photograph(COLOURS, photometric).write(tmp_path))
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])

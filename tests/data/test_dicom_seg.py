@@ -272,6 +272,11 @@ def test_damaged_segmentations_are_refused_with_their_true_reason(tmp_path):
     path.write_bytes(whole[:-20])
     with pytest.raises(ReadError, match=r"truncated|damaged"):
         _paint(path, tmp_path / "ct")
+    pixels, content.PixelData = content.PixelData, None
+    write_seg(content, path)
+    with pytest.raises(ReadError, match="truncated"):
+        _paint(path, tmp_path / "ct")
+    content.PixelData = pixels
     for group in (*content.SharedFunctionalGroupsSequence, *content.PerFrameFunctionalGroupsSequence):
         group.pop("SegmentIdentificationSequence", None)
     write_seg(content, path)
