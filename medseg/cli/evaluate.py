@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from medseg.cli.keys import KeyOption, identities_beside
 from medseg.errors import RequestError
 
 if TYPE_CHECKING:
+    from medseg.data.dicom_structures import StructureRule
     from medseg.data.manifest import Manifest
     from medseg.studies.scoring import Scored
 
@@ -38,7 +40,9 @@ _Empty = Annotated[
 
 @command
 def _evaluate(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of CASE.nii.gz or CASE.png.")],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="Folder of files named by case, or COCO's JSON.")
+    ],
     manifest_path: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest CSV with the labels.")],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write cases.csv and summary.json there.")] = None,
     nsd: Annotated[
@@ -51,6 +55,13 @@ def _evaluate(
             metavar="DATASET", help="nnU-Net raw folder that `manifest convert` wrote: turns its values back."
         ),
     ] = None,
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN[=LABEL]",
+            help="Which segments, regions or outlines are this label where names differ; repeat for several.",
+        ),
+    ] = None,
     empty_reference: _Empty = "skip",
     bootstrap: _Bootstrap = 2000,
     confidence: _Confidence = 0.95,
@@ -59,21 +70,24 @@ def _evaluate(
 ) -> int:
     """Score predictions against the labels of a manifest.
 
-    Missing predictions and predictions on another grid are listed; then the exit status is 3. PREDICTIONS may be an
-    nnU-Net trainer's folder: each case is taken from the fold that held it out, and refused where that isn't the
-    manifest's.
+    Any format that predict writes and anybody else's: NIfTI, NRRD, MHA, PNG, TIFF hold the manifest's label values; a
+    DICOM SEG or RTSTRUCT (.dcm), a .seg.nrrd and COCO hold structures of its labels' names. Missing predictions and
+    predictions on another grid are listed; then the exit status is 3. PREDICTIONS may be an nnU-Net trainer's folder:
+    each case is taken from the fold that held it out, and refused where that isn't the manifest's.
 
     Example: medseg evaluate predictions data/manifest.csv --out scores
     """
+    from medseg.data.dicom_structures import StructureRule
     from medseg.data.manifest import read_manifest
     from medseg.studies import summarise, write_cases, write_summary
 
+    rules = [StructureRule.of(text) for text in structure or ()]
     tolerances = tuple(nsd or (1.0, 2.0))
     if min(tolerances) <= 0:
         raise RequestError("--nsd: expected a tolerance above 0 mm")
     manifest = read_manifest(manifest_path)
     ignored = manifest.card.ignore if ignore_label is None else ignore_label
-    scored = _score(predictions, manifest, tolerances, ignored, _values_of(nnunet))
+    scored = _score(predictions, manifest, tolerances, ignored, values=_values_of(nnunet), rules=rules)
     for case in scored.missing:
         note(f"{case}: no prediction")
     for refusal in scored.refusals:
@@ -81,7 +95,7 @@ def _evaluate(
     if not scored.rows:
         raise RequestError(
             f"none of the {len(scored.missing) + len(scored.refusals)} labelled cases could be scored; expected files "
-            "named by the manifest's case ids, CASE.nii.gz or CASE.png"
+            "named by the manifest's case ids (CASE.nii.gz, CASE.png, CASE.dcm, ...), or COCO's instances.json"
         )
     summary = summarise(
         scored.rows, bootstrap=bootstrap, confidence=confidence, seed=seed, empty_reference=empty_reference
@@ -110,7 +124,9 @@ def _score(
     manifest: Manifest,
     tolerances: tuple[float, ...],
     ignore_label: int | None,
+    *,
     values: dict[int, int] | None,
+    rules: Sequence[StructureRule],
 ) -> Scored:
     from medseg.data.split import read_folds
     from medseg.studies.scoring import score_predictions
@@ -129,6 +145,7 @@ def _score(
             ignore_label=ignore_label,
             folds=folds or None,
             values=values,
+            rules=rules,
             progress=lambda: bars.advance(task),
         )
 

@@ -46,12 +46,14 @@ class _Region:
 def describe_rtstruct(dataset: Dataset, path: Path) -> LabelObject:
     """What a structure set outlines. Structures without a contour outline nothing and are left out.
 
+    Where none has a contour, those that an algorithm generated stay: it looked and found nothing.
+
     Args:
         dataset: The structure set.
         path: Its file.
 
     Raises:
-        ReadError: No structure has a contour, or the file is damaged.
+        ReadError: No structure has a contour and none is an algorithm's, or the file is damaged.
     """
     with _reading():
         return _described(dataset, path)
@@ -60,15 +62,17 @@ def describe_rtstruct(dataset: Dataset, path: Path) -> LabelObject:
 def _described(dataset: Dataset, path: Path) -> LabelObject:
     drawn = {_number(item, "ReferencedROINumber"): item for item in _items(dataset, "ROIContourSequence")}
     observed = {_number(item, "ReferencedROINumber"): item for item in _items(dataset, "RTROIObservationsSequence")}
+    regions = _items(dataset, "StructureSetROISequence")
+    outlined = [one for one in regions if _items(drawn.get(_number(one, "ROINumber")), "ContourSequence")]
+    found_none = [one for one in regions if text_of(one, "ROIGenerationAlgorithm").upper() == "AUTOMATIC"]
     structures = tuple(
         Structure(
             number=number,
             name=text_of(item, "ROIName"),
             code=concept_of(observed[number], "RTROIIdentificationCodeSequence") if number in observed else None,
-            colour=_colour(drawn[number]),
+            colour=_colour(drawn[number]) if number in drawn else None,
         )
-        for item in _items(dataset, "StructureSetROISequence")
-        if _items(drawn.get(number := _number(item, "ROINumber")), "ContourSequence")
+        for item, number in ((one, _number(one, "ROINumber")) for one in outlined or found_none)
     )
     if not structures:
         raise ReadError("the structure set has no structure with a contour; export it again")

@@ -57,7 +57,7 @@ def export_best(
 def _best(outcome: StudyOutcome, manifest: Manifest) -> tuple[Case, Path]:
     """The case with the highest Dice, and its out-of-fold prediction."""
     from medseg.studies import read_cases
-    from medseg.studies.scoring import find_prediction
+    from medseg.studies.predicted import find_prediction
 
     scored = [row for row in read_cases(outcome.run) if not math.isnan(row["dice"])]
     if not scored:

@@ -15,7 +15,7 @@ from medseg.report.facts import RunFacts
 from medseg.report.overlays import case_picture
 from medseg.report.scores import MEAN, Scores
 from medseg.report.words import text_of, words_of
-from medseg.studies.scoring import find_prediction
+from medseg.studies.predicted import find_prediction
 
 __all__ = ["case_table", "cases_section", "choose_cases"]
 

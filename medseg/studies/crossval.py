@@ -23,9 +23,10 @@ from medseg.runs.environment import describe_environment
 from medseg.runs.folder import RunFolder, portable_study
 from medseg.runs.tracking import FoldTracker, ModelSignature, Tracker, open_tracker
 from medseg.studies.fold import FoldCases, few_shot_cases, predict_cases, train_fold
+from medseg.studies.predicted import find_prediction
 from medseg.studies.private import write_privacy_facts
 from medseg.studies.reporting import SilentProgress, StudyProgress
-from medseg.studies.scoring import find_prediction, score_prediction
+from medseg.studies.scoring import score_prediction
 from medseg.studies.study import StudyData, case_entries, inner_part, open_data, plan_study, relative_study
 from medseg.studies.summary import summarise
 from medseg.studies.tables import CaseRow, write_cases, write_summary

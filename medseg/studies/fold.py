@@ -26,9 +26,9 @@ from medseg.metrics.overlap import overlap
 from medseg.models import transfer_weights
 from medseg.models.efficientnet import EfficientNetLite0Encoder
 from medseg.planning import Plan
+from medseg.studies.predicted import find_prediction
 from medseg.studies.private import write_spend
 from medseg.studies.reporting import StudyProgress
-from medseg.studies.scoring import find_prediction
 from medseg.studies.start import read_start
 from medseg.studies.study import StudyData, case_entries, study_digest
 from medseg.training.checkpoint import Epoch, load_weights, save_weights

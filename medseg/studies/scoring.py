@@ -8,19 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.data.cases import GEOMETRY_TOLERANCE_MM
+from medseg.data.dicom_structures import StructureRule
+from medseg.data.drawing import Drawing
 from medseg.data.manifest import Case, Manifest
 from medseg.data.readers import read_label
 from medseg.data.refusal import Refusal
-from medseg.errors import DataError, GeometryError, LabelError, RequestError
+from medseg.errors import DataError, LabelError, RequestError
 from medseg.metrics import score_case
+from medseg.studies.predicted import find_prediction, read_drawings, read_predicted
 from medseg.studies.tables import CaseRow, case_rows
 from medseg.types import LabelMap
 
-__all__ = ["PREDICTION_ENDINGS", "Scored", "find_prediction", "score_prediction", "score_predictions"]
-
-PREDICTION_ENDINGS = (".nii.gz", ".png", ".nii", ".nrrd", ".mha")
-"""Endings of a prediction's file, in the order in which they are looked for; the stem is the case."""
+__all__ = ["Scored", "score_prediction", "score_predictions"]
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,6 @@ class Scored:
     unlabelled: int
 
 
-def find_prediction(folder: Path, case: str) -> Path | None:
-    """The file CASE.nii.gz, CASE.png, CASE.nii, CASE.nrrd or CASE.mha of a folder, whichever is there; else None."""
-    return next((path for ending in PREDICTION_ENDINGS if (path := folder / f"{case}{ending}").is_file()), None)
-
-
 def score_predictions(
     folder: Path,
     manifest: Manifest,
@@ -53,36 +47,46 @@ def score_predictions(
     ignore_label: int | None = None,
     folds: Mapping[str, int] | None = None,
     values: Mapping[int, int] | None = None,
+    rules: Sequence[StructureRule] = (),
     progress: Callable[[], None] | None = None,
 ) -> Scored:
-    """Score every labelled case of a manifest for which the folder holds a prediction.
+    """Score every labelled case of a manifest for which there is a prediction.
 
     Args:
-        folder: Holds CASE.nii.gz or CASE.png for each case; or the results of an nnU-Net trainer, whose
-            ``fold_K/validation`` hold them.
+        folder: Holds a file named by case, of any format of `medseg.studies.predicted`, or the ``instances.json`` of
+            COCO; or that JSON itself; or the results of an nnU-Net trainer, whose ``fold_K/validation`` hold the files.
         manifest: Names the cases, their labels and the label values.
         nsd_tolerance_mm: Tolerances of the normalised surface distance in millimetres (pixels for photographs).
         ignore_label: Reference value whose voxels don't count.
         folds: Fold of each case, when known; else 0.
         values: The predictions' label values to the manifest's, where another tool numbered them anew.
+        rules: Which structures of SEG, RTSTRUCT, COCO or 3D Slicer are which labels; empty for their own names.
         progress: Called after each labelled case.
 
     Raises:
         RequestError: The folder is not there, or the manifest has no label to score against.
     """
-    if not folder.is_dir():
-        raise RequestError("expected a folder of predictions named by case (CASE.nii.gz or CASE.png); found none")
+    if not folder.exists():
+        raise RequestError(
+            "expected a folder of predictions named by case (CASE.nii.gz, CASE.png, CASE.dcm, ...), or a COCO JSON; "
+            "found none"
+        )
     labels = manifest.card.label_names()
     labelled = [case for case in manifest.cases if case.label is not None]
     if not labels or not labelled:
         raise RequestError("the manifest has no labelled case or its card names no label; there is nothing to score")
+    drawn = read_drawings(listing, labelled) if (listing := _coco_of(folder)) is not None else {}
     validated = _validation_folders(folder)
     rows: list[CaseRow] = []
     missing: list[str] = []
     refusals: list[Refusal] = []
     for case in labelled:
         try:
-            prediction = find_prediction(folder, case.case) or _find_in_folds(validated, case.case, folds)
+            prediction = (
+                find_prediction(folder, case.case)
+                or drawn.get(case.case)
+                or _find_in_folds(validated, case.case, folds)
+            )
             if prediction is None:
                 missing.append(case.case)
             else:
@@ -94,6 +98,7 @@ def score_predictions(
                     ignore_label=ignore_label,
                     fold=(folds or {}).get(case.case, 0),
                     values=values,
+                    rules=rules,
                 )
         except DataError as error:
             refusals.append(Refusal(input=case.case, reason=str(error)))
@@ -103,7 +108,7 @@ def score_predictions(
 
 
 def score_prediction(
-    prediction: Path,
+    prediction: Path | Drawing,
     case: Case,
     *,
     labels: Mapping[int, str],
@@ -112,11 +117,12 @@ def score_prediction(
     fold: int = 0,
     repeat: int = 0,
     values: Mapping[int, int] | None = None,
+    rules: Sequence[StructureRule] = (),
 ) -> list[CaseRow]:
-    """Score the prediction in a file against the case's label.
+    """Score a prediction against the case's label.
 
     Args:
-        prediction: A label map on the grid of the case's label.
+        prediction: As `medseg.studies.predicted.read_predicted` takes it.
         case: A case with a label.
         labels: Value and name of each label, without the background.
         nsd_tolerance_mm: Tolerances of the normalised surface distance in millimetres (pixels for photographs).
@@ -124,6 +130,7 @@ def score_prediction(
         fold: Fold in which the case was held out.
         repeat: Repeat of the drawing of folds.
         values: The prediction's label values to those of `labels`, where another tool numbered them anew.
+        rules: As for `score_predictions`.
 
     Raises:
         LabelError: The case has no label, or the prediction holds a value that isn't in `labels`.
@@ -132,13 +139,8 @@ def score_prediction(
     """
     if case.label is None:
         raise LabelError("expected a case with a label to score against; found none")
-    predicted, predicted_grid = read_label(prediction)
     reference, grid = read_label(case.label)
-    if grid.corner_distance(predicted_grid) > GEOMETRY_TOLERANCE_MM:
-        raise GeometryError(
-            f"the prediction lies on another grid than the label; expected {grid.describe()}, "
-            f"found {predicted_grid.describe()}. Predict on the image that the label was drawn on"
-        )
+    predicted = read_predicted(prediction, grid, labels=labels, rules=rules)
     if values is not None:
         predicted = _renumbered(predicted, values)
     unknown = sorted(set(np.unique(predicted).tolist()) - {0, *labels})
@@ -154,6 +156,13 @@ def score_prediction(
         ignore_label=ignore_label,
     )
     return case_rows(scores, case=case.case, patient=case.patient, fold=fold, repeat=repeat)
+
+
+def _coco_of(folder: Path) -> Path | None:
+    """The COCO file that was given, or that `medseg predict` wrote into the folder."""
+    if folder.is_file():
+        return folder
+    return next((path for path in (folder / "instances.json",) if path.is_file()), None)
 
 
 def _validation_folders(results: Path) -> dict[int, Path]:

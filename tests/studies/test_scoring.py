@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from medseg.errors import RequestError
-from medseg.studies.scoring import find_prediction, score_predictions
+from medseg.studies.predicted import find_prediction
+from medseg.studies.scoring import score_predictions
 from tests.studies.cohorts import save, write_cohort
 
 
