@@ -83,6 +83,7 @@ def _deidentify(
     count = len(files)
     with progress_bars() as bars:
         task = bars.add_task("De-identifying", total=count)
+        look = bars.add_task("", total=None, visible=False)
         report = deidentify_tree(
             src,
             out,
@@ -90,6 +91,9 @@ def _deidentify(
             key=key_bytes,
             ledger=Ledger(out / "ledger.jsonl"),
             progress=lambda: bars.advance(task),
+            looking=lambda done, total: bars.update(
+                look, description="Looking for text in series", completed=done, total=total, visible=True
+            ),
             jobs=jobs,
             identities=key_path.with_name(key_path.name + ".identities"),
             acknowledge_faces=acknowledge_faces,

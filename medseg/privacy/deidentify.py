@@ -48,6 +48,7 @@ def deidentify_tree(
     key: bytes,
     ledger: Ledger | None = None,
     progress: Callable[[], None] | None = None,
+    looking: Callable[[int, int], None] | None = None,
     jobs: int = 1,
     identities: Path | None = None,
     acknowledge_faces: bool = False,
@@ -69,6 +70,7 @@ def deidentify_tree(
         key: The project's key.
         ledger: Gets the counts and, where heads in thin slices were let pass, that exception.
         progress: Called once for each file.
+        looking: Called with the number of series looked at for text, and of all.
         jobs: Processes that work at once.
         identities: Where the index of the identities found is kept, usually beside the key; not inside `out`.
         acknowledge_faces: Let heads in thin slices pass; recorded in the ledger.
@@ -103,7 +105,7 @@ def deidentify_tree(
     open_output(out, marker_of(profile), key_check=key_check)
     defaced = deface or profile.faces == "deface"
     work = Work(src, out, profile, key, acknowledge_faces, defaced, frozenset(accepted), quarantine)
-    run = _Run(work, files, pseudonyms, progress, rejected=frozenset(rejected))
+    run = _Run(work, files, pseudonyms, progress, rejected=frozenset(rejected), looking=looking)
     try:
         run.go(max(1, jobs))
     finally:
@@ -140,6 +142,7 @@ class _Run:
         progress: Callable[[], None] | None,
         *,
         rejected: frozenset[int],
+        looking: Callable[[int, int], None] | None,
     ) -> None:
         self.unseen = 0
         """Series that nothing here could look at for text."""
@@ -147,6 +150,7 @@ class _Run:
         self._work = work
         self._files = files
         self._progress = progress
+        self._looking = looking
         self._pseudonyms = pseudonyms
         self._account = Account(work.out, pseudonyms)
         self._places = Places(pseudonyms)
@@ -306,7 +310,9 @@ class _Run:
         places = [place for place, numbers in series.items() if not self._account.was_looked_at(place, len(numbers))]
         copies = {number: outcome.place for number, outcome in self._outcomes.items()}
         tasks = (Task("look", self._inputs(series[place], copies)) for place in places)
-        for place, answers in zip(places, submit(tasks), strict=True):
+        for count, (place, answers) in enumerate(zip(places, submit(tasks), strict=True), start=1):
+            if self._looking is not None:
+                self._looking(count, len(places))
             numbers = series[place]
             if answers[0].status == "refused":
                 self.unseen += 1

@@ -152,7 +152,10 @@ def test_series_that_nothing_here_can_look_at_are_in_the_ledger_and_looked_at_by
     assert json.loads(ledger.path.read_text().splitlines()[0])["facts"]["series"] == 1
     assert not (tmp_path / "out" / "looked.jsonl").exists()
     monkeypatch.undo()
-    assert deidentify_tree(tmp_path / "src", tmp_path / "out", profile=profile, key=KEY, ledger=ledger) == first
+    told = []
+    again = deidentify_tree(tmp_path / "src", tmp_path / "out", profile=profile, key=KEY, ledger=ledger,
+                            looking=lambda done, total: told.append((done, total)))  # fmt: skip
+    assert (again, told) == (first, [(1, 1)])
     assert len((tmp_path / "out" / "looked.jsonl").read_text().splitlines()) == 1
 
 
