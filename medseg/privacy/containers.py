@@ -115,16 +115,17 @@ class _TooLarge(Exception):
 def _inflate(data: bytes, window: int) -> tuple[bytes, bytes, bool]:
     """What can be inflated of a stream, the bytes behind it, and whether it was whole."""
     machine = zlib.decompressobj(window)
-    out = bytearray()
+    out = io.BytesIO()
     at = 0
     with suppress(zlib.error):
         # Piece by piece: an error in one piece leaves what the pieces before it gave.
         while at < len(data) and not machine.eof:
-            out += machine.decompress(machine.unconsumed_tail + data[at : at + 65536], _LARGEST + 1 - len(out))
+            out.write(machine.decompress(machine.unconsumed_tail + data[at : at + 65536], _LARGEST + 1 - out.tell()))
             at += 65536
-            if len(out) > _LARGEST:
+            if out.tell() > _LARGEST:
                 raise _TooLarge
-    return bytes(out), machine.unused_data + data[at:] if machine.eof else b"", machine.eof
+    # The value of a BytesIO is its buffer, not a copy.
+    return out.getvalue(), machine.unused_data + data[at:] if machine.eof else b"", machine.eof
 
 
 def _open_gzip(data: bytes) -> Iterator[tuple[str, bytes]]:

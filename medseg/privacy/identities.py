@@ -34,6 +34,9 @@ _VERSION = 2
 _DIGEST_BYTES = 16
 _SHORT = 6
 """Forms below this many bytes count in binary data only inside a longer run of text."""
+_RUN, _LONG_RUN = 8, 16
+"""Bytes of such a run, in small and in large data: in weights of 64 MB chance alone writes `x,4711;` now and then."""
+_LARGE = 1 << 20
 _RECORD = np.dtype([("tail", "<u4"), ("length", "<u2"), ("place", "u1"), ("kind", "u1"), ("stands", "u1"),
                     ("identity", "<u4"), ("digest", f"V{_DIGEST_BYTES}")])  # fmt: skip
 _KINDS = ("name", "part of a name", "id", "date", "uid", "text")
@@ -121,19 +124,20 @@ class IdentityIndex:
         Args:
             data: What to search; of containers only what stands there in clear (`medseg.privacy.audit` looks inside).
             binary: The bytes are voxels, weights or compressed: forms of less than 6 bytes then count only inside a
-                longer run of text, since chance alone would find them.
+                longer run of text (8 bytes, 16 where there is more than 1 MiB), since chance alone would find them.
         """
         raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
         hits: set[tuple[int, int]] = set()
+        run = 0 if not binary else _LONG_RUN if len(raw) > _LARGE else _RUN
         tables = self._tables = self._tables or self._build_tables()
         for piece, lead in pieces(raw):
             for read, found in tables.items():
                 stream, first = read(piece), len(read(lead))
                 for table in found:
-                    hits |= self._find_in(stream, table, first, binary=binary)
+                    hits |= self._find_in(stream, table, first=first, run=run)
         return [Hit(number, _KINDS[kind]) for number, kind in sorted(hits)]
 
-    def _find_in(self, stream: bytes, table: _Table, first: int, *, binary: bool) -> set[tuple[int, int]]:
+    def _find_in(self, stream: bytes, table: _Table, *, first: int, run: int) -> set[tuple[int, int]]:
         hits: set[tuple[int, int]] = set()
         for end, tail in table.windows.hits(stream):
             for length in table.lengths[tail]:
@@ -144,9 +148,8 @@ class IdentityIndex:
                 if record is None or (record[0], record[1]) in hits:
                     continue
                 number, kind, stands = record
-                if _stands_so(stream, start, end, Stands(stands)) and not (
-                    binary and length < _SHORT and _text_run(stream, start, end) < 8
-                ):
+                alone = run and length < _SHORT and _text_run(stream, start, end, run) < run
+                if not alone and _stands_so(stream, start, end, Stands(stands)):
                     hits.add((number, kind))
         return hits
 
@@ -284,12 +287,12 @@ def _run(stream: bytes, start: int, end: int, allowed: frozenset[int]) -> tuple[
     return low, high
 
 
-def _text_run(stream: bytes, start: int, end: int) -> int:
-    """Length of the run of printable ASCII around a find, up to some bytes."""
+def _text_run(stream: bytes, start: int, end: int, most: int) -> int:
+    """Length of the run of printable ASCII around a find, counted for so many bytes on either side."""
     low, high = start, end
-    while low > 0 and 32 <= stream[low - 1] < 127 and start - low < 8:
+    while low > 0 and 32 <= stream[low - 1] < 127 and start - low < most:
         low -= 1
-    while high < len(stream) and 32 <= stream[high] < 127 and high - end < 8:
+    while high < len(stream) and 32 <= stream[high] < 127 and high - end < most:
         high += 1
     return high - low
 

@@ -38,6 +38,7 @@ _DATED = (
     b"study", b"series", b"acquisition", b"content", b"exam", b"examination", b"scan", b"visit", b"instance creation",
 )  # fmt: skip
 _SCHEMES = (b"http", b"https", b"ftp", b"sftp", b"dicom", b"ldap", b"smb")
+_SHORT = 6
 _WIDTH = 4
 _MULTIPLIER = 0x9E3779B97F4A7C15
 """Any odd number whose bits are well mixed; nothing here is a secret."""
@@ -199,18 +200,23 @@ def _is_public(host: bytes) -> bool:
 
 @functools.cache
 def _rules(binary: bool) -> _Rules:
-    rules = (_HOME, *_own_rules())
+    rules = (_HOME, *_own_rules(binary))
     return _Rules(rules if binary else (*rules, *_TEXT_RULES))
 
 
-def _own_rules() -> tuple[_Rule, ...]:
-    """The user, the host and the home folder of this process, as rules; names that everybody has are left out."""
+def _own_rules(binary: bool) -> tuple[_Rule, ...]:
+    """The user, the host and the home folder of this process, as rules; names that everybody has are left out.
+
+    In weights of 64 MB chance alone writes a name of four letters, so short ones count there only beside text.
+    """
     names = {("user name", name.lower()) for name in _user_names()} | {("host name", n.lower()) for n in _host_names()}
     found = []
     for rule, name in sorted(names):
         if len(name) >= 4 and name not in _NO_NAMES:
             needle = name.encode()
-            pattern = re.compile(rb"(?<![a-z0-9])" + re.escape(needle) + rb"(?![a-z0-9])")
+            word = rb"(?<![a-z0-9])" + re.escape(needle) + rb"(?![a-z0-9])"
+            beside_text = rb"(?<=[ -~]{8})" + word + rb"|" + word + rb"(?=[ -~]{8})"
+            pattern = re.compile(beside_text if binary and len(name) < _SHORT else word)
             found.append(_Rule("machine", rule, (needle,), pattern))
     home = os.path.expanduser("~").lower().encode()
     if len(home) > 5 and home != b"/root":

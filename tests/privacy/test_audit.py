@@ -87,6 +87,20 @@ def test_user_and_host_of_this_process_are_found(monkeypatch: pytest.MonkeyPatch
     assert rules == {"user name", "host name"}
 
 
+def test_a_short_user_name_is_no_chance_find_in_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USER", "anna")
+    patterns._rules.cache_clear()
+    try:
+        found = [
+            {find.rule for find in audit_bytes(data, "a", identities=None)}
+            for data in (b"\x01\xff\x03=Anna\x02\xff" * 99, b"\x01\xff\x03written by Anna\x02\xff" * 99, b"by Anna")
+        ]
+    finally:
+        monkeypatch.undo()
+        patterns._rules.cache_clear()
+    assert found == [set(), {"user name"}, {"user name"}]
+
+
 def test_a_patient_in_a_dicom_file_is_found_without_a_list() -> None:
     finds = audit_bytes(dicom_with(PatientName="Somebody^Else", PatientIdentityRemoved="NO"), "a.dcm", identities=None)
     assert [find.kind for find in finds] == ["metadata"]

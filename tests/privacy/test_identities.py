@@ -123,6 +123,14 @@ def test_random_bytes_numbers_and_css_hold_no_identity() -> None:
     assert not index.find("color:white; background:brown; kimono; maximum; sleep; young patients may")
 
 
+def test_short_numbers_are_no_chance_finds_in_weights_and_are_found_in_a_text_beside_them() -> None:
+    index = _index(*(str(number) for number in range(1000, 10_000, 9)))
+    weights = random.Random(0).randbytes(1 << 23)
+    assert not index.find(weights + b"\xff,;4177=.\xff", binary=True)
+    assert index.find(weights + b"\xffpatient = 4177, left\xff", binary=True)
+    assert index.find(b"\xff,;4177=.\xff", binary=True)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(min_value=0, max_value=5000), st.integers(min_value=0, max_value=2**32))
 def test_a_planted_identity_is_found_at_every_offset(before: int, seed: int) -> None:

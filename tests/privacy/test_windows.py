@@ -43,7 +43,7 @@ def _plain_hits(data: bytes, *, binary: bool) -> set[Hit]:
         at = stream.find(form.data)
         while at >= 0:
             end = at + len(form.data)
-            by_chance = binary and len(form.data) < 6 and _text_run(stream, at, end) < 8
+            by_chance = binary and len(form.data) < 6 and _text_run(stream, at, end, 8) < 8
             if _stands_so(stream, at, end, form.stands) and not by_chance:
                 found.add(Hit(number, form.kind))
             at = stream.find(form.data, at + 1)
@@ -143,7 +143,9 @@ def test_every_pattern_has_all_its_beginnings() -> None:
                          "examination date", "scan date", "visit date", "instance creation date")
         ],
     }  # fmt: skip
-    assert {rule.rule for rule in _rules(binary=False)._rules} - {rule.rule for rule in _own_rules()} <= set(examples)
+    assert {rule.rule for rule in _rules(binary=False)._rules} - {
+        rule.rule for rule in _own_rules(binary=False)
+    } <= set(examples)
     for name, texts in examples.items():
         for text in texts:
             assert name in {hit.rule for hit in find_patterns(f"so {text} it".encode())}, text
