@@ -85,6 +85,7 @@ class Frame:
         thickness: Slice thickness in mm, or nan.
         stack: StackID of an enhanced image; empty elsewhere.
         variations: Keyword of `VARIATIONS` to value, for what the header states.
+        is_in_unit: Whether a rescale is stated that gives the modality's unit (Hounsfield units of a CT).
     """
 
     position: FloatArray | None
@@ -95,6 +96,7 @@ class Frame:
     thickness: float
     stack: str = ""
     variations: Mapping[str, str] = field(default_factory=dict)
+    is_in_unit: bool = False
 
     @property
     def is_placed(self) -> bool:
@@ -172,6 +174,7 @@ def _frame(facts: Facts, *, placing: Facts, variations: Mapping[str, str], stack
         thickness=_number(facts, "SliceThickness", math.nan),
         stack=stack,
         variations=variations,
+        is_in_unit=str(facts.get("RescaleType") or "HU") != "US" and facts.get("RescaleSlope") is not None,
     )
 
 
@@ -212,17 +215,23 @@ def numbers_of(facts: Facts, keyword: str, count: int) -> FloatArray | None:
     return None if values is None else np.array(values)
 
 
-def _floats(facts: Facts, keyword: str, count: int) -> list[float] | None:
+def _floats(facts: Facts, keyword: str, count: int) -> tuple[float, ...] | None:
     """As `numbers_of`, in plain Python: thousands of headers have a dozen such attributes each."""
     value = facts.get(keyword)
     if value is None or value == "":
         return None
-    values = [float(part) for part in list_of(value)]
+    values = _parsed(value) if type(value) is str else tuple(float(part) for part in list_of(value))
     if len(values) != count or not all(map(math.isfinite, values)):
         raise GeometryError(
             f"{keyword}: expected {count} finite numbers; the header is broken, export the series again"
         )
     return values
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> tuple[float, ...]:
+    """The one number of a text; the files of a series share most of theirs."""
+    return (float(text),)
 
 
 def frame_count(facts: Facts) -> int:
@@ -264,7 +273,7 @@ def _pair(facts: Facts) -> tuple[float, float] | None:
 
 def _orientation(facts: Facts) -> FloatArray | None:
     values = _floats(facts, "ImageOrientationPatient", 6)
-    return None if values is None else _unit(tuple(values))
+    return None if values is None else _unit(values)
 
 
 @lru_cache(maxsize=64)

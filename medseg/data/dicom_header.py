@@ -277,7 +277,7 @@ def _header_of(facts: Facts, path: Path) -> Header:
         signed=_integer(facts, "PixelRepresentation", 0) == 1,
         localiser="LOCALIZER" in [str(word).upper() for word in list_of(facts.get("ImageType"))],
         has_modality_lut=bool(facts.get("ModalityLUTSequence")),
-        rescale_is_unit=str(facts.get("RescaleType", "HU")) != "US" and "RescaleSlope" in facts,
+        rescale_is_unit=bool(frames) and all(frame.is_in_unit for frame in frames),
         frames=frames,
         frame_numbers=tuple(range(len(frames))),
         frame_count=frame_count(facts),

@@ -1,0 +1,228 @@
+"""Every output format of every kind of input, there and back through import: the table of what a user may count on.
+
+A volume's label map comes back voxel for voxel in every format that holds one, at its place in the patient within 0.001
+mm; RTSTRUCT too, whose contours run half-way between voxels. What can't be written of an input is refused with the
+reason. Labels have holes and single voxels (`blobs`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+from medseg.data.dicom_structures import StructureRule
+from medseg.data.importer import ImportOptions, import_tree
+from medseg.data.manifest import read_manifest
+from medseg.data.readers import read_label, read_volume
+from medseg.data.recognise import Choice
+from medseg.data.source import find_inputs
+from medseg.data.volume import Geometry, Volume
+from medseg.errors import DataError, ReadError
+from medseg.export import write_nifti
+from medseg.export.coco import COCO_FILE, CocoFile
+from medseg.export.dicom_match import find_source_series, refer_to_series
+from medseg.export.prediction import write_prediction
+from medseg.inference.predict import Prediction
+from medseg.inference.uncertainty import normalised_entropy
+from tests.data.dicom_factory import make_enhanced
+from tests.export.source_series import ALGORITHM, LABELS, blobs, clean_series, random_rotation
+from tests.export.test_dicom_match import turned
+
+DICOM = ("axial CT", "oblique CT", "enhanced CT")
+CONVERTED = ("NIfTI", "NRRD", "MHA")
+PICTURES = ("PNG", "JPEG")
+SEGS = ("dicom-seg", "dicom-seg-labelmap", "dicom-seg-fractional")
+LABEL_FORMATS = ("nifti", "nrrd", *SEGS, "rtstruct")
+
+
+def make_input(kind: str, folder: Path) -> None:
+    """``folder/source`` to predict, and of converted kinds ``folder/dicom``, the series they were converted from."""
+    if kind in PICTURES:
+        pixels = np.random.default_rng(0).integers(0, 255, size=(20, 26, 3)).astype(np.uint8)
+        (folder / "source").mkdir(parents=True)
+        Image.fromarray(pixels).save(folder / "source" / f"case.{'png' if kind == 'PNG' else 'jpg'}")
+        return
+    series = clean_series(rotation=None if kind == "axial CT" else random_rotation(11))
+    place = folder / ("source" if kind in DICOM else "dicom")
+    if kind == "enhanced CT":
+        image = make_enhanced(series, order=[3, 1, 0, 2, 5, 4])
+        for keyword, value in series.extra.items():
+            setattr(image, keyword, value)
+        place.mkdir(parents=True)
+        image.save_as(place / "image.dcm", enforce_file_format=True)
+        return
+    series.write(place)
+    if kind in CONVERTED:
+        volume = turned(read_volume(place), axes=(1, 0, 2), flips=(False, True, True))
+        path = folder / "source" / "case.nii.gz"
+        write_nifti(volume.array[0].astype(np.uint16), volume.affine, path)
+        if kind != "NIfTI":
+            import SimpleITK as sitk
+
+            sitk.WriteImage(sitk.ReadImage(path), path.with_name(f"case.{kind.lower()}"))
+            path.unlink()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """What `make_input` made of each kind, once."""
+    root = tmp_path_factory.mktemp("inputs")
+    for kind in (*DICOM, *CONVERTED, *PICTURES):
+        make_input(kind, root / kind)
+    return root
+
+
+def predict(folder: Path, out: Path, output_format: str, *, empty: bool = False) -> tuple[Path, Prediction, Volume]:
+    """Write a label map with holes, or an empty one, of the input in a folder; as the command does."""
+    ((entry,), refusals) = find_inputs(folder / "source", keep_names=True)
+    assert refusals == []
+    volume = entry.read()
+    label = blobs(volume.shape, seed=3) * (not empty)
+    share = np.random.default_rng(0).uniform(0.5, 0.9, size=volume.shape)
+    classes = np.searchsorted([0, *LABELS], label)
+    probabilities = np.stack([np.where(classes == n, share, (1 - share) / 2) for n in range(3)]).astype(np.float16)
+    prediction = Prediction(label, volume.geometry, probabilities)
+    if output_format == "coco":
+        coco = CocoFile(out / COCO_FILE, labels=LABELS, algorithm=ALGORITHM)
+        coco.add(prediction, entry)
+        coco.save()
+        return out / COCO_FILE, prediction, volume
+    written, seen, source = prediction, volume, entry
+    if (folder / "dicom").is_dir() and output_format not in ("nifti", "nrrd", "png"):
+        found = refer_to_series(prediction, volume, entry, find_source_series(folder / "dicom"))
+        written, seen, source = found.prediction, found.volume, found.source
+    path = write_prediction(written, seen, source, out, output_format=output_format, labels=LABELS, algorithm=ALGORITHM)
+    return path, prediction, volume
+
+
+def back(folder: Path, path: Path, out: Path) -> tuple[np.ndarray, Geometry, Volume, list[str]]:
+    """Import an output beside its image: the label map, its grid, the image, and what was refused."""
+    tree = out / "tree"
+    series = folder / ("dicom" if (folder / "dicom").is_dir() and path.suffix == ".dcm" else "source")
+    is_dicom = not any(series.glob("case.*"))
+    shutil.copytree(series, tree / ("patient/series" if is_dicom else "images"))
+    if is_dicom:
+        shutil.copy(path, tree / "patient" / path.name.replace("series", "label"))
+    else:
+        place = tree / ("labels" if path.suffix != ".json" else ".")
+        place.mkdir(exist_ok=True)
+        shutil.copy(path, place)
+    rules = (StructureRule("tumour"), StructureRule("oedema"))
+    names = {2: "tumour", 5: "oedema"}
+    options = ImportOptions(choice=Choice(structures=rules, labels=names), labels=names)
+    report = import_tree(tree, out / "imported", options=options)
+    (case,) = read_manifest(out / "imported" / "manifest.csv").cases
+    assert case.label is not None
+    label, grid = read_label(case.label)
+    return label, grid, read_volume(next(iter(case.images.values()))), [one.reason for one in report.refusals]
+
+
+def assert_same_voxels(label: np.ndarray, grid: Geometry, expected: np.ndarray, place: Geometry) -> None:
+    """Whether two label maps say the same of every point of the world, their axes in whatever order."""
+    shape = (*label.shape, 1)[:3]
+    assert sorted(shape) == sorted((*expected.shape, 1)[:3])
+    own = np.indices(shape).reshape(3, -1)
+    world = grid.affine @ np.vstack([own, np.ones((1, own.shape[1]))])
+    index = np.linalg.inv(place.affine) @ world
+    whole = np.rint(index[:3]).astype(int)
+    apart = place.affine @ np.vstack([whole, np.ones((1, own.shape[1]))]) - world
+    assert np.linalg.norm(apart[:3], axis=0).max() < 1e-3
+    there = expected.reshape((*expected.shape, 1)[:3])[tuple(whole)]
+    assert np.array_equal(label.reshape(-1), there)
+
+
+@pytest.mark.parametrize("output_format", LABEL_FORMATS)
+@pytest.mark.parametrize("kind", [*DICOM, *CONVERTED])
+def test_a_volume_s_label_map_comes_back_voxel_equal(kind, output_format, made, tmp_path):
+    path, prediction, volume = predict(made / kind, tmp_path, output_format)
+    label, grid, image, refused = back(made / kind, path, tmp_path)
+    assert refused == []
+    assert_same_voxels(label, grid, prediction.label_map, prediction.geometry)
+    assert_same_voxels(image.array[0], image.geometry, volume.array[0], volume.geometry)
+
+
+@pytest.mark.parametrize("output_format", ["nifti", "nrrd", "png", "coco"])
+@pytest.mark.parametrize("kind", PICTURES)
+def test_a_picture_s_label_map_comes_back_pixel_equal(kind, output_format, made, tmp_path):
+    path, prediction, volume = predict(made / kind, tmp_path, output_format)
+    label, grid, image, refused = back(made / kind, path, tmp_path)
+    assert refused == []
+    assert label.shape == prediction.label_map.shape
+    assert_same_voxels(label, grid, prediction.label_map, prediction.geometry)
+    assert np.array_equal(image.array, volume.array)
+
+
+@pytest.mark.parametrize("kind", [*DICOM, *CONVERTED])
+def test_the_uncertainty_comes_back_value_for_value(kind, made, tmp_path):
+    path, prediction, volume = predict(made / kind, tmp_path / "map", "dicom-uncertainty")
+    import_tree(path.parent, tmp_path / "imported", options=ImportOptions())
+    (case,) = read_manifest(tmp_path / "imported" / "manifest.csv").cases
+    found = read_volume(next(iter(case.images.values())))
+    expected = normalised_entropy(prediction.probabilities)
+    assert_same_voxels(found.array[0], found.geometry, expected, volume.geometry)
+
+
+@pytest.mark.parametrize("kind", [*DICOM, *CONVERTED])
+def test_the_overlay_shows_every_slice_with_the_labels_in_colour(kind, made, tmp_path):
+    path, prediction, _ = predict(made / kind, tmp_path / "map", "dicom-overlay")
+    frames = pydicom.dcmread(path).pixel_array
+    assert len(frames) == 6
+    coloured = (frames[..., 0] != frames[..., 1]) | (frames[..., 1] != frames[..., 2])
+    assert coloured.sum() == (prediction.label_map > 0).sum()
+
+
+@pytest.mark.parametrize("kind", [*DICOM, *CONVERTED])
+def test_the_report_measures_the_labels_and_the_series_values(kind, made, tmp_path):
+    path, prediction, volume = predict(made / kind, tmp_path, "sr")
+    told: dict[str, list[float]] = {"Volume": [], "Maximum": []}
+    for group in _lesion_groups(pydicom.dcmread(path)):
+        for item in group.ContentSequence:
+            named = [item, *item.get("ContentSequence", [])] if item.ValueType == "NUM" else []
+            codes = [getattr(one, "ConceptCodeSequence", one.ConceptNameCodeSequence)[0] for one in named]
+            for meaning in {code.CodeMeaning for code in codes} & set(told):
+                told[meaning].append(float(item.MeasuredValueSequence[0].NumericValue))
+    voxel = abs(np.linalg.det(volume.affine[:3, :3]))
+    assert sum(told["Volume"]) == pytest.approx((prediction.label_map > 0).sum() * voxel, rel=1e-4)
+    assert max(told["Maximum"]) == pytest.approx(volume.array[0][prediction.label_map > 0].max(), rel=1e-4)
+
+
+def _lesion_groups(report: pydicom.Dataset) -> list[pydicom.Dataset]:
+    """Of the groups of measurements those that outline a lesion; the others are a label's."""
+    (measurements,) = [
+        item for item in report.ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Imaging Measurements"
+    ]  # fmt: skip
+    return [
+        group for group in measurements.ContentSequence
+        if any(item.ValueType == "SCOORD" for item in group.ContentSequence)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("output_format", LABEL_FORMATS)
+@pytest.mark.parametrize("kind", ["oblique CT", "NIfTI"])
+def test_nothing_found_is_a_file_that_reads_as_an_empty_label_map(kind, output_format, made, tmp_path):
+    path, _, _ = predict(made / kind, tmp_path / "none", output_format, empty=True)
+    if output_format in ("nifti", "nrrd"):
+        label = read_label(path)[0]
+    else:
+        label = read_label(path, image=made / kind / ("dicom" if kind == "NIfTI" else "source"))[0]
+    assert label.size == 6 * 20 * 24
+    assert not label.any()
+
+
+@pytest.mark.parametrize("kind", [*DICOM, *CONVERTED])
+def test_coco_of_a_volume_is_refused(kind, made, tmp_path):
+    with pytest.raises(DataError, match="a volume or DICOM"):
+        predict(made / kind, tmp_path, "coco")
+
+
+@pytest.mark.parametrize("output_format", [*SEGS, "rtstruct", "dicom-uncertainty", "dicom-overlay", "sr"])
+@pytest.mark.parametrize("kind", PICTURES)
+def test_dicom_objects_of_a_picture_are_refused(kind, output_format, made, tmp_path):
+    with pytest.raises(ReadError, match="this image is none"):
+        predict(made / kind, tmp_path, output_format)
