@@ -109,7 +109,7 @@ def forms_of(text: str) -> set[Form]:
 def canonical(text: str) -> bytes:
     """What two writings of one identity share: the day of a date, or the text without case and separators."""
     day = _day_of(text.strip())
-    return day.isoformat().encode() if day else squeezed(text.encode("utf-8", "surrogatepass"))
+    return day.isoformat().encode() if day else squeezed(_utf8(text))
 
 
 def _day_of(text: str) -> datetime.date | None:
@@ -202,7 +202,7 @@ def _joined_forms(words: tuple[str, ...], kind: str) -> Iterator[Form]:
             tight = squeezed(data)
             if len(tight) >= _SHORTEST_SQUEEZED:
                 yield Form(tight, True, kind, Stands.ANYWHERE)
-            elif len(tight) >= (6 if data != spelling.encode() else _SHORTEST):
+            elif len(tight) >= (6 if data != _utf8(spelling) else _SHORTEST):
                 stands = Stands.ANYWHERE if len(tight) >= 6 else Stands.AS_WORD
                 yield Form(lowered(data), False, kind, stands)
     for separator in ("^", " ", "_", "-", ".", ", ", ",") if len(words) > 1 else ():
@@ -232,7 +232,7 @@ def _spellings(text: str) -> set[str]:
 
 
 def _encodings(text: str) -> set[bytes]:
-    found = {text.encode("utf-8")}
+    found = {_utf8(text)}
     if not text.isascii():
         for encoding in _OTHER_ENCODINGS:
             try:
@@ -240,3 +240,11 @@ def _encodings(text: str) -> set[bytes]:
             except UnicodeEncodeError:
                 continue
     return found
+
+
+def _utf8(text: str) -> bytes:
+    """UTF-8; a file's name that is none as the bytes that it has on the disk."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import math
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from medseg.errors import ReadError
 from medseg.privacy.volume_heads import faceless_nifti, refuse_head
+from medseg.privacy.voxels import (
+    NRRD_TEXTS,
+    gunzip,
+    inflated,
+    nrrd_type,
+    nrrd_voxels,
+    numbers_of_text,
+    without_payload,
+)
 
 __all__ = ["clean_meta_image", "clean_nifti", "clean_nrrd", "deface_nifti"]
 
@@ -21,6 +30,7 @@ _NO_TRANSFORM = "expected a transform in millimetres, found numbers that no body
 _LARGEST_MM = 1e6
 _LARGEST_SCALE = 1e15
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64}
+_FLOATS = {16: "f4", 32: "c8", 64: "f8"}
 
 
 def clean_nifti(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
@@ -61,7 +71,7 @@ def _nifti_file(header: bytes, voxels: bytes, *, packed: bool) -> bytes:
 
 def _nifti(data: bytes) -> tuple[bytes, bytes, str]:
     """The new header, the voxels and the byte order of a file."""
-    raw = _gunzip(data) if _is_packed(data) else data
+    raw = gunzip(data) if _is_packed(data) else data
     order = next((o for o in "<>" if struct.unpack_from(o + "i", raw.ljust(4, b"\0"))[0] in (348, 540)), "")
     if not order:
         raise ReadError(_DAMAGED)
@@ -81,7 +91,7 @@ def _nifti1(raw: bytes, order: str) -> tuple[bytes, bytes]:
     offset, slope, inter = struct.unpack_from(order + "3f", raw, 108)
     qform, sform = struct.unpack_from(order + "2h", raw, 252)
     geometry = struct.unpack_from(order + "18f", raw, 256)
-    voxels = _voxels(raw, dim, datatype, bits, int(offset))
+    voxels = _voxels(raw, order, dim, (datatype, bits), int(offset))
     made = bytearray(348)
     struct.pack_into(order + "i", made, 0, 348)
     struct.pack_into(order + "8h", made, 40, *_dimensions(dim))
@@ -105,7 +115,7 @@ def _nifti2(raw: bytes, order: str) -> tuple[bytes, bytes]:
     qform, sform = struct.unpack_from(order + "2i", raw, 344)
     geometry = struct.unpack_from(order + "18d", raw, 352)
     (units,) = struct.unpack_from(order + "i", raw, 500)
-    voxels = _voxels(raw, dim, datatype, bits, offset)
+    voxels = _voxels(raw, order, dim, (datatype, bits), offset)
     made = bytearray(540)
     struct.pack_into(order + "i", made, 0, 540)
     made[4:12] = b"n+2\0\r\n\x1a\n"
@@ -119,14 +129,15 @@ def _nifti2(raw: bytes, order: str) -> tuple[bytes, bytes]:
     return bytes(made), voxels
 
 
-def _voxels(raw: bytes, dim: tuple[int, ...], datatype: int, bits: int, offset: int) -> bytes:
+def _voxels(raw: bytes, order: str, dim: tuple[int, ...], kind: tuple[int, int], offset: int) -> bytes:
+    datatype, bits = kind
     if not 1 <= dim[0] <= 7 or _BITS.get(datatype) != bits or any(d < 1 for d in dim[1 : dim[0] + 1]):
         raise ReadError("expected a NIfTI header with a known data type and positive sizes, found another")
     count = int(np.prod([int(d) for d in dim[1 : dim[0] + 1]], dtype=object))
     length = count * bits // 8
     if offset < 348 or offset + length > len(raw):
         raise ReadError(_DAMAGED)
-    return raw[offset : offset + length]
+    return without_payload(raw[offset : offset + length], order + _FLOATS.get(datatype, "u1"))
 
 
 def _dimensions(dim: tuple[int, ...]) -> tuple[int, ...]:
@@ -159,24 +170,12 @@ def _form(code: int) -> int:
     return code if 0 <= code <= 5 else 1
 
 
-def _gunzip(data: bytes) -> bytes:
-    """The first member of a gzip file; file name, comment and what follows are gone."""
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        raw = unpacker.decompress(data)
-    except zlib.error:
-        raise ReadError(_DAMAGED) from None
-    if not unpacker.eof:
-        raise ReadError(_DAMAGED)
-    return raw
-
-
 _NUMBERS = r"(?:(?:none|nan|[-+]?(?:\d{1,6}(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,2})?)(?=[\s,()]|\Z)|[\s,()])+"
 """Numbers below a million: a transform of a body has no larger one, a date or a patient's number is one."""
 _NRRD_VALUES = {
     "type": r"[a-z0-9_ ]+", "dimension": r"\d+", "sizes": r"[\d ]+", "spacings": _NUMBERS, "space dimension": r"\d+",
     "space": r"[a-zA-Z0-9 -]+", "space directions": _NUMBERS, "space origin": _NUMBERS,
-    "kinds": r"[a-zA-Z0-9 -]+", "endian": r"little|big", "encoding": r"raw|gzip|gz|bzip2|bz2",
+    "kinds": r"[a-zA-Z0-9 -]+", "endian": r"little|big", "encoding": r"raw|gzip|gz|bzip2|bz2|ascii|text|txt|hex",
     "centerings": r"(?:cell|node|none|\?\?\?| )+", "centers": r"(?:cell|node|none|\?\?\?| )+",
 }  # fmt: skip
 _NRRD_WORDS = re.compile(
@@ -185,7 +184,6 @@ _NRRD_WORDS = re.compile(
     r"\d-vector|3D-matrix|3D-symmetric-matrix|3D-masked-symmetric-matrix|signed|unsigned|char|short|int|long|float|double|"
     r"u?int(?:8|16|32|64)(?:_t)?|uchar|ushort|uint|longlong|ulonglong|\Z",
 )
-_NRRD_WIDTH = {"char": 1, "short": 2, "int": 4, "long long": 8, "longlong": 8, "float": 4, "double": 8}
 
 
 def clean_nrrd(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
@@ -203,32 +201,43 @@ def clean_nrrd(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
     lines = head.decode("latin-1").splitlines()
     if not separator or not lines or not lines[0].startswith("NRRD000"):
         raise ReadError(_DAMAGED)
+    fields, skipped = _nrrd_fields(lines[1:])
+    encoding = fields.get("encoding", "")
+    if not {"type", "dimension", "sizes", "encoding"} <= fields.keys():
+        raise ReadError(_DAMAGED)
+    count = int(np.prod([int(n) for n in fields["sizes"].split()], dtype=object))
+    kind = nrrd_type(fields["type"])
+    width = kind.itemsize
+    length = count * width
+    if encoding in NRRD_TEXTS:
+        fields |= {"endian": "little", "encoding": "gzip"}
+    kind = kind.newbyteorder(">" if fields.get("endian") == "big" else "<")
+    voxels = without_payload(nrrd_voxels(body, encoding, kind, count, skipped)[:length], kind)
+    if len(voxels) < length:
+        raise ReadError(_DAMAGED)
+    if not acknowledge_faces:
+        refuse_head(*_nrrd_grid(fields), voxels, width)
+    fields["encoding"] = "raw" if encoding == "raw" else "gzip"
+    text = "\n".join([lines[0][:8], *(f"{name}: {value}" for name, value in fields.items())])
+    return text.encode("ascii") + b"\n\n" + (voxels if encoding == "raw" else gzip.compress(voxels, 6, mtime=0))
+
+
+def _nrrd_fields(lines: Sequence[str]) -> tuple[dict[str, str], dict[str, int]]:
+    """The fields of geometry and type, and how many lines and bytes stand before the voxels."""
     fields: dict[str, str] = {}
-    for line in lines[1:]:
+    skipped: dict[str, int] = {}
+    for line in lines:
         key, colon, value = line.partition(":")
         name = key.strip().lower()
-        if name in ("data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"):
+        if name in ("data file", "datafile"):
             raise ReadError("expected header and voxels in one NRRD file, found a header that points elsewhere")
+        if name in ("line skip", "lineskip", "byte skip", "byteskip"):
+            skipped[name[:4]] = _skip(value)
         if colon and not value.startswith("=") and name in _NRRD_VALUES:
             if not re.fullmatch(_NRRD_VALUES[name], value.strip()) or not _known_nrrd_words(name, value):
                 raise ReadError("expected the values that the NRRD standard defines, found another one")
             fields[name] = value.strip()
-    encoding = fields.get("encoding", "")
-    unpacked = {"raw": lambda b: b, "gzip": _gunzip, "gz": _gunzip, "bzip2": _bunzip, "bz2": _bunzip}
-    if not {"type", "dimension", "sizes"} <= fields.keys() or encoding not in unpacked:
-        raise ReadError(_DAMAGED)
-    count = int(np.prod([int(n) for n in fields["sizes"].split()], dtype=object))
-    width = _nrrd_width(fields["type"])
-    length = count * width
-    voxels = unpacked[encoding](body)
-    if len(voxels) < length:
-        raise ReadError(_DAMAGED)
-    if not acknowledge_faces:
-        refuse_head(*_nrrd_grid(fields), voxels[:length], width)
-    fields["encoding"] = "raw" if encoding == "raw" else "gzip"
-    text = "\n".join([lines[0][:8], *(f"{name}: {value}" for name, value in fields.items())])
-    body = voxels[:length] if encoding == "raw" else gzip.compress(voxels[:length], 6, mtime=0)
-    return text.encode("ascii") + b"\n\n" + body
+    return fields, skipped
 
 
 def _nrrd_grid(fields: dict[str, str]) -> tuple[list[float], list[int]]:
@@ -249,21 +258,11 @@ def _known_nrrd_words(name: str, value: str) -> bool:
     return all(_NRRD_WORDS.match(part) for word in value.split() for part in word.split("-"))
 
 
-def _nrrd_width(name: str) -> int:
-    bare = name.replace("unsigned", "").replace("signed", "").replace("_t", "").strip().removeprefix("u")
-    if bare.startswith("int") and bare[3:].isdigit():
-        return int(bare[3:]) // 8
-    width = _NRRD_WIDTH.get(bare.removesuffix(" int") or "int")
-    if width is None:
-        raise ReadError("expected a numeric NRRD type, found another")
-    return width
-
-
-def _bunzip(body: bytes) -> bytes:
-    try:
-        return bz2.BZ2Decompressor().decompress(body)
-    except (OSError, ValueError):
-        raise ReadError(_DAMAGED) from None
+def _skip(text: str) -> int:
+    """How many lines or bytes of an NRRD body to leave out; -1 for all bytes but the voxels."""
+    if not re.fullmatch(r"\s*(?:-1|\d{1,12})\s*", text):
+        raise ReadError("expected the values that the NRRD standard defines, found another one")
+    return int(text)
 
 
 _META_VALUES = {
@@ -273,7 +272,10 @@ _META_VALUES = {
     "AnatomicalOrientation": r"[RLAPSI?]{2,3}", "ElementSpacing": _NUMBERS, "DimSize": r"[\d ]+",
     "ElementNumberOfChannels": r"\d+", "ElementType": r"MET_[A-Z_]+",
 }  # fmt: skip
-_META_WIDTH = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+_META_TYPES = {
+    "CHAR": "i1", "UCHAR": "u1", "SHORT": "i2", "USHORT": "u2", "INT": "i4", "UINT": "u4", "LONG": "i4", "ULONG": "u4",
+    "LONG_LONG": "i8", "ULONG_LONG": "u8", "FLOAT": "f4", "DOUBLE": "f8",
+}  # fmt: skip
 
 
 def clean_meta_image(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
@@ -286,6 +288,36 @@ def clean_meta_image(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
     Raises:
         ReadError: The file is damaged, may show a face or keeps its voxels in another file.
     """
+    fields, place = _meta_fields(data)
+    kind = _META_TYPES.get(fields.get("ElementType", "").removeprefix("MET_"))
+    if kind is None or "DimSize" not in fields:
+        raise ReadError(_DAMAGED)
+    channels = int(fields.get("ElementNumberOfChannels", "1"))
+    count = int(np.prod([int(n) for n in fields["DimSize"].split()], dtype=object)) * channels
+    width = np.dtype(kind).itemsize * channels
+    length = count * np.dtype(kind).itemsize
+    packed = fields.get("CompressedData") == "True"
+    order = ">" if "True" in (fields.get("BinaryDataByteOrderMSB"), fields.get("ElementByteOrderMSB")) else "<"
+    if fields.get("BinaryData") == "False":
+        voxels = numbers_of_text(data[place:], kind, count)
+        fields |= {"BinaryData": "True", "BinaryDataByteOrderMSB": "False"}
+        fields.pop("ElementByteOrderMSB", None)
+    else:
+        voxels = without_payload((inflated(data[place:]) if packed else data[place:])[:length], order + kind)
+    if len(voxels) < length:
+        raise ReadError(_DAMAGED)
+    if not acknowledge_faces:
+        spacing = [abs(float(n)) for n in fields.get("ElementSpacing", "").split()]
+        refuse_head(spacing, [int(n) for n in fields["DimSize"].split()], voxels, width)
+    body = zlib.compress(voxels, 6) if packed else voxels
+    if packed:
+        fields["CompressedDataSize"] = str(len(body))
+    fields["ElementDataFile"] = fields.pop("ElementDataFile")
+    return "".join(f"{name} = {text}\n" for name, text in fields.items()).encode("ascii") + body
+
+
+def _meta_fields(data: bytes) -> tuple[dict[str, str], int]:
+    """The fields of geometry and type, and where the voxels begin."""
     fields: dict[str, str] = {}
     place = 0
     while "ElementDataFile" not in fields:
@@ -300,28 +332,4 @@ def clean_meta_image(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
             fields[name] = text
     if fields["ElementDataFile"] != "LOCAL":
         raise ReadError("expected header and voxels in one .mha file, found a header that points elsewhere")
-    kind = fields.get("ElementType", "").removeprefix("MET_").removeprefix("U")
-    if kind not in _META_WIDTH or "DimSize" not in fields:
-        raise ReadError(_DAMAGED)
-    count = int(np.prod([int(n) for n in fields["DimSize"].split()], dtype=object))
-    width = _META_WIDTH[kind] * int(fields.get("ElementNumberOfChannels", "1"))
-    length = count * width
-    packed = fields.get("CompressedData") == "True"
-    voxels = _inflated(data[place:]) if packed else data[place:]
-    if len(voxels) < length:
-        raise ReadError(_DAMAGED)
-    if not acknowledge_faces:
-        spacing = [abs(float(n)) for n in fields.get("ElementSpacing", "").split()]
-        refuse_head(spacing, [int(n) for n in fields["DimSize"].split()], voxels[:length], width)
-    body = zlib.compress(voxels[:length], 6) if packed else voxels[:length]
-    if packed:
-        fields["CompressedDataSize"] = str(len(body))
-    fields["ElementDataFile"] = fields.pop("ElementDataFile")
-    return "".join(f"{name} = {text}\n" for name, text in fields.items()).encode("ascii") + body
-
-
-def _inflated(body: bytes) -> bytes:
-    try:
-        return zlib.decompressobj().decompress(body)
-    except zlib.error:
-        raise ReadError(_DAMAGED) from None
+    return fields, place
