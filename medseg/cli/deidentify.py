@@ -29,6 +29,11 @@ weight and size stay, and descriptions of known words. Needed for PET uptake val
 can't be defaced is refused.
 Or a YAML file of your own in the form of configs/privacy/*.yaml.
 
+Photographs are looked at for text and faces (extra ocr). 'basic' and 'research' paint text over in grey, and keep every
+other pixel; KEY.quarantine/NUMBER.painted.png shows it before and after. Text in the middle third or on more than 10 %
+of a picture, and faces, wait for a person; with 'minimal-risk' all text does. Tattoos and single eyes are not found:
+look at the pictures.
+
 The key ties the pseudonyms together over runs. Keep it, and a copy of it, away from the copies: whoever loses it can't
 add cases to the same cohort. Beside it lies KEY.identities, by which `medseg audit` knows what it must not find.
 
@@ -57,7 +62,9 @@ def _deidentify(
     ] = None,
     decide: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="KEY.quarantine/decisions.csv, filled in: pass or refuse for each file."),
+        typer.Option(
+            metavar="FILE", help="KEY.quarantine/decisions.csv, filled in: pass, paint or refuse for each file."
+        ),
     ] = None,
     crosswalk: Annotated[
         Path | None,
@@ -77,7 +84,7 @@ def _deidentify(
     chosen = load_profile(profile)
     list_of_who = _crosswalk(crosswalk, passphrase)
     key_path, key_bytes = _key(key, new_key, src, out)
-    passed, rejected = _decisions(decide)
+    decided = _decisions(decide)
     quarantine = key_path.with_name(f"{key_path.name}.quarantine")
     files = input_files(src)
     count = len(files)
@@ -98,8 +105,9 @@ def _deidentify(
             identities=key_path.with_name(key_path.name + ".identities"),
             acknowledge_faces=acknowledge_faces,
             deface=deface,
-            accepted=_numbers(accept) | passed,
-            rejected=rejected,
+            accepted=_numbers(accept) | decided["pass"],
+            painted=decided["paint"],
+            rejected=decided["refuse"],
             quarantine=quarantine,
             crosswalk=list_of_who,
         )
@@ -108,10 +116,13 @@ def _deidentify(
     if left_out:
         note(f"{left_out} of {count} files have no copy; refused.csv in the output folder says why, by number;")
         note("KEY.refused.csv beside the key says which files they are (keep that list to yourself)")
-    if report.quarantined:
+    painted = sum(outcome.kind == "photograph" and bool(outcome.reason) for outcome in report.written)
+    if painted:
+        note(f"text was painted over in {painted} photographs; KEY.quarantine shows each before and after")
+    if report.quarantined or painted:
         write_decisions(quarantine / "decisions.csv", report)
-        note("look at the pictures beside the key, in KEY.quarantine, write pass or refuse into decisions.csv there,")
-        note("and give the command again with --decide KEY.quarantine/decisions.csv; the ledger records it")
+        note("look at the pictures beside the key, in KEY.quarantine, write pass, paint or refuse into decisions.csv")
+        note("there, and give the command again with --decide KEY.quarantine/decisions.csv; the ledger records it")
     result = {
         "files": count,
         "written": len(report.written),
@@ -197,24 +208,24 @@ def _numbers(path: Path | None) -> frozenset[int]:
         raise RequestError("expected running numbers in the file of --accept, one a line, found none") from None
 
 
-def _decisions(path: Path | None) -> tuple[frozenset[int], frozenset[int]]:
-    """Running numbers of the files that pass and of those that are refused; lines without a decision are left open.
+def _decisions(path: Path | None) -> dict[str, frozenset[int]]:
+    """Running numbers of the files by decision; lines without one are left open.
 
     Raises:
         RequestError: The file is missing or holds another decision.
     """
     import csv
 
-    decided: dict[str, set[int]] = {"pass": set(), "refuse": set(), "": set()}
+    decided: dict[str, set[int]] = {"pass": set(), "paint": set(), "refuse": set(), "": set()}
     try:
         with path.open(encoding="utf-8-sig", newline="") if path else contextlib.nullcontext(()) as stream:
             for row in csv.DictReader(stream):
                 decided[(row["decision"] or "").strip().lower()].add(int(row["number"]))
     except (OSError, ValueError, KeyError, TypeError):
         raise RequestError(
-            "expected a decisions.csv with the columns number and decision (pass, refuse or empty), found another file"
+            "expected a decisions.csv with the columns number and decision (pass, paint, refuse, empty), found another"
         ) from None
-    return frozenset(decided["pass"]), frozenset(decided["refuse"])
+    return {decision: frozenset(numbers) for decision, numbers in decided.items()}
 
 
 def _key(key: Path | None, new_key: Path | None, src: Path, out: Path) -> tuple[Path, bytes]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.errors import DataError, RequestError
 from medseg.privacy.crosswalk import Crosswalk, Link
-from medseg.privacy.dicom import is_dicom
 from medseg.privacy.documents import clean_document
 from medseg.privacy.fields import FieldRules
 from medseg.privacy.identities import IdentityIndex
-from medseg.privacy.inputs import as_folder, head_of, input_files, problem_of, read_input, stamp_of
+from medseg.privacy.inputs import as_folder, input_files, read_input, stamp_of
+from medseg.privacy.kinds import PART, Kinds, kinds_of
 from medseg.privacy.ledger import Ledger
 from medseg.privacy.links import links_of
 from medseg.privacy.outcomes import (
@@ -29,15 +30,11 @@ from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.record import check_request, marker_of, write_ledger
 from medseg.privacy.tables import clean_table
-from medseg.privacy.worker import KINDS, Done, Input, Pool, Submit, Task, Work
+from medseg.privacy.worker import PAINTED, Done, Input, Pool, Submit, Task, Work
 
 __all__ = ["DeidentifyReport", "Outcome", "deidentify_tree", "input_files"]
 
 _CHUNK = 32
-_UNKNOWN = (
-    "expected DICOM, an image (JPEG, PNG, TIFF, BMP, WebP), a volume (NIfTI, NRRD, MHA), CSV, JSON or a zip archive of "
-    "such files, found another file"
-)
 
 
 def deidentify_tree(
@@ -54,6 +51,7 @@ def deidentify_tree(
     acknowledge_faces: bool = False,
     deface: bool = False,
     accepted: Collection[int] = (),
+    painted: Collection[int] = (),
     rejected: Collection[int] = (),
     quarantine: Path | None = None,
     crosswalk: Crosswalk | None = None,
@@ -76,8 +74,10 @@ def deidentify_tree(
         acknowledge_faces: Let heads in thin slices pass; recorded in the ledger.
         deface: Take the face off heads in thin slices; recorded in the ledger.
         accepted: Running numbers of quarantined files whose pixels a person has looked at; recorded in the ledger.
-        rejected: Running numbers of quarantined files that a person has refused; recorded in the ledger.
-        quarantine: Folder for a picture of each quarantined file, by its running number; not inside `out`.
+        painted: Running numbers of photographs whose text is painted over, as a person who has looked at them wants;
+            recorded in the ledger.
+        rejected: Running numbers of quarantined or painted files that a person has refused; recorded in the ledger.
+        quarantine: Folder for a picture of each quarantined or painted file, by its running number; not inside `out`.
         crosswalk: Gets who is who, for the data steward; not inside `out` or `src`.
 
     Raises:
@@ -94,7 +94,8 @@ def deidentify_tree(
     if src == out or src in out.parents or out in src.parents:
         raise RequestError("expected an output folder outside the source folder, found one inside the other")
     _refuse_inside(src, out, identities=identities, quarantine=quarantine, crosswalk=crosswalk)
-    check_request(profile, acknowledge_faces=acknowledge_faces, deface=deface, both={*accepted} & {*rejected})
+    decided = [*accepted, *painted, *rejected]
+    check_request(profile, acknowledge_faces=acknowledge_faces, deface=deface, decided=decided)
     files = input_files(src)
     if identities is not None and not Path(identities).parent.is_dir():
         raise RequestError("expected the index of identities in a folder that exists, found none")
@@ -104,7 +105,7 @@ def deidentify_tree(
         crosswalk.check(project=key_check)
     open_output(out, marker_of(profile), key_check=key_check)
     defaced = deface or profile.faces == "deface"
-    work = Work(src, out, profile, key, acknowledge_faces, defaced, frozenset(accepted), quarantine)
+    work = Work(src, out, profile, key, acknowledge_faces, defaced, frozenset(accepted), frozenset(painted), quarantine)
     run = _Run(work, files, pseudonyms, progress, rejected=frozenset(rejected), looking=looking)
     try:
         run.go(max(1, jobs))
@@ -155,6 +156,7 @@ class _Run:
         self._account = Account(work.out, pseudonyms)
         self._places = Places(pseudonyms)
         self._outcomes: dict[int, Outcome] = {}
+        self._found = Kinds()
         self._ids = {number: self._account.identifier(name) for number, name in enumerate(files, start=1)}
         self._identities: set[str] = set()
         self._stamps: dict[int, str] = {}
@@ -163,7 +165,8 @@ class _Run:
 
     def go(self, jobs: int) -> None:
         """Clean every file that an earlier run didn't."""
-        kinds = {number: self._kind(name) for number, name in enumerate(self._files, start=1)}
+        self._found = kinds_of(self._work.source, self._files)
+        kinds = self._found.kinds
         dicom = [number for number, kind in kinds.items() if kind == "dicom"]
         with Pool(self._work, jobs if len(self._files) > _CHUNK else 1) as submit:
             self._stage(dicom, {}, kinds, submit)
@@ -174,6 +177,7 @@ class _Run:
                     self._places.add_dicom(as_folder(self._files[number - 1]), self._outcomes[number].place)
             others = [number for number, kind in kinds.items() if kind in ("photograph", "volume")]
             self._stage(others, self._places_for(others), kinds, submit)
+        self._settle_parts()
         self._tables([number for number, kind in kinds.items() if kind == "table"])
         left = {number: reason for number, reason in kinds.items() if number not in self._outcomes}
         self._account.add(
@@ -198,19 +202,6 @@ class _Run:
         """Patients that only tables speak of, for the crosswalk."""
         return [Link("patient", pseudonym, text) for pseudonym, text in self._table_patients.items()]
 
-    def _kind(self, name: str) -> str:
-        """``dicom``, ``photograph`` or ``volume``; for anything else the reason why it is refused."""
-        try:
-            problem = problem_of(self._work.source, name)
-            head = b"" if problem else head_of(self._work.source, name, 132)
-        except OSError:
-            return "the file cannot be read"
-        except DataError as error:
-            return str(error)
-        if problem or is_dicom(head):
-            return problem or "dicom"
-        return KINDS.get(split_name(name.rsplit("/", 1)[-1])[2], _UNKNOWN)
-
     def _tables(self, numbers: Sequence[int]) -> None:
         """Clean tables and JSON last: the pseudonyms of the images that they speak of are known by then."""
         names, places = self._image_names()
@@ -220,9 +211,12 @@ class _Run:
         for number in numbers:
             name = self._files[number - 1]
             place = self._table_place(number, places)
-            clean_it = clean_document if place.endswith(".json") else clean_table
             try:
-                clean, left_out = clean_it(read_input(self._work.source, name), rules=rules)
+                data = read_input(self._work.source, name)
+                if place.endswith(".json"):
+                    clean, left_out = clean_document(data, rules=rules)
+                else:
+                    clean, left_out = clean_table(data, rules=rules, separator="\t" if place.endswith(".tsv") else ",")
                 write_whole(self._work.out / place, clean)
                 what = "keys and values" if place.endswith(".json") else "columns"
                 done = Done("written", place, f"{left_out} {what} were left out" if left_out else "", frozenset())
@@ -262,7 +256,7 @@ class _Run:
         taken: set[str] = set()
         for number in numbers:
             name = self._files[number - 1]
-            place = self._places.of(as_folder(name))
+            place = self._places.of(as_folder(name), self._found.suffixes[number])
             if place in taken:
                 place = self._places.another(place, name)
             taken.add(place)
@@ -276,12 +270,7 @@ class _Run:
             stamp = self._stamp(number)
             known = self._account.known(self._ids[number], stamp)
             moved = known is not None and number in places and known["status"] == "written"
-            looked_at = (
-                known is not None
-                and known["status"] == "quarantined"
-                and number in self._work.accepted | self._rejected
-            )
-            if known is None or looked_at or (moved and known["place"] != places[number]):
+            if known is None or self._decided(number, known) or (moved and known["place"] != places[number]):
                 left.append(number)
             else:
                 outcome = Outcome(number, _status(known["status"]), known["place"], known["reason"], kinds[number])
@@ -290,6 +279,12 @@ class _Run:
         tasks = [Task("files", self._inputs(chunk, places)) for chunk in _chunks(left)]
         self._clean(tasks, kinds, submit)
 
+    def _decided(self, number: int, known: Mapping[str, str]) -> bool:
+        """Whether a person's decision changes what became of a file in an earlier run."""
+        if known["status"] == "quarantined":
+            return number in self._work.accepted | self._work.painted | self._rejected
+        return known["reason"].startswith(PAINTED) and number in self._work.accepted | self._rejected
+
     def _heads(self, kinds: dict[int, str], submit: Submit, *, look: bool = False) -> None:
         """Take the faces off the series of heads that were put aside, each of them as a whole."""
         tasks = [Task("head", self._inputs(group, {}), look) for group in self._waiting.values()]
@@ -297,7 +292,8 @@ class _Run:
         self._clean(tasks, kinds, submit)
 
     def _inputs(self, numbers: Sequence[int], places: Mapping[int, str]) -> tuple[Input, ...]:
-        return tuple(Input(n, self._files[n - 1], places.get(n, "")) for n in numbers)
+        parts = {n: tuple(self._files[part - 1] for part in self._found.parts.get(n, ())) for n in numbers}
+        return tuple(Input(n, self._files[n - 1], places.get(n, ""), parts[n]) for n in numbers)
 
     def _look(self, kinds: dict[int, str], submit: Submit) -> None:
         """Look at each series for text, whatever its class; where there is some, clean all its files once more."""
@@ -346,7 +342,9 @@ class _Run:
         """Note the outcome of one file; a second file of the same UIDs is refused."""
         self._identities |= done.identities
         identifier = self._ids[number]
-        if done.status == "quarantined" and number in self._rejected:
+        if number in self._rejected and (done.status == "quarantined" or done.reason.startswith(PAINTED)):
+            if done.place:
+                (self._work.out / done.place).unlink(missing_ok=True)
             done = Done("refused", "", "a person has looked at it and refused it", frozenset())
         if done.status == "written" and not self._account.claim(done.place, identifier):
             done = Done("refused", "", "a copy of another file of this source; that one was written", frozenset())
@@ -356,10 +354,20 @@ class _Run:
         self._outcomes[number] = outcome
         return entry_of(outcome, file=identifier, stamp=self._stamp(number))
 
+    def _settle_parts(self) -> None:
+        """Files that hold the voxels of a header share its outcome and its copy."""
+        for header, parts in self._found.parts.items():
+            for part in parts:
+                if part not in self._outcomes and self._found.kinds[part] == PART:
+                    outcome = self._outcomes[part] = replace(self._outcomes[header], number=part, kind=PART)
+                    self._account.add([entry_of(outcome, file=self._ids[part], stamp=self._stamp(part))])
+                    self._tick()
+
     def _stamp(self, number: int) -> str:
         """The file's size and time when this run first saw it, as the account writes them."""
         if number not in self._stamps:
-            self._stamps[number] = self._account.stamp(stamp_of(self._work.source, self._files[number - 1]))
+            names = [self._files[n - 1] for n in (number, *self._found.parts.get(number, ()))]
+            self._stamps[number] = self._account.stamp("|".join(stamp_of(self._work.source, name) for name in names))
         return self._stamps[number]
 
     def _tick(self) -> None:

@@ -2,6 +2,7 @@
 
 A JPEG's entropy-coded data are copied, so that no generation is lost. PNG, TIFF, BMP and WebP are decoded and encoded
 again without loss; colour that a zero alpha hides, unused palette entries, further pages and every text are gone.
+What is painted over becomes a neutral grey: of a JPEG the whole blocks, whose neighbours keep their coefficients.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import numpy as np
 
 from medseg.errors import ReadError
 from medseg.privacy.jpeg import strip_jpeg
+from medseg.privacy.jpeg_blocks import read_coefficients
+from medseg.privacy.jpeg_write import write_coefficients
+from medseg.types import Array
 
-__all__ = ["clean_image", "clean_jpeg"]
+__all__ = ["clean_image", "clean_jpeg", "paint_jpeg"]
 
 _SAVE: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 6}),
@@ -28,6 +32,7 @@ _SAVE: dict[str, tuple[str, dict[str, Any]]] = {
 _FORMATS = {"PNG": ".png", "TIFF": ".tif", "BMP": ".bmp", "WEBP": ".webp"}
 _MODES = frozenset(("1", "L", "P", "RGB", "RGBA", "LA", "I;16", "I;16B", "I", "F", "CMYK"))
 _MOST_PIXELS = 1 << 28
+_GREY = 128
 
 
 def clean_jpeg(data: bytes) -> bytes:
@@ -48,12 +53,40 @@ def clean_jpeg(data: bytes) -> bytes:
     return head + _orientation_segment(_orientation(data)) + rest
 
 
-def clean_image(data: bytes, suffix: str) -> bytes:
+def paint_jpeg(data: bytes, painted: Array) -> tuple[bytes, Array]:
+    """A clean JPEG file with some of it painted over in grey, and all other coefficients as they were.
+
+    Args:
+        data: What `clean_jpeg` made.
+        painted: What to paint over, bool, (rows, columns), as the file has them.
+
+    Returns:
+        The file, and what was really painted over: every MCU (8 or 16 pixels a side, mostly) that was touched.
+
+    Raises:
+        ReadError: The file is damaged, or its blocks can't be read (arithmetic coding, more than 8 bits).
+    """
+    picture = read_coefficients(data)
+    high, wide = picture.unit
+    if painted.shape != (picture.rows, picture.columns):
+        raise ReadError("expected what to paint over in the size of the picture, found another")
+    padded = np.pad(painted, ((0, -picture.rows % high), (0, -picture.columns % wide)))
+    units = padded.reshape(padded.shape[0] // high, high, padded.shape[1] // wide, wide).any(axis=(1, 3))
+    for part in picture.components:
+        rows, columns = part.blocks.shape[:2]
+        down, across = rows // units.shape[0], columns // units.shape[1]
+        part.blocks[units.repeat(down, axis=0).repeat(across, axis=1)] = 0
+    grown = units.repeat(high, axis=0).repeat(wide, axis=1)[: picture.rows, : picture.columns]
+    return write_coefficients(picture), grown
+
+
+def clean_image(data: bytes, suffix: str, *, painted: Array | None = None) -> bytes:
     """A PNG, TIFF, BMP or WebP file of the same pixels, in the same format and nothing else.
 
     Args:
         data: The file.
         suffix: ``.png``, ``.tif``, ``.tiff``, ``.bmp`` or ``.webp``.
+        painted: What to paint over, bool, (rows, columns), as the file has them.
 
     Raises:
         ReadError: The file is damaged, of another format than its suffix says, or a stack of pages.
@@ -73,6 +106,8 @@ def clean_image(data: bytes, suffix: str) -> bytes:
             image.seek(0)
             image.load()
             bare = _bare(image)
+            if painted is not None:
+                bare = _painted(bare, painted)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, struct.error):
         raise ReadError("expected a complete image, found a damaged or cut off one") from None
     kind, options = _SAVE[suffix]
@@ -123,6 +158,28 @@ def _bare(image: Any) -> Any:
         palette[np.setdiff1d(np.arange(256), used)] = 0
         bare.putpalette(palette[: int(used.max()) + 1].tobytes(), "RGB")
     return bare
+
+
+def _painted(image: Any, painted: Array) -> Any:
+    """A copy with some of its pixels in grey; of a palette in the used colour next to it, of deep pixels the lowest."""
+    from PIL import Image
+
+    pixels = np.array(image)
+    if painted.shape != pixels.shape[:2]:
+        raise ReadError("expected what to paint over in the size of the picture, found another")
+    if image.mode == "P":
+        palette = np.frombuffer(bytes(image.getpalette("RGB")), np.uint8).reshape(-1, 3).astype(np.int64)
+        used = np.unique(pixels)
+        pixels[painted] = used[np.abs(palette[used] - _GREY).sum(axis=1).argmin()]
+        copy = Image.frombytes("P", image.size, pixels.tobytes())
+        copy.putpalette(image.getpalette("RGB"), "RGB")
+        return copy
+    pixels[painted] = _GREY if pixels.dtype == np.uint8 else pixels.min()
+    if image.mode in ("RGBA", "LA"):
+        pixels[painted, -1] = 255
+    if image.mode == "1":
+        return Image.fromarray(pixels)
+    return Image.frombytes(image.mode, image.size, pixels.tobytes())
 
 
 def _orientation(data: bytes) -> int:

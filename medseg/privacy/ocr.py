@@ -17,7 +17,7 @@ import numpy as np
 from medseg.errors import MissingExtraError
 from medseg.types import Array
 
-__all__ = ["find_lines", "ocr_is_here", "read_line", "require_ocr"]
+__all__ = ["find_lines", "ocr_is_here", "read_any_way", "read_line", "require_ocr"]
 
 _MULTIPLE = 32
 """Pixels; the network takes sides of multiples of it."""
@@ -94,6 +94,33 @@ def read_line(picture: Array, polygon: Array) -> Iterator[tuple[str, float]]:
     reader = _reader()
     with _one_at_a_time:
         read, _ = reader([np.ascontiguousarray(upright)])
+    for line in read:
+        yield str(line[0]), float(line[1])
+
+
+def read_any_way(picture: Array, polygon: Array) -> Iterator[tuple[str, float]]:
+    """What is read in a line of text that may be slanted or upside down, and how sure that is (0 to 1).
+
+    Args:
+        picture: uint8, (rows, columns, 3).
+        polygon: Its corners, (4, 2), x and y in pixels, clockwise from the upper left one.
+
+    Raises:
+        MissingExtraError: The text detector isn't installed.
+    """
+    reader = _reader()
+    import cv2
+
+    top, right, bottom, left = (float(np.linalg.norm(polygon[n] - polygon[(n + 1) % 4])) for n in range(4))
+    wide, high = int(max(top, bottom)), int(max(right, left))
+    if not wide or not high:
+        return
+    corners = np.array([[0, 0], [wide, 0], [wide, high], [0, high]], np.float32)
+    way = cv2.getPerspectiveTransform(np.asarray(polygon, np.float32), corners)
+    level = np.asarray(cv2.warpPerspective(np.ascontiguousarray(picture), way, (wide, high), flags=cv2.INTER_CUBIC))
+    level = level if high <= 1.5 * wide else np.rot90(level)
+    with _one_at_a_time:
+        read, _ = reader([np.ascontiguousarray(level), np.ascontiguousarray(level[::-1, ::-1])])
     for line in read:
         yield str(line[0]), float(line[1])
 

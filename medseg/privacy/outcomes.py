@@ -48,7 +48,8 @@ class Outcome:
         status: `written`, `quarantined` (a person has to look at it) or `refused`.
         place: Output path relative to the output folder, empty unless written.
         reason: Why it was not written; no name, no value, no path.
-        kind: ``dicom``, ``photograph``, ``volume``, ``table`` or ``unknown``.
+        kind: ``dicom``, ``photograph``, ``volume``, ``table``, ``unknown``; ``part`` of a file that holds the voxels of
+            a header in another one, whose copy is its own.
     """
 
     number: int
@@ -153,7 +154,7 @@ class Account:
 
     def _take(self, entry: dict[str, str]) -> None:
         self._known[entry["file"]] = entry
-        if entry["status"] == "written":
+        if entry["status"] == "written" and entry.get("kind") != "part":
             self._places.setdefault(entry["place"], entry["file"])
 
 
@@ -210,8 +211,13 @@ def write_private_list(path: Path, files: Sequence[str], report: DeidentifyRepor
 
 
 def write_decisions(path: Path, report: DeidentifyReport) -> None:
-    """Write the form in which a person decides on each quarantined file: number, decision (to fill in), reason."""
+    """Write the form in which a person decides on each file: number, decision (to fill in), reason.
+
+    Photographs whose text was painted over are in it too; without a decision they stay as they are.
+    """
+    painted = [outcome for outcome in report.written if outcome.kind == "photograph" and outcome.reason]
     rows = [(outcome.number, "", outcome.reason) for outcome in report.quarantined]
+    rows = sorted(rows + [(outcome.number, "", outcome.reason) for outcome in painted])
     write_whole(path, _csv(("number", "decision", "reason"), rows).encode("ascii", "replace"))
 
 

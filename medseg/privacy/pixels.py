@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from medseg.errors import ReadError
 from medseg.privacy.frames import CleanPixels, clean_pixel_data, decode_frames, native_bytes, pixel_facts
 from medseg.privacy.guards import QuarantineError
-from medseg.privacy.ocr import find_lines, ocr_is_here, read_line, require_ocr
+from medseg.privacy.ocr import find_lines, ocr_is_here, read_any_way, require_ocr
 from medseg.privacy.person import raw_bytes
 from medseg.privacy.text_boxes import find_text
 from medseg.types import Array
@@ -25,13 +25,11 @@ __all__ = [
     "grey_view",
     "is_label_picture",
     "ocr_is_here",
-    "photograph_has_text",
     "preview",
     "preview_image",
 ]
 
 _ROUNDS = 4
-_PHOTO_SIDE = 960
 _PREVIEW_SIDE = 768
 _SURE = 0.75
 _READ_SIDE = 736
@@ -84,32 +82,6 @@ def clean_text(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
     return native_bytes(frames, decoded.photometric)
 
 
-def photograph_has_text(data: bytes, *, is_mask: bool) -> bool:
-    """Whether letters or numbers can be read in a photograph; a ruler's ticks and units don't count.
-
-    Args:
-        data: A JPEG, PNG, TIFF, BMP or WebP file.
-        is_mask: Its name says that it is a mask; if it has at most 16 grey values, it is not looked at.
-
-    Raises:
-        MissingExtraError: The text detector isn't installed.
-        ReadError: The file can't be decoded.
-    """
-    from PIL import Image
-
-    if is_mask and is_label_picture(data):
-        return False
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.mode not in ("RGB", "RGBA", "L", "P", "CMYK", "LA"):
-                return False
-            picture = image.convert("RGB")
-            picture.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE))
-    except (OSError, SyntaxError, ValueError):
-        raise ReadError("expected a complete image, found a damaged or cut off one") from None
-    return can_be_read(np.ascontiguousarray(np.asarray(picture)[..., ::-1]))
-
-
 def can_be_read(picture: Array) -> bool:
     """Whether at least four letters or digits in a row can be read in a picture (rows, columns, 3), uint8.
 
@@ -117,7 +89,7 @@ def can_be_read(picture: Array) -> bool:
         MissingExtraError: The text detector isn't installed.
     """
     lines = find_lines(picture, scale=max(1.0, _READ_SIDE / min(picture.shape[:2])), sure=0.5)
-    words = (word for line in lines for word in read_line(picture, line))
+    words = (word for line in lines for word in read_any_way(picture, line))
     return any(sum(sign.isalnum() for sign in text) >= 4 and score >= _SURE for text, score in words)
 
 

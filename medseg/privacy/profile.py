@@ -18,7 +18,7 @@ PROFILES = ("basic", "research", "minimal-risk")
 """Profiles that ship with medseg, in ``configs/privacy``."""
 
 Dates = Literal["remove", "shift"]
-Photographs = Literal["look", "pass"]
+Photographs = Literal["paint", "look", "pass"]
 Faces = Literal["refuse", "deface", "always-refuse"]
 
 
@@ -43,14 +43,22 @@ class Profile(Section):
     clean_pixels: bool
     """Look for text in the pixels of classes that may hold some and paint over it."""
     photographs: Photographs
-    """`look`: photographs in which something can be read wait for a person, and all of them do where the text detector
-    isn't installed. `pass`: somebody has looked at every one already."""
+    """`paint`: text in photographs is painted over; where it is in the middle third, where the lesion is, or on more
+    than 10 % of the picture, or stays legible, the photograph waits for a person. `look`: every photograph with text
+    waits for a person. Both: so does one that may show a face, and every one where the detectors aren't installed.
+    `pass`: somebody has looked at every one already."""
     faces: Faces
     """Heads in thin slices: `refuse` unless --deface or --acknowledge-faces is given; `deface`: the face is taken off,
     and what can't be defaced is refused; `always-refuse`."""
 
     def method_codes(
-        self, *, pixels_cleaned: bool, private_kept: bool, defaced: bool = False
+        self,
+        *,
+        pixels_cleaned: bool,
+        private_kept: bool,
+        defaced: bool = False,
+        graphics_cleaned: bool = False,
+        structured: bool = False,
     ) -> tuple[tuple[str, str], ...]:
         """Codes and meanings (DICOM CID 7050, scheme DCM) of what this profile really does.
 
@@ -58,12 +66,18 @@ class Profile(Section):
             pixels_cleaned: Whether text was looked for in this file's pixels.
             private_kept: Whether safe private attributes of this file stayed.
             defaced: Whether the face was taken off.
+            graphics_cleaned: Whether graphics and text were taken out of a presentation state.
+            structured: Whether a tree of content items was cleaned.
         """
         codes = [("113100", "Basic Application Confidentiality Profile")]
         if pixels_cleaned:
             codes.append(("113101", "Clean Pixel Data Option"))
         if defaced:
             codes.append(("113102", "Clean Recognizable Visual Features Option"))
+        if graphics_cleaned:
+            codes.append(("113103", "Clean Graphics Option"))
+        if structured:
+            codes.append(("113104", "Clean Structured Content Option"))
         if self.descriptors:
             codes.append(("113105", "Clean Descriptors Option"))
         if self.dates == "shift":

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from importlib import metadata
 
 from medseg.errors import RequestError
 from medseg.privacy.ledger import Ledger
 from medseg.privacy.outcomes import DeidentifyReport
 from medseg.privacy.profile import Profile
-from medseg.privacy.worker import DEFACED, Work
+from medseg.privacy.worker import DEFACED, PAINTED, Work
 
 __all__ = ["check_request", "marker_of", "write_ledger"]
 
 
-def check_request(profile: Profile, *, acknowledge_faces: bool, deface: bool, both: Collection[int]) -> None:
+def check_request(profile: Profile, *, acknowledge_faces: bool, deface: bool, decided: Sequence[int]) -> None:
     """Refuse what the profile doesn't allow to be done with faces, and decisions that contradict each other.
 
     Raises:
-        RequestError: Faces are to go and to stay, or `both` names files that are to pass and to be refused.
+        RequestError: Faces are to go and to stay, or `decided`, the numbers of all decisions, has one twice.
     """
     if acknowledge_faces and deface:
         raise RequestError("expected --deface or --acknowledge-faces, found both; faces either go or stay")
@@ -27,8 +27,8 @@ def check_request(profile: Profile, *, acknowledge_faces: bool, deface: bool, bo
         raise RequestError(f"the profile {profile.name} allows no exception for faces; leave --acknowledge-faces out")
     if deface and profile.faces == "always-refuse":
         raise RequestError(f"the profile {profile.name} always refuses heads in thin slices; leave --deface out")
-    if both:
-        raise RequestError("expected one decision on each quarantined file, found files that are to pass and refused")
+    if len(set(decided)) < len(decided):
+        raise RequestError("expected one decision (pass, paint or refuse) on each file, found several on one")
 
 
 def marker_of(profile: Profile) -> dict[str, object]:
@@ -59,10 +59,17 @@ def write_ledger(
     if work.deface:
         count = sum(outcome.reason.startswith(DEFACED) for outcome in report.written)
         ledger.append("defaced", {"files": count, "profile": profile})
+    count = sum(outcome.reason.startswith(PAINTED) for outcome in report.written)
+    if count:
+        ledger.append("painted", {"what": "text in photographs was painted over", "files": count, "profile": profile})
     if unseen:
         what = "series were not looked at for text, as no text detector is installed"
         ledger.append("exception", {"what": what, "profile": profile, "series": unseen})
-    for what, numbers in (("looked at the pixels", work.accepted), ("refused the pixels", rejected)):
+    for what, numbers in (
+        ("looked at the pixels", work.accepted),
+        ("had the text in the pixels painted over", work.painted),
+        ("refused the pixels", rejected),
+    ):
         if numbers:
             facts = {"what": f"a person has {what}", "profile": profile, "files": sorted(numbers)}
             ledger.append("exception", facts)

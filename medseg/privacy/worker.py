@@ -20,24 +20,23 @@ from medseg.privacy.guards import HeadError, QuarantineError
 from medseg.privacy.heads import FaceCut, face_cuts
 from medseg.privacy.images import clean_image, clean_jpeg
 from medseg.privacy.inputs import read_input
+from medseg.privacy.kinds import KINDS
 from medseg.privacy.outcomes import Status, write_whole
-from medseg.privacy.pixels import clean_text, is_label_picture, ocr_is_here, photograph_has_text, preview_image
+from medseg.privacy.photographs import Photograph, clean_photograph, photographs_can_be_looked_at, preview_pair
+from medseg.privacy.pixels import clean_text, is_label_picture, preview_image
+from medseg.privacy.pairs import joined
 from medseg.privacy.places import split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.series_text import series_has_text
 from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd, deface_nifti
 
-__all__ = ["DEFACED", "KINDS", "Done", "Input", "Pool", "Submit", "Task", "Work"]
+__all__ = ["DEFACED", "PAINTED", "Done", "Input", "Pool", "Submit", "Task", "Work"]
 
-KINDS = {
-    ".jpg": "photograph", ".jpeg": "photograph", ".png": "photograph", ".tif": "photograph", ".tiff": "photograph",
-    ".bmp": "photograph", ".webp": "photograph", ".nii": "volume", ".nii.gz": "volume", ".nrrd": "volume",
-    ".mha": "volume", ".csv": "table", ".json": "table",
-}  # fmt: skip
-"""What a file is, by its suffix, where it isn't DICOM."""
 DEFACED = "the face was taken off"
 """How the note on a copy begins whose face was taken off; the ledger counts by it."""
+PAINTED = "text was painted over"
+"""How the note on a copy of a photograph begins that isn't as it was; a person may refuse it."""
 _MASKS = frozenset(("mask", "masks", "segmentation", "seg", "label", "labels", "lesion", "lesions", "labelmap"))
 _OUR_DISK = frozenset((errno.ENOSPC, errno.EROFS, errno.EDQUOT))
 """Errors that are the output's trouble, not the input's."""
@@ -45,11 +44,15 @@ _OUR_DISK = frozenset((errno.ENOSPC, errno.EROFS, errno.EDQUOT))
 
 @dataclass(frozen=True)
 class Input:
-    """A file to work on: its running number, its name in the source, and its output path, empty for DICOM."""
+    """A file to work on: its running number, its name in the source, and its output path, empty for DICOM.
+
+    `parts` are the names of the files that hold its voxels, where it is a header alone.
+    """
 
     number: int
     name: str
     place: str = ""
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Work:
     acknowledge_faces: bool
     deface: bool
     accepted: frozenset[int]
+    painted: frozenset[int]
     quarantine: Path | None
 
 
@@ -145,8 +149,10 @@ class _Cleaner:
         data, place, note = b"", one.place, ""
         try:
             data = read_input(work.source, one.name)
+            if one.parts:
+                data = joined(one.name, data, [read_input(work.source, part) for part in one.parts])
             if place:
-                clean, note = _clean_other(data, place, work, looked_at=one.number in work.accepted)
+                clean, note = _clean_other(data, one, work)
             else:
                 made = clean_dicom(
                     data,
@@ -193,16 +199,28 @@ def _show(folder: Path | None, number: int, data: bytes) -> None:
         write_whole(folder / f"{number:06d}.png", preview_dicom(data) if is_dicom(data[:132]) else preview_image(data))
 
 
-def _clean_other(data: bytes, place: str, work: Work, *, looked_at: bool) -> tuple[bytes, str]:
+def _show_painted(folder: Path | None, number: int, before: bytes, after: bytes) -> None:
+    """Put a photograph and its painted copy, side by side, where a person can look at them."""
+    if folder is not None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(folder / f"{number:06d}.painted.png", preview_pair(before, after))
+
+
+def _clean_other(data: bytes, one: Input, work: Work) -> tuple[bytes, str]:
     """A clean copy of an image or a volume, and a note on what was done to it.
 
     Raises:
         QuarantineError: A person has to look at the picture first.
         ReadError: It can't be cleaned.
     """
-    _, roles, suffix = split_name(place.rsplit("/", 1)[-1])
-    if KINDS[suffix] == "photograph" and work.profile.photographs == "look" and not looked_at:
-        _look_for_text(data, is_mask=not _MASKS.isdisjoint(roles.split("_")))
+    _, roles, suffix = split_name(one.place.rsplit("/", 1)[-1])
+    if KINDS[suffix] == "photograph" and work.profile.photographs != "pass" and one.number not in work.accepted:
+        is_mask = not _MASKS.isdisjoint(roles.split("_")) and is_label_picture(data)
+        if not is_mask:
+            made = _look_at_photograph(data, suffix, one, work)
+            if made.painted:
+                _show_painted(work.quarantine, one.number, data, made.data)
+            return made.data, f"{PAINTED}, on {made.painted:.1%} of the picture" if made.painted else ""
     if suffix in (".nii", ".nii.gz") and work.deface:
         clean, has_gone = deface_nifti(data)
         return clean, DEFACED if has_gone else ""
@@ -219,17 +237,15 @@ def _clean_other(data: bytes, place: str, work: Work, *, looked_at: bool) -> tup
     return clean, ""
 
 
-def _look_for_text(data: bytes, *, is_mask: bool) -> None:
-    """Raise where text can be read in a picture, or where nothing here can look for it."""
-    if not ocr_is_here():
-        if is_mask and is_label_picture(data):
-            return
+def _look_at_photograph(data: bytes, suffix: str, one: Input, work: Work) -> Photograph:
+    """A clean copy of a photograph; raises where a person has to look at it, or where nothing here can."""
+    if not photographs_can_be_looked_at():
         raise QuarantineError(
-            "a photograph; a person has to look at it for text first "
-            '(with pip install "medseg[ocr]" medseg looks for it)'
+            "a photograph; a person has to look at it for text and faces first "
+            '(with pip install "medseg[ocr]" medseg looks for them)'
         )
-    if photograph_has_text(data, is_mask=is_mask):
-        raise QuarantineError("something can be read in this picture; a person has to look at it")
+    decided = one.number in work.painted
+    return clean_photograph(data, suffix, paint=decided or work.profile.photographs == "paint", decided=decided)
 
 
 Submit = Callable[[Iterator[Task]], Iterator[list[Done]]]

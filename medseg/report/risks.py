@@ -37,14 +37,14 @@ def _of_images(clean: CleanFacts | None) -> list[tuple[str, str, str]]:
     profile = clean.profile
     exceptions = "; ".join(clean.exceptions)
     text = "looked for and painted over" if profile.clean_pixels else "not looked for"
-    photographs = (
-        "those in which text was read wait for a person"
-        if profile.photographs == "look"
-        else "passed unlooked at: the profile says that a person has seen every one"
-    )
+    photographs = {
+        "paint": "text that was read is painted over; text over the lesion and faces wait for a person",
+        "look": "those with text that was read or with a face wait for a person",
+        "pass": "passed unlooked at: the profile says that a person has seen every one",
+    }[profile.photographs]
     return [
         ("Text in pixels", text, "small, faint or handwritten text can be missed: look at samples"),
-        ("Photographs", photographs, "tattoos, jewellery, birthmarks and rulers with labels are not recognised"),
+        ("Photographs", photographs, "handwriting, tattoos, single eyes, jewellery and birthmarks are not recognised"),
         (
             "Faces in head scans",
             {"refuse": "refused unless asked for otherwise", "deface": "the face is taken off"}.get(

@@ -7,7 +7,6 @@ import io
 import json
 import random
 import sys
-from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -75,29 +74,6 @@ def test_small_and_large_letters_are_found(size):
     for box in boxes:
         covered[box.top : box.bottom, box.left : box.right] = True
     assert covered[frame > 150].mean() > 0.95
-
-
-def photo(path: Path, text: str) -> None:
-    pixels = np.full((200, 320, 3), (200, 150, 130), np.uint8)
-    made = Image.fromarray(pixels)
-    ImageDraw.Draw(made).text((20, 60), text, font=ImageFont.load_default(32), fill=(20, 20, 20))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made.save(path, quality=95)
-
-
-def test_a_photograph_with_a_name_waits_until_somebody_has_looked_at_it(tmp_path):
-    photo(tmp_path / "src" / "a" / "photo1.jpg", "Novakova Jana")
-    photo(tmp_path / "src" / "b" / "photo2.jpg", "")
-    profile, out, ledger = load_profile("basic"), tmp_path / "out", Ledger(tmp_path / "ledger.jsonl")
-    pictures = tmp_path / "key.quarantine"
-    first = deidentify_tree(tmp_path / "src", out, profile=profile, key=KEY, ledger=ledger, quarantine=pictures)
-    assert [o.status for o in first.outcomes] == ["quarantined", "written"]
-    assert [path.name for path in pictures.iterdir()] == ["000001.png"]
-    assert not list(out.rglob("000001*"))
-    second = deidentify_tree(tmp_path / "src", out, profile=profile, key=KEY, ledger=ledger, accepted=[1])
-    assert [o.status for o in second.outcomes] == ["written", "written"]
-    lines = [json.loads(line) for line in ledger.path.read_text().splitlines()]
-    assert [line["action"] for line in lines] == ["deidentified", "exception", "deidentified"]
 
 
 def test_text_written_into_an_ordinary_slice_is_painted_over_too():
