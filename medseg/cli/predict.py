@@ -270,7 +270,10 @@ def _predict_each(loaded: LoadedModel, inputs: list[Input], outputs: _Files | _O
         for number, entry in enumerate(inputs):
             if not outputs.holds(entry):
                 try:
-                    outputs.write(loaded, entry, entry.read())
+                    volume = entry.read()
+                    if doubt := loaded.predictor.doubt(volume):
+                        note(f"warning: {entry.name}: {doubt}")
+                    outputs.write(loaded, entry, volume)
                 except DataError as error:
                     refusals.append(Refusal(input=entry.name, reason=str(error)))
                     continue

@@ -94,7 +94,9 @@ class CocoFile:
         self._pictures.add(source.picture)
 
     def save(self) -> None:
-        """Write the file."""
+        """Write the file; none where nothing is listed."""
+        if not self._pictures:
+            return
         with atomic_write(self._path, mode="w") as stream:
             stream.write(json.dumps(self._content) + "\n")
 

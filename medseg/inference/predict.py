@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.config import EfficientUNetConfig, ModelConfig, StudyConfig
-from medseg.data.volume import Geometry, Volume
+from medseg.data.volume import Geometry, Volume, closest_ras
 from medseg.errors import DataError, ReadError
 from medseg.inference.postprocess import clean_labels
 from medseg.inference.window import predict_probabilities
@@ -23,6 +23,8 @@ from medseg.transforms.preprocess import each_native, preprocess, to_native
 from medseg.types import Array, FloatArray, LabelMap
 
 __all__ = ["Prediction", "Predictor", "build_predictor", "predictor_of"]
+
+_FEWEST_SLICES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +74,17 @@ class Predictor:
             probabilities: Whether to return the probabilities too.
 
         Raises:
-            DataError: The image has other channels or axes than the plan.
+            DataError: The image has other channels or axes than the plan, or is a single slice of a volume.
         """
         if len(volume.channels) != len(self.plan.channels) or len(volume.shape) != self.plan.spatial_dims:
             raise DataError(
                 f"expected an image of {len(self.plan.channels)} channel(s) and {self.plan.spatial_dims} axes, "
                 f"found {len(volume.channels)} and {len(volume.shape)}; this model was trained on other images"
+            )
+        if self.plan.spatial_dims == 3 and min(volume.shape) < _FEWEST_SLICES:
+            raise DataError(
+                "expected a volume; found a single slice, whose neighbours this model has always seen. Predict the "
+                "whole series, or use a model that was trained on 2D images"
             )
         prepared = preprocess(volume, self.plan.preprocessing)
         with self.probabilities(prepared.image) as grid:
@@ -94,6 +101,25 @@ class Predictor:
         values = np.array([0, *self.plan.label_values])
         mapped = values.astype(np.min_scalar_type(int(values.max())))[label_map]
         return Prediction(mapped, volume.geometry, kept)
+
+    def doubt(self, volume: Volume) -> str:
+        """Why a prediction of this volume deserves doubt, a sentence; empty where nothing speaks against it.
+
+        A volume is too small where it fills less than half of the plan's patch along an axis: there the network sees
+        more filling than image.
+        """
+        if self.plan.spatial_dims != 3 or self.plan.fit != "spacing" or len(volume.shape) != 3:
+            return ""
+        axes, _ = closest_ras(volume.affine, 3)
+        length = [volume.shape[axis] * volume.spacing[axis] for axis in axes]
+        window = [count * step for count, step in zip(self.plan.patch_size, self.plan.spacing, strict=True)]
+        if all(own >= whole / 2 for own, whole in zip(length, window, strict=True)):
+            return ""
+        told, seen = (" x ".join(f"{value:.3g}" for value in values) for values in (length, window))
+        return (
+            f"the volume ({told} mm from left to right, back to front, upwards) fills less than half of the {seen} mm "
+            "that this model looks at, and it was trained on larger ones; was a part of the series left out?"
+        )
 
     def label_prepared(self, image: Array) -> LabelMap:
         """Class indices (x, y[, z]) uint8 of an image that is preprocessed already, on the preprocessed grid."""

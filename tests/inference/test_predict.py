@@ -124,6 +124,29 @@ def test_an_image_of_other_channels_is_refused() -> None:
         _predictor(_plan(3)).predict(volume)
 
 
+@pytest.mark.parametrize("shape", [(16, 16, 1), (1, 16, 16)])
+def test_a_single_slice_is_no_volume(shape: tuple[int, ...]) -> None:
+    volume = Volume(np.zeros((1, *shape), dtype=np.float32), np.eye(4), ("image",), "PT")
+    with pytest.raises(DataError, match="expected a volume; found a single slice"):
+        _predictor(_plan(3)).predict(volume)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "is_doubtful"),
+    [((16, 16, 8), 1.0, False), ((16, 16, 7), 1.0, True), ((16, 16, 2), 4.0, False), ((4, 16, 16), 1.0, True)],
+)
+def test_a_volume_that_fills_less_than_half_of_the_patch_deserves_doubt(
+    shape: tuple[int, ...], spacing: float, is_doubtful: bool
+) -> None:
+    # The last axis runs from back to front, the second one down: the patch counts in the patient's directions.
+    affine = np.array([[1.0, 0, 0, 0], [0, 0, spacing, 0], [0, -1.0, 0, 0], [0, 0, 0, 1]])
+    volume = Volume(np.zeros((1, *shape), dtype=np.float32), affine, ("image",), "PT")
+    doubt = _predictor(_plan(3)).doubt(volume)
+    assert bool(doubt) == is_doubtful
+    assert not doubt or "was a part of the series left out?" in doubt
+    assert _predictor(_plan(3)).predict(volume).label_map.shape == shape
+
+
 def test_small_components_go_and_the_largest_stays() -> None:
     label_map = np.zeros((20, 20), dtype=np.uint8)
     label_map[2:10, 2:10] = 1

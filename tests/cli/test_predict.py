@@ -1,0 +1,178 @@
+"""`medseg predict` on what is no DICOM: results that refer to the series, and COCO of photographs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from medseg.cli.app import app
+from medseg.config import parse_study
+from medseg.data.manifest import read_manifest
+from medseg.data.readers import read_label, read_volume
+from medseg.export import write_nifti, write_package
+from medseg.models import build_model
+from medseg.planning import ChannelNormalisation, Plan
+from tests.export.source_series import LABELS, clean_series, random_rotation
+from tests.export.test_dicom_match import turned
+
+
+def _run(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def _model(path: Path, dims: int) -> Path:
+    """A package of an untrained network of two labels, for volumes or for photographs."""
+    study = parse_study({"name": "chance", "data": {"manifest": "removed"}, "inference": {"mirror": False},
+                         "model": {"name": "unet", "base_features": 4, "levels": 2}})  # fmt: skip
+    is_3d = dims == 3
+    rgb = ("red", "green", "blue")
+    plan = Plan(
+        spatial_dims=3 if is_3d else 2, channels=("CT",) if is_3d else rgb, modality="CT" if is_3d else "DERMOSCOPY",
+        labels={value: info.name for value, info in LABELS.items()}, fit="spacing" if is_3d else "image",
+        spacing=(0.8, 0.8, 2.5)[:dims], crop_nonzero=False,
+        normalisation=(ChannelNormalisation("zscore"),) if is_3d else (ChannelNormalisation("rgb", mean=0.5),) * 3,
+        patch_size=(8, 8, 4) if is_3d else (16, 16), batch_size=1, iterations=1, budget_minutes=None, features=(4, 8),
+        strides=((1,) * dims, (2,) * dims), kernels=((3,) * dims,) * 2, precision="32", device="cpu",
+        deep_supervision=False,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    network = build_model(study.model, spatial_dims=dims, in_channels=len(plan.channels), out_channels=3,
+                          features=plan.features, strides=plan.strides, kernels=plan.kernels)  # fmt: skip
+    labels = {str(value): info.model_dump(mode="json") for value, info in LABELS.items()}
+    model = {"name": "chance", "study": study.model_dump(mode="json"), "plan": plan.to_dict(), "labels": labels,
+             "channels": list(plan.channels), "modality": plan.modality}  # fmt: skip
+    write_package(path, states=[network.state_dict()], model=model)
+    return path
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> Path:
+    """``dicom/`` and ``image.nii.gz``, as a converter writes it."""
+    files = clean_series(rotation=random_rotation(2)).write(tmp_path / "dicom")
+    volume = turned(read_volume(files[0].parent))
+    write_nifti(volume.array[0].astype(np.uint16), volume.affine, tmp_path / "image.nii.gz")
+    return tmp_path
+
+
+def test_a_nifti_file_gives_a_seg_of_its_series_with_a_report(converted: Path) -> None:
+    model, image, out = _model(converted / "m.medseg", 3), converted / "image.nii.gz", converted / "out"
+    assert _run("predict", model, image, out)[0] == 0
+    arguments = ("predict", model, image, out, "--format", "dicom-seg", "--report")
+    status, _, err = _run(*arguments)
+    assert status == 3
+    assert "name the folder of the series that it was converted from with --dicom-source" in err
+    status, told, err = _run(*arguments, "--dicom-source", converted / "dicom")
+    assert (status, told.strip()) == (0, "1 of 1 images predicted as dicom-seg"), err
+    expected, grid = read_label(out / "image_0001.nii.gz")
+    found, place = read_label(out / "image_0001.dcm", image=converted / "dicom")
+    assert len(np.unique(expected)) > 1
+    numbers = np.array([0, *LABELS])[found]
+    flipped = np.flip(numbers, 1)
+    assert np.array_equal(expected, flipped)
+    assert np.allclose(place.affine @ [0, place.shape[1] - 1, 0, 1], grid.affine[:, 3], atol=1e-3)
+    assert (out / "image_0001.sr.dcm").is_file()
+
+
+def test_the_series_of_an_identified_patient_is_refused_unless_the_result_stays_inside(converted: Path) -> None:
+    model, image = _model(converted / "m.medseg", 3), converted / "image.nii.gz"
+    clean_series(rotation=random_rotation(2), removed="NO").write(converted / "dicom")
+    arguments = ("predict", model, image, converted / "out", "--format", "rtstruct", "--dicom-source")
+    status, _, err = _run(*arguments, converted / "dicom")
+    assert status == 4
+    assert "medseg deidentify" in err
+    assert _run(*arguments[:3], converted / "in", *arguments[4:], converted / "dicom", "--internal")[0] == 0
+    assert [path.name for path in (converted / "in").iterdir()] == ["image_0001.rtstruct.dcm"]
+
+
+@pytest.mark.parametrize(
+    ("source", "output_format", "folder", "message"),
+    [
+        ("image.nii.gz", "nifti", "dicom", "--dicom-source goes with the DICOM formats; nifti refers to no series"),
+        ("dicom", "dicom-seg", "dicom", "--dicom-source goes with images that are no DICOM"),
+        ("image.nii.gz", "dicom-seg", "nowhere", "--dicom-source: expected a folder of DICOM files; found none"),
+    ],
+)
+def test_a_source_that_does_not_go_with_the_rest_exits_2_and_writes_nothing(
+    source: str, output_format: str, folder: str, message: str, converted: Path
+) -> None:
+    model = _model(converted / "m.medseg", 3)
+    status, _, err = _run("predict", model, converted / source, converted / "out", "--format", output_format,
+                          "--dicom-source", converted / folder)  # fmt: skip
+    assert status == 2
+    assert message in err
+    assert not (converted / "out").exists()
+
+
+def test_a_volume_of_few_slices_is_predicted_with_a_warning_and_a_single_slice_refused(tmp_path: Path) -> None:
+    model = _model(tmp_path / "m.medseg", 3)
+    array = np.random.default_rng(0).integers(0, 100, size=(16, 16, 4)).astype(np.uint8)
+    for count in (1, 2, 4):
+        write_nifti(array[..., :count], np.diag([0.8, 0.8, 2.0, 1.0]), tmp_path / "in" / f"scan{count}.nii.gz")
+    status, told, err = _run("predict", model, tmp_path / "in", tmp_path / "out", "--keep-names", "--json")
+    assert status == 3
+    assert json.loads(told)["written"] == 2
+    assert "refused: scan1: expected a volume; found a single slice" in err
+    assert "warning: scan2: the volume (12.8 x 12.8 x 4 mm" in err
+    assert "scan4" not in err
+
+
+def _photographs(folder: Path) -> None:
+    for name in ("b/two.png", "one.png"):
+        pixels = np.random.default_rng(len(name)).integers(0, 255, size=(20, 26, 3)).astype(np.uint8)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / name)
+
+
+def test_photographs_give_one_coco_file_that_import_and_evaluate_read_as_the_png(tmp_path: Path) -> None:
+    _photographs(tmp_path / "in")
+    model = _model(tmp_path / "m.medseg", 2)
+    for output_format in ("png", "coco"):
+        status, told, err = _run("predict", model, tmp_path / "in", tmp_path / output_format, "--keep-names",
+                                 "--format", output_format)  # fmt: skip
+        assert (status, told.strip()) == (0, f"2 of 2 images predicted as {output_format}"), err
+    content = json.loads((tmp_path / "coco" / "instances.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == ["b/two.png", "one.png"]
+    assert all(1 / 3 <= entry["score"] <= 1 for entry in content["annotations"])
+    (tmp_path / "coco" / "instances.json").rename(tmp_path / "in" / "instances.json")
+    status, _, err = _run("import", tmp_path / "in", tmp_path / "data", "--keep-names", "--label", "2=tumour",
+                          "--label", "5=oedema")  # fmt: skip
+    assert status == 0, err
+    for case in read_manifest(tmp_path / "data" / "manifest.csv").cases:
+        assert case.label is not None
+        expected, _ = read_label(tmp_path / "png" / f"{case.case.removeprefix('b_')}.png")
+        assert np.array_equal(read_label(case.label)[0], expected)
+        assert len(np.unique(expected)) > 1
+    status, told, err = _run(
+        "predict", model, tmp_path / "data" / "manifest.csv", tmp_path / "again", "--format", "coco"
+    )
+    assert status == 0, err
+    status, told, _ = _run("evaluate", tmp_path / "again", tmp_path / "data" / "manifest.csv", "--json")
+    assert status == 0
+    assert json.loads(told)["mean_over_labels"]["metrics"]["dice"]["mean"] == 1
+
+
+def test_coco_goes_on_where_it_stopped_and_refuses_volumes(tmp_path: Path) -> None:
+    _photographs(tmp_path / "in")
+    model = _model(tmp_path / "m.medseg", 2)
+    arguments = ("predict", model, tmp_path / "in", tmp_path / "out", "--format", "coco")
+    (tmp_path / "in" / "b" / "two.png").rename(tmp_path / "later.png")
+    assert _run(*arguments, "--keep-names")[0] == 0
+    first = json.loads((tmp_path / "out" / "instances.json").read_text())
+    (tmp_path / "later.png").rename(tmp_path / "in" / "two.png")
+    assert _run(*arguments, "--keep-names")[0] == 0
+    content = json.loads((tmp_path / "out" / "instances.json").read_text())
+    assert content["images"][0] == first["images"][0]
+    assert [image["file_name"] for image in content["images"]] == ["one.png", "two.png"]
+    files = clean_series().write(tmp_path / "dicom")
+    volumes = _model(tmp_path / "v.medseg", 3)
+    status, _, err = _run("predict", volumes, files[0].parent, tmp_path / "none", "--format", "coco")
+    assert status == 3
+    assert "COCO outlines pictures" in err
+    assert list((tmp_path / "none").iterdir()) == []
