@@ -99,8 +99,7 @@ def deidentify_tree(
     files = input_files(src)
     if identities is not None and not Path(identities).parent.is_dir():
         raise RequestError("expected the index of identities in a folder that exists, found none")
-    pseudonyms = Pseudonymiser(key)
-    key_check = pseudonyms.name("key-check", "", "", 8)
+    key_check = (pseudonyms := Pseudonymiser(key)).name("key-check", "", "", 8)
     if crosswalk is not None:
         crosswalk.check(project=key_check)
     open_output(out, marker_of(profile), key_check=key_check)
@@ -188,8 +187,8 @@ class _Run:
     def report(self) -> DeidentifyReport:
         """What became of each file."""
         groups: dict[str, list[Outcome]] = {"written": [], "quarantined": [], "refused": []}
-        for number in sorted(self._outcomes):
-            groups[self._outcomes[number].status].append(self._outcomes[number])
+        for _, outcome in sorted(self._outcomes.items()):
+            groups[outcome.status].append(outcome)
         return DeidentifyReport(*(tuple(groups[name]) for name in ("written", "quarantined", "refused")))
 
     def save_identities(self, path: Path) -> None:
@@ -205,18 +204,12 @@ class _Run:
     def _tables(self, numbers: Sequence[int]) -> None:
         """Clean tables and JSON last: the pseudonyms of the images that they speak of are known by then."""
         names, places = self._image_names()
-        rules = FieldRules(
-            names, pseudonyms=self._pseudonyms, characteristics=self._work.profile.patient_characteristics
-        )
+        profile = self._work.profile
+        rules = FieldRules(names, pseudonyms=self._pseudonyms, characteristics=profile.patient_characteristics)
         for number in numbers:
-            name = self._files[number - 1]
             place = self._table_place(number, places)
             try:
-                data = read_input(self._work.source, name)
-                if place.endswith(".json"):
-                    clean, left_out = clean_document(data, rules=rules)
-                else:
-                    clean, left_out = clean_table(data, rules=rules, separator="\t" if place.endswith(".tsv") else ",")
+                clean, left_out = _clean_fields(read_input(self._work.source, self._files[number - 1]), place, rules)
                 write_whole(self._work.out / place, clean)
                 what = "keys and values" if place.endswith(".json") else "columns"
                 done = Done("written", place, f"{left_out} {what} were left out" if left_out else "", frozenset())
@@ -367,12 +360,18 @@ class _Run:
         """The file's size and time when this run first saw it, as the account writes them."""
         if number not in self._stamps:
             names = [self._files[n - 1] for n in (number, *self._found.parts.get(number, ()))]
-            self._stamps[number] = self._account.stamp("|".join(stamp_of(self._work.source, name) for name in names))
+            self._stamps[number] = self._account.stamp("|".join(stamp_of(self._work.source, n) for n in names))
         return self._stamps[number]
 
     def _tick(self) -> None:
         if self._progress is not None:
             self._progress()
+
+
+def _clean_fields(data: bytes, place: str, rules: FieldRules) -> tuple[bytes, int]:
+    if place.endswith(".json"):
+        return clean_document(data, rules=rules)
+    return clean_table(data, rules=rules, separator="\t" if place.endswith(".tsv") else ",")
 
 
 def _chunks(numbers: Sequence[int]) -> list[Sequence[int]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medseg.errors import ReadError
-from medseg.privacy.fields import FieldRules, is_known_word, plain_name
+from medseg.privacy.fields import FieldRules, decoded, is_known_word, plain_name
 from medseg.privacy.vocabulary import words_in
 
 __all__ = ["clean_document"]
@@ -60,7 +60,7 @@ def clean_document(data: bytes, *, rules: FieldRules) -> tuple[bytes, int]:
     """A JSON file of the keys and values that may stay.
 
     Args:
-        data: The file, UTF-8.
+        data: The file, UTF-8 or marked as UTF-16.
         rules: What may stay of which key.
 
     Returns:
@@ -72,7 +72,7 @@ def clean_document(data: bytes, *, rules: FieldRules) -> tuple[bytes, int]:
     if len(data) > _MOST_BYTES:
         raise ReadError("expected a JSON file of at most 256 MiB, found a larger one")
     try:
-        content = json.loads(data.decode("utf-8-sig"), parse_constant=lambda _name: None)
+        content = json.loads(decoded(data), parse_constant=lambda _name: None)
     except (ValueError, RecursionError):
         raise ReadError("expected JSON in UTF-8, found another or a damaged file") from None
     place = _Place()

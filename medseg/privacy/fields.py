@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.vocabulary import is_known_text, words_in
 
-__all__ = ["FieldRules", "is_known_word", "plain_name"]
+__all__ = ["FieldRules", "decoded", "is_known_word", "plain_name"]
 
 _IMAGE_FIELDS = words_in(
     """
@@ -97,6 +97,15 @@ class FieldRules:
         pseudonym = self._pseudonyms.patient(text)
         self.patients[pseudonym] = text
         return pseudonym
+
+
+def decoded(data: bytes) -> str:
+    """The text of a file in UTF-8, or in UTF-16 with the mark that says so.
+
+    Raises:
+        UnicodeDecodeError: It is in neither.
+    """
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
 
 
 def plain_name(name: str) -> str:

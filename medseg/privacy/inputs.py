@@ -32,15 +32,21 @@ _DAMAGED = "a damaged zip archive, or one of a kind that isn't read; unpack it f
 def input_files(source: Path) -> list[str]:
     """Names of all inputs below a folder, relative to it, sorted; links to folders are not followed.
 
-    A zip archive stands for its members; one that can't be opened safely stands for itself.
+    A zip archive stands for its members; one that can't be opened safely stands for itself, as does a folder that can't
+    be read.
 
     Raises:
         RequestError: `source` is no folder.
     """
     if not source.is_dir():
         raise RequestError("expected a folder of files to de-identify, found none of that name")
-    found = []
-    for folder, folders, files in os.walk(source):
+    found: list[str] = []
+
+    def unread(error: OSError) -> None:
+        if error.filename is not None:
+            found.append(os.path.relpath(error.filename, source).replace(os.sep, "/"))
+
+    for folder, folders, files in os.walk(source, onerror=unread):
         linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         for name in files + linked:
             path = os.path.join(folder, name)
@@ -67,6 +73,8 @@ def problem_of(source: Path, name: str) -> str:
     path, _, member = _parts(source, name)
     if path.is_symlink():
         return "a link, not a file; what it points to is de-identified where it lies"
+    if path.is_dir():
+        return "a folder that cannot be read"
     if not path.is_file():
         return "expected a file, found something else"
     if not member:
@@ -100,8 +108,11 @@ def read_input(source: Path, name: str) -> bytes:
 
 
 def stamp_of(source: Path, name: str) -> str:
-    """Size and time of an input's file, to see whether it changed."""
-    facts = _parts(source, name)[0].lstat()
+    """Size and time of an input's file, to see whether it changed; empty where it can't be asked."""
+    try:
+        facts = _parts(source, name)[0].lstat()
+    except OSError:
+        return ""
     return f"{facts.st_size}|{facts.st_mtime_ns}"
 
 

@@ -25,9 +25,11 @@ _SUFFIXES = (
     ".bmp",
     ".webp",
     ".csv",
+    ".tsv",
     ".json",
 )
 _SPLIT = re.compile(r"([_\-. ]+)")
+_OTHER_SUFFIX = re.compile(r"(?<=.)\.[A-Za-z][A-Za-z0-9]{0,4}\Z")
 
 
 def split_name(name: str) -> tuple[str, str, str]:
@@ -72,14 +74,16 @@ class Places:
             self._studies.setdefault(str(folder), set()).add(study)
             self._folder_names.setdefault(folder.name, set()).add(study)
 
-    def of(self, relative: str) -> str:
+    def of(self, relative: str, suffix: str) -> str:
         """Output path of a file that isn't DICOM.
 
         Beside a DICOM series it goes into the folder of its study (of its patient, where there are several studies).
         Otherwise the patient is the first folder that isn't a word like ``images``, or the file's own stem.
         """
         path = PurePosixPath(relative)
-        base, roles, suffix = split_name(path.name)
+        base, roles, named = split_name(path.name)
+        if not named and (other := _OTHER_SUFFIX.search(path.name)):
+            base, roles, _ = split_name(path.name[: other.start()] + suffix)
         home = self._home(path, base)
         if home is not None:
             name = roles if not base else "_".join(filter(None, (self._pseudonyms.case(base), roles)))

@@ -1,4 +1,4 @@
-"""Tables: CSV files of facts about images, of the columns that are known to say nothing about who."""
+"""Tables: CSV and TSV files of facts about images, of the columns that are known to say nothing about who."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import csv
 import io
 
 from medseg.errors import ReadError
-from medseg.privacy.fields import FieldRules, plain_name
+from medseg.privacy.fields import FieldRules, decoded, plain_name
 
 __all__ = ["clean_table"]
 
 _MOST_BYTES = 1 << 28
 
 
-def clean_table(data: bytes, *, rules: FieldRules) -> tuple[bytes, int]:
+def clean_table(data: bytes, *, rules: FieldRules, separator: str = ",") -> tuple[bytes, int]:
     """A CSV file of the columns that may stay.
 
     Args:
-        data: The file, UTF-8, with a line of column names.
+        data: The file, UTF-8 or marked as UTF-16, with a line of column names.
         rules: What may stay of which column.
+        separator: What stands between the columns of the copy.
 
     Returns:
         The file, and how many columns were left out.
@@ -31,7 +32,7 @@ def clean_table(data: bytes, *, rules: FieldRules) -> tuple[bytes, int]:
     if not kept:
         raise ReadError("expected a table with columns that medseg knows, found none that may stay")
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(stream, delimiter=separator, lineterminator="\n")
     writer.writerow([plain_name(rows[0][place]) for place in kept])
     for row in rows[1:]:
         writer.writerow([rule(row[place].strip()) if place < len(row) else "" for place, rule in kept.items()])
@@ -40,7 +41,7 @@ def clean_table(data: bytes, *, rules: FieldRules) -> tuple[bytes, int]:
 
 def _rows(data: bytes) -> list[list[str]]:
     try:
-        text = data.decode("utf-8-sig")
+        text = decoded(data)
         dialect = csv.Sniffer().sniff(text[:65536].split("\n")[0], delimiters=",;\t|")
         rows = [row for row in csv.reader(io.StringIO(text), dialect) if row]
     except (UnicodeDecodeError, csv.Error):

@@ -22,9 +22,9 @@ from medseg.privacy.images import clean_image, clean_jpeg
 from medseg.privacy.inputs import read_input
 from medseg.privacy.kinds import KINDS
 from medseg.privacy.outcomes import Status, write_whole
+from medseg.privacy.pairs import joined
 from medseg.privacy.photographs import Photograph, clean_photograph, photographs_can_be_looked_at, preview_pair
 from medseg.privacy.pixels import clean_text, is_label_picture, preview_image
-from medseg.privacy.pairs import joined
 from medseg.privacy.places import split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
@@ -148,9 +148,7 @@ class _Cleaner:
         identities: frozenset[str] = frozenset()
         data, place, note = b"", one.place, ""
         try:
-            data = read_input(work.source, one.name)
-            if one.parts:
-                data = joined(one.name, data, [read_input(work.source, part) for part in one.parts])
+            data = _read(work.source, one)
             if place:
                 clean, note = _clean_other(data, one, work)
             else:
@@ -188,6 +186,11 @@ class _Cleaner:
             # One file that breaks something must not end the folder: it is refused, by the kind of error alone.
             return Done("refused", "", f"medseg can't deal with this file ({type(error).__name__})", identities)
         return Done("written", place, note, identities)
+
+
+def _read(source: Path, one: Input) -> bytes:
+    data = read_input(source, one.name)
+    return joined(one.name, data, [read_input(source, part) for part in one.parts]) if one.parts else data
 
 
 def _show(folder: Path | None, number: int, data: bytes) -> None:
