@@ -132,8 +132,8 @@ def refer_to_series(
     turns = {n: turn for n, one in enumerate(candidates) if (turn := _turn_of(volume.geometry, one.grid)) is not None}
     if not turns:
         raise GeometryError(
-            f"--dicom-source: none of the {len(candidates)} series lies on this image's voxels; expected the one that "
-            "it was converted from. An image that was resampled or cropped afterwards belongs to none: predict the "
+            f"--dicom-source: no series of {len(candidates)} lies on this image's voxels; expected the one that it was "
+            "converted from. An image that was resampled or cropped afterwards belongs to none: predict the "
             f"DICOM files, or choose --format nifti. Image: {volume.geometry.describe()}"
         )
     read = {number: read_sorted_series(candidates[number].series) for number in turns}
@@ -217,8 +217,8 @@ def _settle(likeness: Mapping[int, tuple[float, ...]]) -> tuple[int, str]:
             "expected one. Give a folder with the series that it was converted from"
         )
     raise DataError(
-        f"--dicom-source: the series on this image's grid ({len(likeness)}) show another image (correlation at most "
-        f"{max(best.values()):.2f}; expected {_RELATED}). Is it another patient's, or another scan of the same?"
+        f"--dicom-source: of the series on this image's grid ({len(likeness)}) none shows this image (correlation at "
+        f"most {max(best.values()):.2f}; expected {_RELATED}). Are they another patient's, or another scan of the same?"
     )
 
 
