@@ -37,6 +37,7 @@ from medseg.data.dicom_frames import (
 from medseg.data.dicom_scan import PIXEL_PLACE, scan_elements
 from medseg.data.limits import MAX_VOXELS
 from medseg.errors import DataError, ReadError
+from medseg.privacy.deflated import check_deflated
 
 __all__ = ["Header", "looks_like_dicom", "read_dataset", "read_header", "refusing_damage"]
 
@@ -190,7 +191,11 @@ def read_dataset(path: Path, *, tags: Sequence[int | None] | None, pixels: bool)
         raise ReadError("expected a DICOM file; found none of its marks, or the file is missing")
     wanted = None if tags is None else [tag for tag in tags if tag is not None]
     try:
+        with path.open("rb") as stream:
+            check_deflated(stream)
         return pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=wanted, force=True)
+    except ReadError:
+        raise
     except OSError as error:
         raise ReadError(
             f"the DICOM file is truncated or cannot be read ({type(error).__name__}); copy it again"

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from medseg.data.files import atomic_write, sha256_of
 from medseg.errors import ReadError, RequestError, RunError
 from medseg.pacs.archive import Instance
+from medseg.privacy.deflated import check_deflated
 from medseg.privacy.pseudonym import KEY_BYTES, Pseudonymiser
 
 __all__ = ["PulledFolder", "check_instance", "open_pulled"]
@@ -126,6 +127,7 @@ def check_instance(data: bytes, instance: Instance) -> None:
     import pydicom
 
     try:
+        check_deflated(io.BytesIO(data))
         dataset = pydicom.dcmread(io.BytesIO(data))
         found = tuple(str(dataset.get(k, "")) for k in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
         whole = _is_whole(dataset)

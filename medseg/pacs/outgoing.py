@@ -19,6 +19,7 @@ from medseg.errors import PrivacyError, ReadError, RequestError
 from medseg.pacs.archive import Archive, Instance, Outgoing
 from medseg.pacs.wanted import Wanted
 from medseg.privacy.audit import gate
+from medseg.privacy.deflated import check_deflated
 from medseg.privacy.identities import IdentityIndex
 from medseg.privacy.outcomes import OWN_FILES
 
@@ -138,7 +139,7 @@ def _held(archive: Archive, study: str) -> tuple[str | None, set[str]]:
 
 def _homeless(candidate: Candidate, patient: str | None, instances: Collection[str]) -> str:
     """Why an object doesn't belong there, or an empty text."""
-    if candidate.removed:
+    if candidate.removed and patient != candidate.patient:
         return (
             "it carries a pseudonym; `medseg pacs restore` gives it its patient back (an archive of de-identified data "
             "is declared tier: shareable)"
@@ -158,6 +159,7 @@ def _read(path: Path, number: int) -> Candidate:
 
     try:
         data = path.read_bytes()
+        check_deflated(io.BytesIO(data))
         dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True)
         instance = Instance(
             *(str(dataset[k].value) for k in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))

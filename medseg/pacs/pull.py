@@ -14,6 +14,7 @@ from medseg.errors import ArchiveError, ConnectionLostError, ReadError
 from medseg.pacs.archive import PAUSE_SECONDS, Archive, FoundSeries, FoundStudy, Instance, conversation
 from medseg.pacs.folder import PulledFolder, open_pulled
 from medseg.pacs.wanted import Wanted
+from medseg.privacy.deflated import check_deflated
 from medseg.privacy.ledger import Ledger
 
 __all__ = ["Found", "PullReport", "find", "pull"]
@@ -220,6 +221,7 @@ def _uid_of(data: bytes) -> str:
     import pydicom
 
     try:
+        check_deflated(io.BytesIO(data))
         head = pydicom.dcmread(io.BytesIO(data), specific_tags=["SOPInstanceUID"], stop_before_pixels=True)
         return str(head.get("SOPInstanceUID", ""))
     except Exception:

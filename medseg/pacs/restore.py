@@ -103,7 +103,12 @@ def restore_results(
     pseudonyms = Pseudonymiser(key)
     with quiet():
         known = _read_originals(originals, pseudonyms)
-        own = _own_uids(files)
+        own, studies = _uids_of(files)
+        if studies & set(known.heads):
+            raise RequestError(
+                "expected the original series, found those that the results were made on; name the folder before "
+                "de-identification, or push results of identified series as they are"
+            )
         refusals = []
         for number, path in enumerate(files, start=1):
             try:
@@ -118,13 +123,15 @@ def restore_results(
     return RestoreReport(len(files) - len(refusals), tuple(refusals))
 
 
-def _own_uids(files: Sequence[Path]) -> frozenset[str]:
-    """UIDs of the results themselves: they may refer to each other."""
-    own = set()
+def _uids_of(files: Sequence[Path]) -> tuple[frozenset[str], frozenset[str]]:
+    """UIDs of the results themselves, since they may refer to each other, and of their studies."""
+    own, studies = set(), set()
     for path in files:
         with suppress(ReadError):
-            own.add(str(_open(path, head=True).SOPInstanceUID))
-    return frozenset(own)
+            head = _open(path, head=True)
+            own.add(str(head.SOPInstanceUID))
+            studies.add(str(head.StudyInstanceUID))
+    return frozenset(own), frozenset(studies)
 
 
 def _open(path: Path, *, head: bool = False) -> Dataset:
@@ -155,10 +162,6 @@ def _read_originals(folder: Path, pseudonyms: Pseudonymiser) -> _Originals:
         except Exception:
             # pydicom raises whatever a damaged or hostile file makes it raise.
             continue
-        if head.get("PatientIdentityRemoved") == "YES":
-            raise RequestError(
-                "expected the original series, found de-identified ones; name the folder before that step"
-            )
         uids |= {pseudonyms.uid(uid): uid for uid in found}
         heads.setdefault(study, head)
     if not heads:
@@ -185,7 +188,7 @@ def _restored(result: Dataset, known: _Originals, own: frozenset[str], pseudonym
             f"{strangers} of its references lead to no original; expected the series that it was made on, and the key "
             "that they were de-identified with"
         )
-    head = known.heads.get(known.uids[str(result.StudyInstanceUID)])
+    head = known.heads.get(known.uids.get(str(result.StudyInstanceUID), ""))
     if head is None:
         raise DataError("the originals refer to its study, but none of them is of that study")
     result.decode()
@@ -222,11 +225,14 @@ def _own_uid(uid: str, uids: Mapping[str, str], pseudonyms: Pseudonymiser) -> st
 
 
 def _take_over(result: Dataset, head: Dataset) -> None:
-    """Patient and study of the original, in UTF-8, and no more word of de-identification."""
+    """Patient and study of the original, in UTF-8; of de-identification what the original says of itself."""
     for keyword in (*_MARKS, *_PATIENT_AND_STUDY):
         if keyword in result:
             delattr(result, keyword)
     result.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in _MARKS:
+        if keyword in head:
+            result[keyword] = head[keyword]
     for keyword in _PATIENT_AND_STUDY:
         value = head.get(keyword)
         if value not in (None, ""):

@@ -19,6 +19,7 @@ from medseg.pacs.archive import (
     Outgoing,
     Take,
 )
+from medseg.pacs.limited import AnswerTooLongError, limited
 from medseg.pacs.settings import WebSettings, tls_context
 from medseg.pacs.wanted import Wanted
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["WebArchive"]
 
 _PAGE = 1000
+_MOST_FOUND = 100_000
 _BUSY = (408, 429, 502, 503, 504)
 _KEYS = {
     "study": "StudyInstanceUID", "accession": "AccessionNumber", "patient": "PatientID", "date": "StudyDate",
@@ -55,7 +57,7 @@ class WebArchive:
             from dicomweb_client.api import DICOMwebClient
         except ImportError:
             raise MissingExtraError("talking to an archive", "pacs") from None
-        self._session = _session(settings)
+        self._session = _session(settings, timeout_seconds)
         self._client = DICOMwebClient(
             settings.url.rstrip("/"),
             session=self._session,
@@ -145,16 +147,23 @@ class WebArchive:
         return f"the archive refused it{'' if reason is None else f' (failure reason {int(reason):#06x})'}"
 
     def _pages(self, page: Callable[[int], Any], key: str) -> list[dict[str, Any]]:
-        """All answers of a search, asked for in pages; ends where a page brings nothing new."""
+        """All answers of a search, asked for in pages; ends where a page brings nothing new.
+
+        Raises:
+            ArchiveError: There are more than any search of ours can have.
+        """
         found: dict[str, dict[str, Any]] = {}
 
-        while True:
+        while len(found) <= _MOST_FOUND:
             answers = self._ask(partial(page, len(found)), missing_is_fatal=True) or []
             fresh = {_value(answer, key): answer for answer in answers}
             new = {uid: answer for uid, answer in fresh.items() if uid and uid not in found}
             found |= new
             if not new or len(answers) < _PAGE:
                 return list(found.values())
+        raise ArchiveError(
+            f"the archive's answers to a search have no end (more than {_MOST_FOUND}); check dicomweb.url"
+        )
 
     def _ask(self, request: Callable[[], _T], *, missing_is_fatal: bool) -> _T:
         """One request; the library's exceptions become ours.
@@ -186,7 +195,11 @@ class WebArchive:
             ) from None
         except (requests.exceptions.RequestException, ConnectionError) as error:
             raise self._connection_error(error) from None
-        except (ValueError, LookupError, AttributeError, TypeError, EOFError, NotImplementedError):
+        except AnswerTooLongError:
+            if missing_is_fatal:
+                raise ArchiveError("the archive's answer to a search has no end; check dicomweb.url") from None
+            raise _RefusedError("the archive's answer is longer than 2 GiB; `medseg pacs` takes longer ones") from None
+        except (ValueError, LookupError, AttributeError, TypeError, EOFError, NotImplementedError, RecursionError):
             if missing_is_fatal:
                 raise ArchiveError("the archive's answer to a search isn't DICOM JSON; check dicomweb.url") from None
             raise _RefusedError("expected one DICOM object from the archive, found something else") from None
@@ -225,11 +238,12 @@ class _RefusedError(Exception):
     """The archive's answer to one request is no."""
 
 
-def _session(settings: WebSettings) -> requests.Session:
+def _session(settings: WebSettings, timeout_seconds: float) -> requests.Session:
     """A session that takes nothing from the environment (no proxy, no .netrc) and goes nowhere else when told to."""
     import requests
 
     session = requests.Session()
+    session.hooks["response"].append(limited(timeout_seconds))
     session.trust_env = False
     session.max_redirects = 0
     if settings.tls.ca is not None:

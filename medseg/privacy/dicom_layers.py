@@ -13,6 +13,8 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from medseg.privacy.deflated import check_deflated
+
 __all__ = ["DicomLayer", "dicom_layers", "looks_like_dicom"]
 
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
@@ -58,10 +60,12 @@ def dicom_layers(data: bytes) -> Iterator[DicomLayer]:
     """Attributes as text, documents that are attributes' values, and a deflated data set inflated.
 
     Raises:
+        ReadError: The data set is deflated, and a bomb.
         Exception: Whatever pydicom raises on a damaged file.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        check_deflated(io.BytesIO(data))
         dataset = pydicom.dcmread(io.BytesIO(data), force=True)
         meta = getattr(dataset, "file_meta", None) or Dataset()
         parts: list[tuple[str, bytes]] = []

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from medseg.errors import DataError
 from medseg.privacy.crosswalk import Link
+from medseg.privacy.deflated import check_deflated
 from medseg.privacy.inputs import read_input, shown
 from medseg.privacy.outcomes import Outcome
 from medseg.privacy.person import patient_key, text_of
@@ -70,4 +71,5 @@ def _series_links(source: Path, name: str, place: str, pseudonyms: Pseudonymiser
 def _header(data: bytes) -> Dataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        check_deflated(io.BytesIO(data))
         return pydicom.dcmread(io.BytesIO(data), force=True, stop_before_pixels=True, specific_tags=list(_TAGS))

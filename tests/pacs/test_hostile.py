@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 
 from medseg.errors import ArchiveError
 from medseg.pacs import connect, load_archive, pull, push, read_wanted
+from medseg.pacs.limited import AnswerTooLongError, limited
 from medseg.pacs.pull import find
 from medseg.privacy.identities import IdentityIndex
 from tests.pacs.conftest import make_ct
@@ -26,19 +30,31 @@ def _item(**uids):
 
 
 @contextlib.contextmanager
-def _server(answers):
-    """Serves `answers`: the end of a path to status, media type and body; anything else is 404."""
+def _server(answers, asked=None):
+    """Serves `answers`: the end of a path to status, media type and body; anything else is 404.
+
+    A body that is no bytes is an iterator of pieces, sent without a length and for as long as somebody listens.
+    """
+
+    asked = [] if asked is None else asked
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             length = int(self.headers.get("Content-Length") or 0)
             self.rfile.read(length)
             path = self.path.partition("?")[0]
+            asked.append((path, self.headers.get("Authorization")))
             status, kind, body = next((a for end, a in answers.items() if path.endswith(end)), (404, "text/plain", b""))
             self.send_response(status)
             self.send_header("Content-Type", kind)
-            if status == 302:
+            if status in (302, 303, 307, 308) or (status == 301 and kind.startswith("http")):
                 self.send_header("Location", kind)
+            if not isinstance(body, bytes):
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    for piece in body:
+                        self.wfile.write(piece)
+                return
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -61,8 +77,9 @@ def _json(*items, status=200):
     return status, "application/dicom+json", json.dumps(list(items)).encode()
 
 
-def _archive(port, tmp_path):
-    path = write_archive(tmp_path / "a", {"dicomweb": {"url": f"http://127.0.0.1:{port}"}, "timeout_seconds": 5})
+def _archive(port, tmp_path, *, timeout_seconds=5, **web):
+    section = {"url": f"http://127.0.0.1:{port}", **web}
+    path = write_archive(tmp_path / "a", {"dicomweb": section, "timeout_seconds": timeout_seconds})
     return connect(load_archive(path), "dicomweb")
 
 
@@ -73,6 +90,7 @@ def _archive(port, tmp_path):
         (200, "application/dicom+json", b'[1, "x", null]'),
         (200, "application/dicom+json", b'[{"0020000D": {"Value": "x"}}]'),
         (200, "application/dicom+json", b'{"0020000D": 5}'),
+        (200, "application/dicom+json", b"[" * 100_000),
         (200, "text/html", b"<html>"),
         (500, "text/plain", b"Novakova^Jana"),
         (404, "text/plain", b""),
@@ -87,6 +105,61 @@ def test_a_wrong_answer_to_a_search_is_an_error_or_no_find_never_a_bug(answer, t
     assert "Novakova" not in error
     assert error != "found something"
     assert ("another address" in error) == (answer[0] == 302)
+
+
+def test_a_search_without_end_is_given_up_and_fills_no_memory(tmp_path, monkeypatch):
+    spaces = itertools.repeat(b" " * 65536)
+    with _server({"/studies": (200, "application/dicom+json", spaces)}) as port:
+        assert "has no end" in _error_of(_archive(port, tmp_path))
+    monkeypatch.setattr("medseg.pacs.web._MOST_FOUND", 5000)
+    pages = (json.dumps([_item(study=f"1.2.{page}.{n}") for n in range(1000)]).encode() for page in itertools.count())
+    with _server({"/studies": (200, "application/dicom+json", _Fresh(pages))}) as port:
+        assert "have no end" in _error_of(_archive(port, tmp_path))
+
+
+class _Fresh:
+    """A body that is another one each time."""
+
+    def __init__(self, bodies):
+        self._bodies = bodies
+
+    def __iter__(self):
+        yield next(self._bodies)
+
+
+def test_an_answer_that_only_drips_counts_as_none(tmp_path):
+    def drops():
+        while True:
+            time.sleep(0.1)
+            yield b" "
+
+    with _server({"/studies": (200, "application/dicom+json", drops())}) as port:
+        assert "doesn't answer in time" in _error_of(_archive(port, tmp_path, timeout_seconds=1))
+
+
+def test_an_object_longer_than_any_is_refused_while_it_comes():
+    class Raw:
+        def read1(self, amount, *, decode_content):
+            assert decode_content
+            return b" " * amount
+
+    response = requests.Response()
+    response.request = requests.Request("GET", "http://x", headers={"Accept": "multipart/related"}).prepare()
+    response.raw = Raw()
+    limited(5.0, object_bytes=1 << 20)(response)
+    with pytest.raises(AnswerTooLongError):
+        _ = response.content
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_name_and_password_do_not_follow_a_redirection(status, tmp_path):
+    asked = []
+    with _server({}, asked) as elsewhere:
+        answer = (status, f"http://127.0.0.1:{elsewhere}/studies", b"")
+        with _server({"/studies": answer}) as port:
+            error = _error_of(_archive(port, tmp_path, user="ann", password="s3cret-Gq7x"))
+    assert "another address" in error
+    assert asked == []
 
 
 def _error_of(archive):

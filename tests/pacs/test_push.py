@@ -107,7 +107,7 @@ def test_only_objects_whose_patient_study_and_images_are_there_go_home(hospital,
 
     assert "doesn't hold its study" in refusal(StudyInstanceUID="1.2.3.4")
     assert "under another patient" in refusal(PatientID="SOMEBODY-ELSE")
-    assert "it carries a pseudonym" in refusal(PatientIdentityRemoved="YES")
+    assert "it carries a pseudonym" in refusal(PatientIdentityRemoved="YES", PatientID="P123")
     first = hospital.session.get(f"{hospital.url}/instances").json()[0]
     hospital.session.delete(f"{hospital.url}/instances/{first}")
     assert "lacks 1 of the" in refusal()
@@ -172,6 +172,24 @@ def test_results_of_deidentified_series_get_their_patients_back_and_go_home(hosp
     assert sum(bin(byte).count("1") for byte in restored.PixelData) == int((volume.array[0] > 300).sum())
 
 
+def test_originals_that_were_de_identified_elsewhere_are_originals(hospital, tmp_path):
+    """An archive of trials holds what another program has cleaned; it says so of itself, and stays as it is."""
+    series = make_ct(
+        PatientIdentityRemoved="YES", DeidentificationMethod="elsewhere", PatientName="T-7", PatientID="T-7"
+    )
+    hospital.add(*series.write(tmp_path / "scanner"))
+    deidentify_tree(
+        tmp_path / "scanner", tmp_path / "clean", profile=load_profile("research"), key=KEY,
+        identities=tmp_path / "key.identities",
+    )  # fmt: skip
+    (clean,) = find_series(tmp_path / "clean")[0]
+    _seg(clean.files, tmp_path / "segs" / "a.dcm")
+    assert restore_results(tmp_path / "segs", tmp_path / "scanner", tmp_path / "home", key=KEY).written == 1
+    restored = pydicom.dcmread(tmp_path / "home" / "a.dcm")
+    assert (restored.PatientID, restored.DeidentificationMethod) == ("T-7", "elsewhere")
+    assert push(_archive(hospital, tmp_path, "dicomweb"), tmp_path / "home", tier="internal").sent == 1
+
+
 def test_results_that_lead_to_no_original_are_refused_by_number(cleaned, tmp_path):
     scanner = cleaned.scanner
     (series,) = find_series(cleaned.clean)[0]
@@ -182,7 +200,7 @@ def test_results_that_lead_to_no_original_are_refused_by_number(cleaned, tmp_pat
     assert [r.input for r in report.refusals] == ["file 1 of 2", "file 2 of 2"]
     assert "lead to no original" in report.refusals[0].reason
     assert not (tmp_path / "x").exists()
-    with pytest.raises(RequestError, match="found de-identified ones"):
+    with pytest.raises(RequestError, match="found those that the results were made on"):
         restore_results(tmp_path / "segs", cleaned.clean, tmp_path / "x", key=KEY)
     with pytest.raises(RequestError, match="found none there"):
         restore_results(tmp_path / "segs", tmp_path / "nowhere", tmp_path / "x", key=KEY)
