@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from medseg.data.dicom_header import looks_like_dicom, read_dataset, refusing_damage
+from medseg.data.limits import SUSPECT_BYTES, SUSPECT_RATIO
 from medseg.data.refusal import Refusal
 from medseg.errors import DataError, ReadError, StorageError
 
@@ -30,9 +31,6 @@ _MOST_MEMBERS: Final = 1_000_000
 _MOST_BYTES: Final = 1 << 40
 _MOST_RATIO: Final = 1100
 """Deflate can't compress more than 1032 times; anything above is a lie."""
-_SUSPECT_RATIO: Final = 200
-_SUSPECT_BYTES: Final = 1 << 30
-"""An archive that grows by more than this ratio beyond this size is taken for a bomb; images compress 2 to 20 times."""
 _CHUNK: Final = 1 << 20
 _DICOMDIR_CLASS: Final = "1.2.840.10008.1.3.10"
 
@@ -67,10 +65,11 @@ def is_dicomdir(path: Path) -> bool:
     if path.name.upper() != "DICOMDIR" or not looks_like_dicom(path):
         return False
     try:
-        meta = getattr(read_dataset(path, tags=[], pixels=False), "file_meta", {})
+        dataset = read_dataset(path, tags=[], pixels=False)
+        with refusing_damage("the DICOMDIR", remedy="copy the medium again"):
+            return str(getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID", "")) == _DICOMDIR_CLASS
     except DataError:
         return False
-    return str(meta.get("MediaStorageSOPClassUID", "")) == _DICOMDIR_CLASS
 
 
 def missing_from_dicomdir(path: Path) -> list[Refusal]:
@@ -132,7 +131,7 @@ def _require_honest(members: list[zipfile.ZipInfo], folder: Path) -> None:
             f"the zip file claims more than {_MOST_MEMBERS:,} files or {_MOST_BYTES >> 30:,} GiB; nothing that large "
             "is unpacked. Unpack it yourself and import the folder"
         )
-    if size > max(packed, 1) * _MOST_RATIO or (size > _SUSPECT_BYTES and size > packed * _SUSPECT_RATIO):
+    if size > max(packed, 1) * _MOST_RATIO or (size > SUSPECT_BYTES and size > packed * SUSPECT_RATIO):
         raise ReadError("the zip file would grow as no archive of images does (a zip bomb); nothing was unpacked")
     names = set()
     for number, member in enumerate(members, start=1):

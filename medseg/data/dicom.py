@@ -9,6 +9,7 @@ here.
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from medseg.data.dicom_sort import (
     sort_series,
     volumes_of,
 )
-from medseg.data.limits import MAX_VOXELS
+from medseg.data.limits import MAX_VOXELS, SUSPECT_BYTES, require_plausible
 from medseg.data.reading import DEFAULT_READING, RESAMPLED, SUV_CHANNELS, Reading
 from medseg.data.suv import suv_factor
 from medseg.data.volume import Geometry, Volume
@@ -177,8 +178,11 @@ def _grid(headers: Sequence[Header], *, reading: Reading) -> _Grid:
     _require_alike(headers)
     frames = [(f, i, frame) for f, header in enumerate(headers) for i, frame in enumerate(header.frames)]
     first = headers[0]
-    if len(frames) * first.rows * first.columns * first.samples > MAX_VOXELS:
+    values = len(frames) * first.rows * first.columns * first.samples
+    if values > MAX_VOXELS:
         raise ReadError(f"the series claims more than {MAX_VOXELS:,} voxels; nothing that large is read")
+    if values * first.bits_allocated > 8 * SUSPECT_BYTES:
+        require_plausible(values * first.bits_allocated // 8, sum(os.path.getsize(header.path) for header in headers))
     if all(header.localiser for header in headers):
         raise GeometryError("a localiser (scout) series, not a volume; leave it out")
     if any("MOSAIC" in frame.variations.get("ImageType", "").split("\\") for _, _, frame in frames):

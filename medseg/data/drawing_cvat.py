@@ -37,8 +37,10 @@ def is_cvat(path: Path) -> bool:
         with path.open("rb") as stream:
             while not found and (part := stream.read(4096)):
                 parser.Parse(part)
-    except (OSError, expat.ExpatError):
+    except OSError:
         return False
+    except expat.ExpatError:
+        pass  # Damaged or hostile behind its root: `parse_cvat` says so.
     return found[:1] == ["annotations"]
 
 

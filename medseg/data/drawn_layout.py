@@ -25,7 +25,7 @@ from medseg.data.drawing_cvat import is_cvat, parse_cvat
 from medseg.data.drawing_labelme import is_labelme, parse_labelme
 from medseg.data.label_source import LabelSource
 from medseg.data.recognise import Choice, Files, Recognised, Source, count_note, settle_unlabelled
-from medseg.data.refusal import Refusal
+from medseg.data.refusal import Refusal, most_frequent
 from medseg.errors import DataError, ReadError, RequestError
 
 __all__ = ["DrawnFile", "find_drawings", "take_drawn"]
@@ -87,7 +87,7 @@ def take_drawn(files: Files, choice: Choice, drawn: Sequence[DrawnFile]) -> Reco
                 of_picture[picture].append((one, drawing))
             else:
                 refusals.append(Refusal(f"picture {count} of {len(one.drawings)} {place}", picture))
-    table = _tabulate(drawn, choice)
+    table = _tabulate(drawn, choice, refusals)
     sources = [_source(path, files.root, of_picture.get(path, []), table) for path in index.values()]
     kinds = Counter(one.kind for one in drawn)
     empty = sum(not drawing.areas and not drawing.problem for pairs in of_picture.values() for _, drawing in pairs)
@@ -173,11 +173,14 @@ def _find_picture(stated: str, folder: str, index: Mapping[str, Path]) -> Path |
     return "the picture is missing; expected it beside the annotation file or in a folder named images"
 
 
-def _tabulate(drawn: Sequence[DrawnFile], choice: Choice) -> StructureTable:
+def _tabulate(drawn: Sequence[DrawnFile], choice: Choice, refusals: Sequence[Refusal]) -> StructureTable:
     names = list(dict.fromkeys(name for one in drawn for name in one.names))
     structures = [Structure(number, name) for number, name in enumerate(names, start=1)]
     if not structures:
-        raise RequestError("the annotation files outline nothing; expected areas with labels")
+        told = most_frequent(refusals)
+        raise RequestError(
+            f"the annotation files outline nothing; expected areas with labels{told and f'. Refused:{told}'}"
+        )
     return tabulate(structures, choice.structures, choice.labels)
 
 

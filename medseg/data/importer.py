@@ -29,7 +29,7 @@ from medseg.data.metadata import join_metadata
 from medseg.data.modality import settle_modality
 from medseg.data.reading import RESAMPLED
 from medseg.data.recognise import Choice, Recognised, most_common
-from medseg.data.refusal import Refusal, write_refusals
+from medseg.data.refusal import Refusal, most_frequent, write_refusals
 from medseg.errors import RequestError, RunError
 from medseg.privacy.ledger import Ledger
 
@@ -118,7 +118,8 @@ def import_tree(
             raise RequestError("the output folder holds a manifest that no import wrote; choose another folder")
         found = recognise(folder, replace(options.choice, labels=options.labels), looking=looking)
         if not found.sources:
-            raise RequestError("expected at least one image to import; found none that fits")
+            told = most_frequent(found.refusals)
+            raise RequestError(f"expected at least one image to import; found none that fits{told and f':{told}'}")
         found = settle_modality(found, options.choice)
         if is_dicomdir(source):
             found = replace(found, refusals=(*found.refusals, *missing_from_dicomdir(source)))
@@ -288,10 +289,9 @@ def _finish(
     else:
         (out / "refused.csv").unlink(missing_ok=True)
     if not kept:
-        reasons = Counter(refusal.reason for refusal in refusals).most_common(3)
-        told = "\n".join(f"  {count} x {reason}" for reason, count in reasons)
         (out / _STATE).unlink()
-        raise RequestError(f"no image could be imported; refused.csv lists each with its reason:\n{told}")
+        told = most_frequent(refusals)
+        raise RequestError(f"no image could be imported; refused.csv lists each with its reason:{told}")
     values = sorted({value for _, copied in kept for value in copied.values})
     if any(copied.is_labelled for _, copied in kept) and not values:
         _remove_strangers(out, ())

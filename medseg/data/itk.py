@@ -1,13 +1,19 @@
-"""NRRD and MetaImage: volumes read through SimpleITK, turned from LPS+ to RAS+."""
+"""NRRD and MetaImage: volumes read through SimpleITK, turned from LPS+ to RAS+.
+
+A header may name other files that hold the voxels. ITK would follow any path; here they have to lie in the header's own
+folder or below it.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from medseg.data.limits import MAX_VOXELS
+from medseg.data.limits import MAX_VOXELS, require_plausible
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError, ReadError
 from medseg.types import Affine, Array
@@ -15,6 +21,9 @@ from medseg.types import Affine, Array
 __all__ = ["read_itk", "read_itk_fields", "read_itk_geometry"]
 
 _LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
+_LARGEST_HEADER: Final = 1 << 22
+_LONGEST_AXIS: Final = 1.01
+"""Length of an axis' direction; ITK hangs on huge ones."""
 
 
 def read_itk(path: Path) -> tuple[Array, Affine]:
@@ -68,7 +77,10 @@ def read_itk_fields(path: Path) -> tuple[dict[str, str], int]:
         ReadError: As `read_itk`.
     """
     reader = _reader(path)
-    texts = {key: str(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
+    try:
+        texts = {key: str(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
+    except (TypeError, UnicodeDecodeError):
+        raise ReadError("the header holds names or texts that are no UTF-8; save the file again") from None
     return texts, int(reader.GetNumberOfComponents())
 
 
@@ -77,6 +89,7 @@ def _reader(path: Path) -> Any:
 
     if not path.is_file():
         raise ReadError("expected an image file; found none")
+    stored = sum(one.stat().st_size for one in _files_of(path) if one.is_file())
     sitk.ProcessObject_SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -87,9 +100,49 @@ def _reader(path: Path) -> Any:
         raise ReadError(
             f"the file is damaged or of another format than its ending says ({type(error).__name__})"
         ) from None
-    if np.prod(reader.GetSize(), dtype=np.float64) * reader.GetNumberOfComponents() > MAX_VOXELS:
+    values = float(np.prod(reader.GetSize(), dtype=np.float64)) * reader.GetNumberOfComponents()
+    if values > MAX_VOXELS:
         raise ReadError(f"the header claims more than {MAX_VOXELS:,} voxels; nothing that large is read")
+    bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
+    require_plausible(int(values) * (int(bits[1]) // 8 if bits else 1), stored)
     return reader
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    """The file itself, and those that its header names for the voxels.
+
+    Raises:
+        ReadError: One of them lies outside of the header's folder, or the header has no end.
+    """
+    yield path
+    with path.open("rb") as stream:
+        head = stream.read(_LARGEST_HEADER)
+    is_nrrd = head.startswith(b"NRRD")
+    lines = [line.removesuffix("\r") for line in head.decode("latin-1").split("\n")]
+    key = r"data ?file\s*:(?!=)" if is_nrrd else r"\s*ElementDataFile\s*[=:]"
+    last = lines.index("") if is_nrrd and "" in lines else len(lines)
+    found = [number for number in range(last) if re.match(key, lines[number], re.IGNORECASE)]
+    if len(head) == _LARGEST_HEADER and (last == len(lines) if is_nrrd else not found):
+        raise ReadError("the header has no end; the file is damaged, save it again")
+    for number in found:
+        name = re.split(r"[=:]", lines[number], maxsplit=1)[1].strip()
+        names = lines[number + 1 : last] if name.split(" ")[0].upper() == "LIST" else [name]
+        for one in map(str.strip, names):
+            if one and (is_nrrd or one.upper() != "LOCAL"):
+                yield _inside(path.parent, one)
+        if lines[number].startswith("ElementDataFile"):  # What follows is voxels.
+            return
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file of the folder, links resolved; of a pattern for several, the place that it names."""
+    place = (folder / name.replace("\\", "/")).resolve()
+    if "\0" in name or folder.resolve() not in place.parents:
+        raise ReadError(
+            "the header names a file outside of its own folder for the voxels; nothing of it was read. Put both files "
+            "into one folder and name it there"
+        )
+    return place
 
 
 def _geometry(reader: Any) -> Geometry:
@@ -99,6 +152,8 @@ def _geometry(reader: Any) -> Geometry:
         raise GeometryError(f"expected 2 or 3 spatial axes and at most one of channels; found {dims} axes")
     spatial = min(dims, 3)
     direction = np.array(reader.GetDirection(), dtype=np.float64).reshape(dims, dims)[:spatial, :spatial]
+    if not np.isfinite(direction).all() or np.abs(direction).max() > _LONGEST_AXIS:
+        raise GeometryError("expected axis directions of length 1; the header is broken, save the file again")
     affine = np.eye(4)
     affine[:spatial, :spatial] = direction * np.array(reader.GetSpacing()[:spatial])
     affine[:spatial, 3] = reader.GetOrigin()[:spatial]

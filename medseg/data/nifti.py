@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from medseg.data.files import atomic_write
-from medseg.data.limits import MAX_VOXELS
+from medseg.data.limits import MAX_VOXELS, require_plausible
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError, ReadError
 from medseg.types import Affine, Array
@@ -128,6 +128,7 @@ def _describe(image: Nifti1Image, path: Path) -> tuple[tuple[int, ...], Affine, 
         raise ReadError(
             "the NIfTI file is truncated: the header states more voxels than the file can hold; copy it again"
         )
+    require_plausible(stored, path.stat().st_size)
     spatial = (*full, 1)[:3]
     affine = np.array(image.affine, dtype=np.float64)
     notes = []
@@ -152,7 +153,10 @@ def _values(image: Nifti1Image, path: Path) -> Array:
     )
     slope, intercept = float(proxy.slope), float(proxy.inter)
     if slope != 1 or intercept != 0:
-        return (stored * slope + intercept).astype(np.float32)
+        scaled = np.empty(stored.shape, dtype=np.float32)
+        for start in range(0, stored.size, _CHUNK):  # In float64, which must never hold the whole volume.
+            scaled[start : start + _CHUNK] = stored[start : start + _CHUNK] * np.float64(slope) + intercept
+        return scaled
     if dtype.kind == "f":
         return stored.astype(np.float32, copy=False)
     return stored.astype(dtype.newbyteorder("="), copy=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.data.files import atomic_write
 
-__all__ = ["Refusal", "write_refusals"]
+__all__ = ["Refusal", "most_frequent", "write_refusals"]
 
 
 @dataclass(frozen=True)
@@ -31,3 +32,9 @@ def write_refusals(refusals: Iterable[Refusal], path: Path) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("input", "reason"))
         writer.writerows((refusal.input, refusal.reason) for refusal in refusals)
+
+
+def most_frequent(refusals: Sequence[Refusal]) -> str:
+    """The three most frequent reasons with their counts, each on a line of its own that begins here."""
+    reasons = Counter(refusal.reason for refusal in refusals).most_common(3)
+    return "".join(f"\n  {count} x {reason}" for reason, count in reasons)
