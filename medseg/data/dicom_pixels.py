@@ -14,6 +14,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from medseg.data.dicom_frames import Frame
 from medseg.data.dicom_header import Header, read_dataset, refusing_damage
+from medseg.data.dicom_syntax import transfer_syntax, undecodable
 from medseg.errors import ReadError
 from medseg.types import Array
 
@@ -127,7 +128,7 @@ def _second_try(
     grey = header.photometric in ("MONOCHROME1", "MONOCHROME2") and not header.has_modality_lut
     if begun or not grey or not one_rescale:
         damage = f", or its pixels are damaged ({type(error).__name__})"
-        raise ReadError(_undecodable(decoder.UID, damage)) from None
+        raise ReadError(undecodable(decoder.UID, damage)) from None
     yield from _itk_frames(header)
 
 
@@ -145,7 +146,7 @@ def _itk_frames(header: Header) -> Iterator[Array]:
     except Exception as error:
         # GDCM raises whatever it likes on damaged data.
         damage = f", or its pixels are damaged ({type(error).__name__})"
-        raise ReadError(_undecodable(UID(header.transfer_syntax), damage)) from None
+        raise ReadError(undecodable(UID(header.transfer_syntax), damage)) from None
     planes = values.reshape(-1, *values.shape[-2:])
     if len(planes) != header.frame_count:
         raise ReadError(
@@ -178,7 +179,7 @@ def decode_frames(dataset: Dataset) -> Iterator[Array]:
         # Decoders raise whatever they like on damaged or exotic data.
         if not decoder.UID.is_encapsulated:
             raise ReadError(_unreadable(dataset, error)) from None
-        raise ReadError(_undecodable(decoder.UID, f", or its pixels are damaged ({type(error).__name__})")) from None
+        raise ReadError(undecodable(decoder.UID, f", or its pixels are damaged ({type(error).__name__})")) from None
 
 
 def _unreadable(dataset: Dataset, error: Exception) -> str:
@@ -210,7 +211,7 @@ def _bit_frames(dataset: Dataset) -> Iterator[Array]:
     shape = (int(dataset.Rows), int(dataset.Columns))
     size = shape[0] * shape[1]
     packed = np.frombuffer(dataset.PixelData or b"", dtype=np.uint8)
-    if _transfer_syntax(dataset) == ExplicitVRBigEndian and dataset["PixelData"].VR == "OW":
+    if transfer_syntax(dataset) == ExplicitVRBigEndian and dataset["PixelData"].VR == "OW":
         packed = packed[: len(packed) // 2 * 2].reshape(-1, 2)[:, ::-1].ravel()
     for number in range(max(1, int(dataset.get("NumberOfFrames") or 1))):
         start, end = number * size, (number + 1) * size
@@ -223,13 +224,13 @@ def _bit_frames(dataset: Dataset) -> Iterator[Array]:
 def _decoder(dataset: Dataset) -> Decoder:
     if not any(keyword in dataset for keyword in _PIXELS):
         raise ReadError("expected pixels; the DICOM file has none. Export the series again")
-    syntax = _transfer_syntax(dataset)
+    syntax = transfer_syntax(dataset)
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        raise ReadError(_undecodable(syntax)) from None
+        raise ReadError(undecodable(syntax)) from None
     if not decoder.is_available:
-        raise ReadError(_undecodable(syntax))
+        raise ReadError(undecodable(syntax))
     return decoder
 
 
@@ -257,7 +258,7 @@ def _looked_up(stored: Array, dataset: Dataset) -> Array:
     if depth > 8 or not isinstance(data, bytes) or len(data) >= 2 * count:
         return np.asarray(apply_modality_lut(stored, dataset))
     table: Array = np.frombuffer(data, np.uint8)
-    if _transfer_syntax(dataset) == ExplicitVRBigEndian and item["LUTData"].VR == "OW":
+    if transfer_syntax(dataset) == ExplicitVRBigEndian and item["LUTData"].VR == "OW":
         table = table[: len(table) // 2 * 2].reshape(-1, 2)[:, ::-1].ravel()
     values: Array = table[np.clip(stored.astype(np.int64) - first, 0, count - 1)]
     return values
@@ -365,25 +366,3 @@ def is_inverted(header: Header) -> bool:
 def _stored_range(header: Header) -> tuple[int, int]:
     bits = header.bits_stored
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if header.signed else (0, (1 << bits) - 1)
-
-
-def _transfer_syntax(dataset: Dataset) -> UID:
-    meta = getattr(dataset, "file_meta", Dataset())
-    stated = meta.get("TransferSyntaxUID")
-    if stated:
-        return UID(str(stated))
-    implicit, little = dataset.original_encoding
-    if implicit:
-        return ImplicitVRLittleEndian
-    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-
-
-def _undecodable(syntax: UID, damage: str = "") -> str:
-    """Why nothing here decodes it. A UID of the standard is no identity; a private one may be and isn't repeated."""
-    if not str(syntax).startswith("1.2.840.10008."):
-        return "a private transfer syntax is decoded by no library; export the series in one of the standard"
-    name = f" ({syntax.name})" if syntax.name != str(syntax) else ""
-    return (
-        f"the transfer syntax {syntax}{name} is not decoded by any installed library{damage}. medseg installs every "
-        "decoder that there is for DICOM, no extra brings another: export the series uncompressed"
-    )
