@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note
+from medseg.cli.keys import KeyOption, identities_beside
 from medseg.errors import ReadError, RequestError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from medseg.export.dicom_match import SourceSeries
     from medseg.export.load import LoadedModel
     from medseg.export.prediction import PredictionFormat
+    from medseg.privacy.identities import IdentityIndex
 
 __all__ = ["register"]
 
@@ -54,16 +56,20 @@ class _Files:
     Attributes:
         out: The folder.
         output_format: What to write.
+        is_dicom: Whether that refers to the instances of a series.
         report: Whether a SEG gets a report beside it.
         internal: Whether DICOM objects may carry their patients.
         candidates: Series that images which are no DICOM may have been converted from.
+        identities: What the privacy gate looks for, beside its patterns.
     """
 
     out: Path
     output_format: PredictionFormat
+    is_dicom: bool
     report: bool
     internal: bool
     candidates: tuple[SourceSeries, ...]
+    identities: IdentityIndex | None
 
     def holds(self, entry: Input) -> bool:
         """Whether the prediction of an input is there."""
@@ -74,8 +80,10 @@ class _Files:
     def write(self, loaded: LoadedModel, entry: Input, volume: Volume) -> None:
         """Predict an image and write what was found."""
         from medseg.export.dicom_match import refer_to_series
-        from medseg.export.prediction import NEED_PROBABILITIES, write_prediction
+        from medseg.export.prediction import NEED_PROBABILITIES, require_instances, write_prediction
 
+        if self.is_dicom and not self.candidates:
+            require_instances(entry, self.output_format)  # Before the time for a prediction is spent.
         prediction = loaded.predictor.predict(volume, probabilities=self.output_format in NEED_PROBABILITIES)
         if self.candidates:
             found = refer_to_series(prediction, volume, entry, self.candidates)
@@ -92,6 +100,7 @@ class _Files:
             algorithm=loaded.algorithm,
             report=self.report,
             tier="internal" if self.internal else "shareable",
+            identities=self.identities,
         )
 
 
@@ -142,6 +151,7 @@ def _predict(
             metavar="FOLDER", help="For DICOM formats of NIfTI, NRRD or MHA: the series that they were converted from."
         ),
     ] = None,
+    key: KeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as one line of JSON.")] = False,
 ) -> int:
     """Label images with a trained model, each on its own grid.
@@ -172,14 +182,15 @@ def _predict(
         raise RequestError(str(error)) from None
     _say_other_modality(source, loaded.predictor.plan.modality)
     candidates = _candidates(dicom_source, inputs, output_format, reading)
+    identities = identities_beside(key)
     _make_folder(out, output_format, internal=internal)
     if support is not None:
         loaded = _taught(loaded, support)
     if output_format is _Format.COCO:
-        written, refused = _predict_coco(loaded, inputs, out)
+        written, refused = _predict_coco(loaded, inputs, out, identities)
     else:
         kind = cast("PredictionFormat", output_format.value)  # Every format but COCO.
-        files = _Files(out, kind, report, internal, candidates)
+        files = _Files(out, kind, output_format.is_dicom, report, internal, candidates, identities)
         written, refused = _predict_each(loaded, inputs, files)
     refusals += refused
     for refusal in refusals:
@@ -238,16 +249,24 @@ def _candidates(
     """
     from medseg.export.dicom_match import find_source_series
 
+    is_dicom = [bool(entry.series or entry.find_series) for entry in inputs]
     if folder is None:
+        if output_format.is_dicom and inputs and not any(is_dicom):
+            raise RequestError(
+                f"--format {output_format.value} refers to a DICOM series, and no image here is one; name the folder "
+                "of the series that they were converted from with --dicom-source, or choose --format nifti, nrrd or png"
+            )
         return ()
     if not output_format.is_dicom:
         raise RequestError(f"--dicom-source goes with the DICOM formats; {output_format.value} refers to no series")
-    if any(entry.series or entry.find_series for entry in inputs):
+    if any(is_dicom):
         raise RequestError("--dicom-source goes with images that are no DICOM; these are, and results refer to them")
     return find_source_series(folder, reading=reading)
 
 
-def _predict_coco(loaded: LoadedModel, inputs: list[Input], out: Path) -> tuple[int, list[Refusal]]:
+def _predict_coco(
+    loaded: LoadedModel, inputs: list[Input], out: Path, identities: IdentityIndex | None
+) -> tuple[int, list[Refusal]]:
     """As `_predict_each`; what was found is written also when the person stops the command."""
     from medseg.export.coco import COCO_FILE, CocoFile
 
@@ -255,7 +274,7 @@ def _predict_coco(loaded: LoadedModel, inputs: list[Input], out: Path) -> tuple[
     try:
         return _predict_each(loaded, inputs, _OneFile(coco))
     finally:
-        coco.save()
+        coco.save(identities=identities)
 
 
 def _predict_each(loaded: LoadedModel, inputs: list[Input], outputs: _Files | _OneFile) -> tuple[int, list[Refusal]]:

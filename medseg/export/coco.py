@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from medseg.data.card import LabelInfo
 from medseg.data.convert_coco import annotations_of
@@ -22,6 +22,10 @@ from medseg.data.source import Input
 from medseg.errors import DataError, ManifestError, RequestError
 from medseg.export.dicom_source import Algorithm
 from medseg.inference.predict import Prediction
+from medseg.privacy.audit import gate
+
+if TYPE_CHECKING:
+    from medseg.privacy.identities import IdentityIndex
 
 __all__ = ["COCO_FILE", "CocoFile"]
 
@@ -93,12 +97,20 @@ class CocoFile:
         self._content["images"].append(image)
         self._pictures.add(source.picture)
 
-    def save(self) -> None:
-        """Write the file; none where nothing is listed."""
+    def save(self, *, identities: IdentityIndex | None = None) -> None:
+        """Write the file, once it has passed the privacy gate; none where nothing is listed.
+
+        Args:
+            identities: Identities of this project that the gate looks for, beside its patterns.
+
+        Raises:
+            PrivacyError: The gate found something that identifies, such as the name of a picture.
+        """
         if not self._pictures:
             return
+        text = gate(json.dumps(self._content) + "\n", name=COCO_FILE, tier="shareable", identities=identities)
         with atomic_write(self._path, mode="w") as stream:
-            stream.write(json.dumps(self._content) + "\n")
+            stream.write(text)
 
     def _stated(self) -> dict[str, Any]:
         other = RequestError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from medseg.data.card import LabelInfo
 from medseg.data.source import Input
@@ -16,6 +16,7 @@ from medseg.export.dicom_seg import write_dicom_fractions, write_dicom_seg
 from medseg.export.dicom_source import Algorithm
 from medseg.export.nifti import write_nifti
 from medseg.export.nrrd import write_seg_nrrd
+from medseg.export.outgoing import outgoing
 from medseg.export.png import write_overlay_png, write_png
 from medseg.export.rtstruct import write_rtstruct
 from medseg.export.sr import write_report
@@ -23,7 +24,10 @@ from medseg.inference.predict import Prediction
 from medseg.inference.uncertainty import normalised_entropy
 from medseg.types import FloatArray, Tier
 
-__all__ = ["NEED_PROBABILITIES", "PredictionFormat", "output_paths", "write_prediction"]
+if TYPE_CHECKING:
+    from medseg.privacy.identities import IdentityIndex
+
+__all__ = ["NEED_PROBABILITIES", "PredictionFormat", "output_paths", "require_instances", "write_prediction"]
 
 PredictionFormat = Literal[
     "nifti",
@@ -66,6 +70,21 @@ def output_paths(folder: Path, name: str, output_format: PredictionFormat, *, re
     return tuple(folder / f"{name}{_ENDINGS[kind]}" for kind in kinds)
 
 
+def require_instances(source: Input, output_format: PredictionFormat) -> tuple[Path, ...]:
+    """The DICOM instances that an object of an input refers to.
+
+    Raises:
+        ReadError: The input is no DICOM series.
+    """
+    files = source.instances()
+    if not files:
+        raise ReadError(
+            f"--format {output_format} refers to the instances of a DICOM series, and this image is none; name the "
+            "folder of the series that it was converted from with --dicom-source, or choose --format nifti, nrrd or png"
+        )
+    return files
+
+
 def write_prediction(
     prediction: Prediction,
     volume: Volume,
@@ -77,8 +96,9 @@ def write_prediction(
     algorithm: Algorithm,
     report: bool = False,
     tier: Tier = "shareable",
+    identities: IdentityIndex | None = None,
 ) -> Path:
-    """Write one prediction.
+    """Write one prediction, once it has passed the privacy gate.
 
     Args:
         prediction: On the image's own grid; with probabilities for the formats of `NEED_PROBABILITIES`.
@@ -91,13 +111,41 @@ def write_prediction(
         algorithm: What predicted, for DICOM objects.
         report: Whether a SEG gets a structured report beside it that refers to it; for no other format.
         tier: ``internal`` lets DICOM objects carry the patient of a series that isn't de-identified.
+        identities: Identities of this project that the gate looks for, beside its patterns.
 
     Raises:
         DataError: The format needs probabilities and the prediction has none, or the series lacks what it refers to.
         ReadError: A DICOM object of an image that is no DICOM series.
-        PrivacyError: A shareable DICOM object of a series that isn't de-identified.
+        PrivacyError: A shareable DICOM object of a series that isn't de-identified, or the gate found something.
         RequestError: A report beside another format.
     """
+    with outgoing(folder, tier=tier, identities=identities) as aside:
+        path = _write(
+            prediction,
+            volume,
+            source,
+            aside,
+            output_format=output_format,
+            labels=labels,
+            algorithm=algorithm,
+            report=report,
+            tier=tier,
+        )
+    return folder / path.name
+
+
+def _write(
+    prediction: Prediction,
+    volume: Volume,
+    source: Input,
+    folder: Path,
+    *,
+    output_format: PredictionFormat,
+    labels: Mapping[int, LabelInfo],
+    algorithm: Algorithm,
+    report: bool,
+    tier: Tier,
+) -> Path:
     kept: _Kept = "keep" if tier == "internal" else "refuse"
     path, *beside = output_paths(folder, source.name, output_format, report=report)
     if output_format == "nifti":
@@ -111,13 +159,7 @@ def write_prediction(
             colours = {value: info.colour for value, info in labels.items() if info.colour is not None}
             write_overlay_png(volume, prediction.label_map, path, colours=colours)
     else:
-        files = source.instances()
-        if not files:
-            raise ReadError(
-                f"--format {output_format} refers to the instances of a DICOM series, and this image is none; name the "
-                "folder of the series that it was converted from with --dicom-source, or choose --format nifti, nrrd "
-                "or png"
-            )
+        files = require_instances(source, output_format)
         _write_dicom(
             prediction,
             volume,

@@ -90,6 +90,11 @@ class IdentityIndex:
         """Number of different identities that are searched for."""
         return len(self._identities)
 
+    @property
+    def state(self) -> bytes:
+        """32 bytes that stand for what is searched for: another after each identity that is taken up."""
+        return hashlib.blake2b(b"%d" % len(self._records), key=self._key, digest_size=32).digest()
+
     def add(self, texts: Iterable[str]) -> None:
         """Take up identities: names, ids, dates, UIDs, addresses, one a text; a known one changes nothing."""
         for text in texts:
@@ -201,7 +206,10 @@ class IdentityIndex:
         try:
             content: dict[str, Any] = json.loads(Path(path).read_text(encoding="ascii"))
             if content["medseg_identity_index"] != _VERSION:
-                raise RequestError(f"the identity index is of another version; expected {_VERSION}")
+                raise RequestError(
+                    f"the identity index is of another version of medseg; expected format {_VERSION}. Move it away and "
+                    "run `medseg deidentify` on the same images with the same key, which writes it anew"
+                )
             index = cls(base64.b64decode(content["secret"]))
             known = base64.b64decode(content["identities"])
             rows = np.frombuffer(base64.b64decode(content["forms"]), dtype=_RECORD)

@@ -34,6 +34,7 @@ from medseg.inference.predict import Prediction
 from medseg.inference.uncertainty import normalised_entropy
 from medseg.models import build_model
 from medseg.planning import ChannelNormalisation, Plan
+from medseg.privacy.identities import IdentityIndex
 from tests.data.dicom_factory import make_enhanced, make_series
 from tests.export.source_series import ALGORITHM, LABELS
 
@@ -395,3 +396,25 @@ def test_real_series_get_every_kind_of_seg_back(test_data, folder, tmp_path):
         target = Target(volume.geometry, series.headers)
         back, _ = paint_labels([read_label_object(path)], target, {"tumour": 2, "oedema": 5})
         assert np.array_equal(back, label)
+
+
+@pytest.mark.parametrize("output_format", ["nifti", "dicom-seg"])
+def test_a_prediction_that_the_gate_refuses_is_not_written(output_format, tmp_path):
+    files = make_series((4, 5, 6), extra=CLEAN | {"StudyID": "4711081523"}).write(tmp_path / "ct")
+    volume = read_series(files)
+    identities = IdentityIndex()
+    identities.add(["Novakova^Jana", "4711081523"])
+    for name in ("case", "Jana Novakova"):
+        out = tmp_path / "out"
+        source = Input(name, lambda: volume, tuple(files))
+        options = {"output_format": output_format, "labels": LABELS, "algorithm": ALGORITHM}
+        refused = name != "case" or output_format == "dicom-seg"
+        if refused:
+            with pytest.raises(PrivacyError, match="refused"):
+                write_prediction(_prediction(volume), volume, source, out, identities=identities, **options)
+            assert not out.exists()
+        path = write_prediction(
+            _prediction(volume), volume, source, out, identities=identities, **options, tier="internal"
+        )
+        assert list(out.iterdir()) == [path]
+        shutil.rmtree(out)
