@@ -43,7 +43,7 @@ def test_a_private_syntax_is_not_repeated():
     assert "1.2.826.0.1.99" not in undecodable(UID("1.2.826.0.1.99"))
 
 
-def test_an_installation_that_lost_a_decoder_is_told_which_package(tmp_path):
+def test_an_installation_that_lost_a_decoder_is_told_which_package():
     for uid, package in (("1.2.840.10008.1.2.4.70", "pylibjpeg-libjpeg"), ("1.2.840.10008.1.2.4.201", "openjpeg")):
         told = subprocess.run([sys.executable, "-c", _WITHOUT, uid], capture_output=True, text=True, check=True).stdout
         assert uid in told
