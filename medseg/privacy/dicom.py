@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pydicom.dataelem import DataElement
@@ -15,6 +15,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medseg.errors import MissingExtraError, ReadError
+from medseg.privacy.deflated import check_deflated
 from medseg.privacy.dicom_rules import rules_for
 from medseg.privacy.encode import encode_file, put
 from medseg.privacy.frames import CleanPixels, clean_pixel_data, looks_drawn
@@ -26,6 +27,7 @@ from medseg.privacy.private import add_safe_private
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.rebuild import rebuild_dataset
+from medseg.privacy.structured import clean_content, has_content
 
 __all__ = ["LABEL_CLASSES", "CleanDicom", "clean_dicom", "is_dicom", "preview_dicom", "read_dicom", "syntax_of"]
 
@@ -34,6 +36,8 @@ IMPLEMENTATION_UID = "2.25.241790862094917043087204377361430293817"
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 LABEL_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentations: their pixels are labels."""
+_PRESENTATIONS = "1.2.840.10008.5.1.4.1.1.11."
+"""What the classes of presentation states begin with: how images are to be shown, here without graphics and text."""
 _REQUIRED = ((0x0020000D, "study"), (0x0020000E, "series"), (0x00080018, "instance"))
 
 
@@ -114,10 +118,20 @@ def clean_dicom(
         raise HeadError(pseudonyms.name("series", uids["series"], "S"))
     person = person_of(source, pseudonyms)
     clean = rebuild_dataset(source, rules, person=person, pseudonyms=pseudonyms)
+    structured = has_content(sop_class)
+    if structured:
+        clean_content(clean, source, profile, person=person, pseudonyms=pseudonyms)
     unsure = not looked_at and (look or _is_unsure(source, sop_class, transfer_syntax))
     transfer_syntax, cleaned = _add_pixels(clean, source, transfer_syntax, clean_text, unsure=unsure)
-    private = profile.safe_private and add_safe_private(clean, source)
-    _add_marks(clean, person, profile, cleaned=cleaned, private=private, defaced=face is not None)
+    private = profile.safe_private and add_safe_private(clean, source, person=person)
+    codes = profile.method_codes(
+        pixels_cleaned=cleaned,
+        private_kept=private,
+        defaced=face is not None,
+        graphics_cleaned=sop_class.startswith(_PRESENTATIONS),
+        structured=structured,
+    )
+    _add_marks(clean, person, profile, cleaned=cleaned, codes=codes)
     if head or face is not None:
         _text(clean, 0x00280302, "CS", "YES" if face is None else "NO")
     return CleanDicom(
@@ -155,7 +169,10 @@ def read_dicom(data: bytes) -> FileDataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            check_deflated(io.BytesIO(data))
             source = read_partial(io.BytesIO(data), stop_when=after_pixels, force=True)
+    except ReadError:
+        raise
     except Exception:
         # pydicom raises whatever a damaged or hostile file makes it raise.
         raise ReadError("expected a DICOM file, found a damaged one") from None
@@ -218,7 +235,7 @@ def _add_pixels(
 
 
 def _add_marks(
-    clean: Dataset, person: Person, profile: Profile, *, cleaned: bool, private: bool, defaced: bool
+    clean: Dataset, person: Person, profile: Profile, *, cleaned: bool, codes: Iterable[tuple[str, str]]
 ) -> None:
     """Write who the patient is now and what was done (PS3.15 E.1.1, CID 7050)."""
     _text(clean, 0x00100010, "PN", person.pseudonym)
@@ -229,7 +246,7 @@ def _add_marks(
     if cleaned:
         _text(clean, 0x00280301, "CS", "NO")
     items = []
-    for code, meaning in profile.method_codes(pixels_cleaned=cleaned, private_kept=private, defaced=defaced):
+    for code, meaning in codes:
         item = Dataset()
         _text(item, 0x00080100, "SH", code)
         _text(item, 0x00080102, "SH", "DCM")

@@ -169,9 +169,9 @@ _GEOMETRY = words_in(
     NumberOfFrames PlanarConfiguration PixelAspectRatio PixelPaddingValue PixelPaddingRangeLimit SmallestImagePixelValue
     LargestImagePixelValue PixelSpacing ImagerPixelSpacing SpacingBetweenSlices SliceThickness SliceLocation
     ImagePositionPatient ImageOrientationPatient FrameOfReferenceUID PatientPosition GantryDetectorTilt
-    RescaleIntercept RescaleSlope WindowCenter WindowWidth InstanceNumber AcquisitionNumber TemporalPositionIdentifier
-    NumberOfTemporalPositions TriggerTime EchoTime EchoNumbers RepetitionTime InversionTime FlipAngle DiffusionBValue
-    KVP BodyPartExamined
+    RescaleIntercept RescaleSlope RescaleType WindowCenter WindowWidth InstanceNumber AcquisitionNumber
+    TemporalPositionIdentifier NumberOfTemporalPositions TriggerTime EchoTime EchoNumbers RepetitionTime InversionTime
+    FlipAngle DiffusionBValue KVP BodyPartExamined
     """
 )
 """Attributes without which pixels can't be read or placed; they stay in every image, also where the IOD lacks them."""

@@ -14,13 +14,10 @@ __all__ = ["HeadError", "QuarantineError", "check_class", "may_hold_text", "show
 
 _IMAGES = "1.2.840.10008.5.1.4.1.1."
 _REFUSED = {
-    "88.": "a structured report; free text can't be cleaned",
-    "11.": "a presentation state; it holds text and graphics",
     "104.": "an encapsulated document; it can't be cleaned",
     "9.": "a waveform; it isn't an image",
     "91.": "annotations of a slide; their points are not kept",
     "66": "raw data; what is in it can't be known",
-    "481.5": "a plan; medseg has no use for it",
 }
 _FACES = """
 HEAD BRAIN SKULL FACE NECK ORBIT SINUS JAW MANDIBLE NASO IAC TEMPORAL PITUITARY SELLA CEREB WHOLEBODY KOPF SCHAEDEL TETE
@@ -55,7 +52,7 @@ def check_class(sop_class: str, source: Dataset) -> None:
     """Refuse classes that can't be cleaned.
 
     Raises:
-        ReadError: The class is a document, a report, a waveform or not in the standard.
+        ReadError: The class is a document, a waveform or not in the standard.
     """
     if sop_class == "1.2.840.10008.1.3.10":
         raise ReadError("a DICOMDIR; it lists names and paths, and nothing needs it")

@@ -34,6 +34,12 @@ __all__ = [
 TEXT_VRS = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "AE", "PN"))
 _CODE = frozenset((0x00080100, 0x00080102, 0x00080103, 0x00080104))
 """Value, scheme, version and meaning of a code."""
+_NUMBERED = (
+    0x00100020, 0x00101000, 0x00080050, 0x00200010, 0x00100030, 0x00080020, 0x00080021, 0x00080022, 0x00080023,
+    0x00401001, 0x00402016, 0x00402017, 0x00101090, 0x00102154,
+)  # fmt: skip
+"""IDs of the patient, the order, the study and the procedure, telephone numbers, and the dates of a file."""
+_LONG_NUMBER = re.compile(rb"\d{5,18}")
 
 
 @dataclass(slots=True)
@@ -44,8 +50,9 @@ class Person:
         key: What the pseudonym is made from; an identity.
         pseudonym: The patient's pseudonym.
         shift_days: Whole days by which the patient's dates move.
-        zone_minutes: UTC offset of the file's local time, where it says so.
+        zone_minutes: UTC offset of the file's local time, where it says so, or else of its first time that has one.
         words: Words, upper case, of the file's own names and numbers.
+        numbers: The file's own patient, order and study numbers, and its dates, as whole numbers.
         identities: Texts that were dropped or replaced.
     """
 
@@ -54,6 +61,7 @@ class Person:
     shift_days: int
     zone_minutes: int | None
     words: frozenset[str]
+    numbers: frozenset[int] = frozenset()
     identities: set[str] = field(default_factory=set)
 
 
@@ -89,16 +97,17 @@ def patient_key(dataset: Dataset) -> str:
 def person_of(dataset: Dataset, pseudonyms: Pseudonymiser) -> Person:
     """Read who a data set belongs to."""
     key = patient_key(dataset)
-    identities: set[str] = set()
-    words: set[str] = set()
-    _collect(dataset, dataset, identities, words)
+    found = _Gathered()
+    _collect(dataset, dataset, found)
+    zone = utc_offset_minutes(raw_bytes(dataset, 0x00080201).decode("ascii", "replace"))
     return Person(
         key=key,
         pseudonym=pseudonyms.patient(key),
         shift_days=pseudonyms.shift_days(key),
-        zone_minutes=utc_offset_minutes(raw_bytes(dataset, 0x00080201).decode("ascii", "replace")),
-        words=frozenset(words | _words_of(text_of(dataset, 0x00100020))),
-        identities=identities,
+        zone_minutes=found.zone_minutes if zone is None else zone,
+        words=frozenset(found.words | _words_of(text_of(dataset, 0x00100020))),
+        numbers=_numbers_of(dataset) | found.numbers,
+        identities=found.identities,
     )
 
 
@@ -125,32 +134,52 @@ def _words_of(text: str) -> set[str]:
     return {word for word in re.split(r"[\W_]+", text.upper()) if len(word) > 1}
 
 
-def _collect(dataset: Dataset, root: Dataset, identities: set[str], words: set[str]) -> None:
+def _numbers_of(dataset: Dataset) -> frozenset[int]:
+    """Whole numbers of at least 5 digits in the attributes that hold identities and dates."""
+    texts = (raw_bytes(dataset, tag) for tag in _NUMBERED)
+    return frozenset(int(digits) for text in texts for digits in _LONG_NUMBER.findall(text))
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What was gathered so far of a data set; the zone is that of the first time that tells its own."""
+
+    identities: set[str] = field(default_factory=set)
+    words: set[str] = field(default_factory=set)
+    numbers: set[int] = field(default_factory=set)
+    zone_minutes: int | None = None
+
+
+def _collect(dataset: Dataset, root: Dataset, gathered: _Gathered) -> None:
     """Gather what may identify in a data set and its items, private ones too: names, texts, UIDs, the birth date."""
     told = _CODE if _is_standard_code(dataset) else frozenset()
     for element in elements_of(dataset):
         if isinstance(element, DataElement):
             if isinstance(element.value, Sequence):
                 for item in element.value:
-                    _collect(item, root, identities, words)
+                    _collect(item, root, gathered)
         elif element.tag not in told:
-            _collect_element(element, root, identities, words)
+            _collect_element(element, root, gathered)
 
 
-def _collect_element(element: RawDataElement, root: Dataset, identities: set[str], words: set[str]) -> None:
+def _collect_element(element: RawDataElement, root: Dataset, gathered: _Gathered) -> None:
     vr = element.VR or dictionary_vr(element.tag)
     if vr == "PN" or (vr in TEXT_VRS and element.value):
         found = _found_in(element.value or b"", raw_bytes(root, 0x00080005), is_name=vr == "PN")
-        identities |= found.identities
-        words |= found.words
+        gathered.identities |= found.identities
+        gathered.words |= found.words
+        gathered.numbers |= found.numbers
     elif (vr == "UI" and element.value) or (element.tag == 0x00100030 and element.value):
-        identities.add(element.value.rstrip(b" \0").decode("latin-1"))
+        gathered.identities.add(element.value.rstrip(b" \0").decode("latin-1"))
+    elif vr == "DT" and gathered.zone_minutes is None and element.value:
+        gathered.zone_minutes = utc_offset_minutes(element.value.rstrip(b" \0")[-5:].decode("ascii", "replace"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     identities: frozenset[str]
     words: frozenset[str]
+    numbers: frozenset[int]
 
 
 @lru_cache(maxsize=2048)
@@ -164,7 +193,8 @@ def _found_in(raw: bytes, charset: bytes, *, is_name: bool) -> _Found:
             identities.update(part for part in re.split(r"[\^=]+", text) if len(part) > 1)
         if not is_known_text(text):
             identities.add(text.strip())
-    return _Found(frozenset(identities), frozenset(words))
+    numbers = (int(digits) for text in identities for digits in re.findall(r"[0-9]{5,18}", text))
+    return _Found(frozenset(identities), frozenset(words), frozenset(numbers))
 
 
 def _is_standard_code(dataset: Dataset) -> bool:

@@ -11,7 +11,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from medseg.privacy.encode import put
-from medseg.privacy.person import raw_bytes
+from medseg.privacy.numbers import is_of_person
+from medseg.privacy.person import Person, raw_bytes
 
 __all__ = ["add_safe_private"]
 
@@ -26,15 +27,18 @@ _SAFE = {
 intercept of Philips' stored values, b-values and gradient directions."""
 _GROUPS = frozenset(group for _, group in _SAFE)
 _WIDTH = {"FL": 4, "FD": 8}
-_NUMBERS = re.compile(rb"[ \0\\0-9.eE+-]{1,64}\Z")
+_MOST_VALUES = {"DS": 1, "IS": 4}
+"""Values of an attribute: a factor is one, the b-value of GE is the first of four."""
+_NUMBER = re.compile(rb"[ \0]*[+-]?(?:\d{1,16}\.?\d{0,16}|\.\d{1,16})(?:[eE][+-]?\d{1,3})?[ \0]*\Z")
 
 
-def add_safe_private(clean: Dataset, source: Dataset) -> bool:
+def add_safe_private(clean: Dataset, source: Dataset, *, person: Person) -> bool:
     """Copy the safe private numbers of a data set.
 
     Args:
         clean: Gets them, with their block's creator.
         source: The data set as read.
+        person: Whose it is; numbers of theirs don't stay.
 
     Returns:
         Whether there were any.
@@ -44,7 +48,7 @@ def add_safe_private(clean: Dataset, source: Dataset) -> bool:
         creator, group = raw_bytes(source, creator_tag).strip(b" \0"), creator_tag >> 16
         for number, vr in _SAFE.get((creator.decode("latin-1"), group), {}).items():
             tag = (group << 16) | ((creator_tag & 0xFF) << 8) | number
-            value = _number(source.get_item(tag), vr)
+            value = _number(source.get_item(tag), vr, person)
             if value is not None:
                 put(clean, creator_tag, "LO", creator)
                 put(clean, tag, vr, value)
@@ -52,10 +56,13 @@ def add_safe_private(clean: Dataset, source: Dataset) -> bool:
     return added
 
 
-def _number(element: object, vr: str) -> bytes | None:
+def _number(element: object, vr: str, person: Person) -> bytes | None:
     if not isinstance(element, RawDataElement) or not element.value or not element.is_little_endian:
         return None
+    raw = element.value
     if vr in _WIDTH:
-        return element.value if len(element.value) in (_WIDTH[vr], 3 * _WIDTH[vr]) else None
-    digits = sum(48 <= byte < 58 for byte in element.value)
-    return element.value if _NUMBERS.match(element.value) and digits <= 40 else None
+        plain = raw.isalpha() or len(raw) not in (_WIDTH[vr], 3 * _WIDTH[vr])
+        return None if plain else raw
+    parts = raw.split(b"\\")
+    known = len(parts) <= _MOST_VALUES[vr] and all(_NUMBER.match(part) for part in parts)
+    return raw if known and not any(is_of_person(part, person) for part in parts) else None

@@ -9,28 +9,28 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from pydicom.datadict import dictionary_VM
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
+from medseg.privacy.code_strings import is_code_string
 from medseg.privacy.codes import names_of_code
 from medseg.privacy.dates import clean_time, shift_date, shift_datetime
 from medseg.privacy.dicom_rules import Kind, Rule, Rules
 from medseg.privacy.encode import put
+from medseg.privacy.numbers import NUMBER_WIDTHS, clean_number, fits_multiplicity
 from medseg.privacy.person import Person, decode_text, raw_bytes
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.vocabulary import is_known_text
 
-__all__ = ["rebuild_dataset"]
+__all__ = ["items_of", "rebuild_dataset"]
 
 _PIXEL_REPRESENTATION = 0x00280103
 _CODE_TAGS = (0x00080100, 0x00080119, 0x00080120)
 _SCHEME, _MEANING = 0x00080102, 0x00080104
 _FUNCTIONAL_GROUPS = frozenset(("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"))
-_WIDTH = {"US": 2, "SS": 2, "AT": 4, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "SV": 8, "UV": 8}
-_NUMBER = re.compile(rb"[ \0]*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?[ \0]*\Z")
 _AGE = re.compile(rb"(\d{3})([DWMY])[ \0]*\Z")
 _DUMMIES = {
     "DA": b"19000101", "TM": b"000000", "DT": b"19000101000000", "AS": b"000Y", "IS": b"0", "DS": b"0",
@@ -111,10 +111,10 @@ def _value(tag: BaseTag, rule: Rule, place: _Place) -> tuple[str, bytes | None]:
         return vr, b"" if rule.kind is Kind.EMPTY else None
     raw = element.value or b""
     if rule.kind is Kind.EMPTY or not raw.strip(b" \0"):
-        empty = rule.kind is Kind.EMPTY or vr not in _WIDTH or not raw
-        return vr, b"" if empty else _number(tag, vr, element)
+        empty = rule.kind is Kind.EMPTY or vr not in NUMBER_WIDTHS or not raw
+        return vr, b"" if empty else clean_number(tag, vr, element, person=place.person)
     if rule.kind is Kind.NUMBER:
-        return vr, _number(tag, vr, element)
+        return vr, clean_number(tag, vr, element, person=place.person)
     if rule.kind is Kind.TABLE:
         return vr, _table(tag, element, place.source)
     return vr, _MAKERS[rule.kind](raw, rule, place)
@@ -133,8 +133,8 @@ def _fallback(rule: Rule, place: _Place) -> bytes | None:
         return f"{word} {value if isinstance(value, int) else value.decode('ascii', 'ignore').strip()}".encode("ascii")
     if rule.vr == "UI":
         return place.pseudonyms.pseudo_uid("dummy", place.person.key).encode("ascii")
-    if rule.vr in _WIDTH or rule.vr == "US|SS":
-        return b"\0" * _WIDTH.get(rule.vr, 2)
+    if rule.vr in NUMBER_WIDTHS or rule.vr == "US|SS":
+        return b"\0" * NUMBER_WIDTHS.get(rule.vr, 2)
     if rule.keyword == "RescaleType":
         return b"US"
     return _DUMMIES.get(rule.vr)
@@ -147,12 +147,22 @@ def _term(raw: bytes, rule: Rule, place: _Place) -> bytes | None:
         return None
     parts = text.split("\\") if rule.vr in ("CS", "LO", "SH", "UC") else [text]
     mine = frozenset[str]() if rule.vr == "CS" else place.person.words
-    kept = [part.strip(" \0") if is_known_text(part.strip(" \0"), identities=mine) else "" for part in parts]
-    if not any(kept):
+    parts = [part.strip(" \0") for part in parts]
+    kept = [part if _is_term(part, rule.vr, place.person, mine) else "" for part in parts]
+    if len(parts) > 1 and not is_known_text(" ".join(part for part in kept if len(part) < 4)):
+        # Each by itself is known, but together they are too many letters and numbers: a name can be spelt by them.
+        kept = [part if len(part) > 2 and not any(map(str.isdigit, part)) else "" for part in kept]
+    if not any(kept) or (len(parts) > 1 and not fits_multiplicity(tag_for_keyword(rule.keyword) or 0, len(parts))):
         return None
     if len(kept) > 1 and rule.keyword == "ImageType":
         kept = [word or ("OTHER" if part.strip(" \0") else "") for word, part in zip(kept, parts, strict=True)]
     return "\\".join(kept).encode("ascii")
+
+
+def _is_term(part: str, vr: str, person: Person, mine: frozenset[str]) -> bool:
+    if is_known_text(part, identities=mine):
+        return True
+    return vr == "CS" and is_code_string(part) and person.words.isdisjoint(part.split())
 
 
 def _uid(raw: bytes, _rule: Rule, place: _Place) -> bytes | None:
@@ -228,44 +238,6 @@ _MAKERS: dict[Kind, Callable[[bytes, Rule, _Place], bytes | None]] = {
 }
 
 
-_RUNNING = frozenset((0x00200011, 0x00200012, 0x00200013, 0x00200019, 0x00201208, 0x00201209))
-"""Numbers of series, acquisitions, instances and items: one too long to count by may be a patient's or an order's."""
-_MOST_RUNNING_DIGITS = 7
-
-
-def _number(tag: int, vr: str, element: RawDataElement) -> bytes | None:
-    """A number in little endian, if it is one and there are as many as the standard allows."""
-    raw = element.value or b""
-    if vr in ("DS", "IS"):
-        parts = raw.split(b"\\")
-        longest = 24 if vr == "DS" else 12
-        if not all((not p.strip(b" \0")) or (_NUMBER.match(p) and len(p) <= longest) for p in parts):
-            return None
-        if tag in _RUNNING and any(len(p.strip()) > _MOST_RUNNING_DIGITS for p in parts):
-            return None
-        return raw.rstrip(b"\0") if _multiplicity(tag, len(parts)) else None
-    width = _WIDTH[vr]
-    count, rest = divmod(len(raw), width)
-    if rest or not _multiplicity(tag, count) or (len(raw) > 8 and _reads_as_text(raw)):
-        return None
-    if not element.is_little_endian:
-        step = 2 if vr == "AT" else width
-        raw = np.frombuffer(raw, f">u{step}").astype(f"<u{step}").tobytes()
-    return raw
-
-
-@lru_cache(maxsize=4096)
-def _multiplicity(tag: int, count: int) -> bool:
-    low, _, high = dictionary_VM(tag).partition("-")
-    if not high:
-        return count == int(low)
-    return count >= int(low) and (not high.isdigit() or count <= int(high))
-
-
-def _reads_as_text(raw: bytes) -> bool:
-    return raw.isascii() and sum(32 <= byte < 127 for byte in raw) > 0.9 * len(raw)
-
-
 def _table(tag: int, element: RawDataElement, source: Dataset) -> bytes | None:
     """A look-up table cut to the length that its descriptor gives; None when text hides in it."""
     descriptor = raw_bytes(source, 0x00283002 if tag == 0x00283006 else (tag & 0xFFFF00FF) | 0x1100)
@@ -292,7 +264,7 @@ def _hides_text(raw: bytes) -> bool:
 
 def _add_items(result: Dataset, tag: BaseTag, rule: Rule, place: _Place) -> None:
     items = []
-    for item in _items(place.source, tag):
+    for item in items_of(place.source, tag):
         rebuilt = rebuild_dataset(
             item, rule.children, person=place.person, pseudonyms=place.pseudonyms, signed=place.signed
         )
@@ -306,7 +278,8 @@ def _add_items(result: Dataset, tag: BaseTag, rule: Rule, place: _Place) -> None
         result._dict[tag] = DataElement(tag, "SQ", Sequence(items))
 
 
-def _items(source: Dataset, tag: BaseTag) -> list[Dataset]:
+def items_of(source: Dataset, tag: int) -> list[Dataset]:
+    """The items of a sequence; none when it isn't there or can't be read."""
     element: Any = source.get_item(tag)
     if isinstance(element, RawDataElement):
         try:

@@ -94,6 +94,7 @@ _SPLIT = re.compile(r"[^0-9A-Za-z]+")
 _CODE_LIKE = re.compile(r"(?:[A-Z]{1,2}\d{1,2}[A-Z]?|\d{1,2}(?:MM|CM|D|H|MIN|MS|S|KV|X))\Z")
 _MOST_LETTERS = 120
 _MOST_DIGITS = 6
+_MOST_CODES = 3
 
 
 @lru_cache(maxsize=65536)
@@ -106,7 +107,8 @@ def _known_words(text: str) -> frozenset[str] | None:
         return None
     if sum(len(word) == 1 and word.isalpha() for word in words) > 3:
         return None
-    if not all(word in _WORDS or word.isdigit() or _CODE_LIKE.match(word) for word in words):
+    coded = [word for word in words if word not in _WORDS and not word.isdigit()]
+    if len(coded) > _MOST_CODES or not all(map(_CODE_LIKE.match, coded)):
         return None
     return frozenset(words)
 

@@ -25,8 +25,6 @@ _TRAPS: tuple[Callable[[FileDataset, Who], bytes], ...] = (
 )  # fmt: skip
 _REFUSED = (
     classes.document,
-    classes.report,
-    classes.presentation,
     classes.directory,
     classes.truncated,
     classes.garbage,
@@ -52,10 +50,11 @@ _OTHER_WRITTEN: tuple[tuple[Callable[[Who], bytes], str], ...] = (
     (pictures.png_deep, ".png"), (pictures.tiff_tags, ".tif"), (pictures.tiff_big, ".tiff"),
     (pictures.bmp_palette, ".bmp"), (pictures.webp_chunks, ".webp"), (volumes.nifti_unused_geometry, ".nii"),
     (volumes.nifti_gap, ".nii.gz"), (volumes.mha_fields, ".mha"), (others.table, ".csv"), (others.sidecar, ".json"),
-    (others.archive, ".zip"), (classes.spatial_registration, ".dcm"),
+    (others.archive, ".zip"), (classes.spatial_registration, ".dcm"), (classes.key_object, ".dcm"),
+    (classes.plan, ".dcm"),
 )  # fmt: skip
 _OTHER_REFUSED: tuple[tuple[Callable[[Who], bytes], str], ...] = (
-    (classes.key_object, ".dcm"), (classes.printed_model, ".dcm"), (classes.heart_beat, ".dcm"), (classes.plan, ".dcm"),
+    (classes.printed_model, ".dcm"), (classes.heart_beat, ".dcm"),
     (others.database_in_archive, ".zip"), (others.pdf, ".pdf"), (others.vector_drawing, ".svg"),
     (others.picture_by_name_only, ".png"), (others.table_of_texts, ".csv"), (others.table_in_latin, ".csv"),
     (volumes.nrrd_fields, ".nrrd"),
@@ -78,7 +77,7 @@ def make_corpus(folder: Path, *, seed: int = 7) -> list[Planted]:
         for sop_class in (CT, MR, PT):
             who = Who(draw)
             put(f"{who.name()}.dcm", trap(image(who, sop_class), who), who, "written")
-    for make in (classes.segmentation, classes.structures):
+    for make in (classes.segmentation, classes.structures, classes.report, classes.presentation):
         who = Who(draw)
         put("IM1", make(who), who, "written")
     for make in _REFUSED:

@@ -1,0 +1,109 @@
+"""Numbers of DICOM attributes: kept if they are numbers, as many as the standard allows, and nobody's.
+
+A patient's number or birthday is an identity wherever it stands, also as the number of a series; and letters are bytes,
+so that eight of them can be written as one floating-point number.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import numpy as np
+from pydicom.datadict import dictionary_VM
+from pydicom.dataelem import RawDataElement
+
+from medseg.privacy.person import Person
+
+__all__ = ["NUMBER_WIDTHS", "clean_number", "fits_multiplicity", "is_of_person"]
+
+NUMBER_WIDTHS = {"US": 2, "SS": 2, "AT": 4, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "SV": 8, "UV": 8}
+"""Bytes of each binary number, by value representation."""
+_INTEGERS = {"US": "<u2", "SS": "<i2", "UL": "<u4", "SL": "<i4", "SV": "<i8", "UV": "<u8", "AT": "<u4"}
+_FLOATS = {"FL": "<f4", "FD": "<f8"}
+_NUMBER = re.compile(rb"[ \0]*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?[ \0]*\Z")
+_SMALLEST, _LARGEST = 1e-30, 1e18
+"""What is measured in medicine lies between, whatever its unit; text read as a floating-point number mostly doesn't."""
+_RUNNING = frozenset((0x00200011, 0x00200012, 0x00200013, 0x00200019, 0x00201208, 0x00201209))
+"""Numbers of series, acquisitions, instances and items: one too long to count by may be a patient's or an order's."""
+_MOST_RUNNING_DIGITS = 7
+_SHORTEST_IDENTITY = 5
+
+
+def clean_number(tag: int, vr: str, element: RawDataElement, *, person: Person) -> bytes | None:
+    """The value of a number's attribute in little endian.
+
+    Args:
+        tag: The attribute.
+        vr: Its value representation by the standard.
+        element: As read.
+        person: Whose it is.
+
+    Returns:
+        None when it isn't a number, when there are more or fewer than the standard allows, when it reads as text, and
+        when it is a number of the person's.
+    """
+    raw = element.value or b""
+    if vr in ("DS", "IS"):
+        return _of_digits(tag, raw, vr, person)
+    width = NUMBER_WIDTHS[vr]
+    count, rest = divmod(len(raw), width)
+    if rest or not fits_multiplicity(tag, count) or (len(raw) >= 8 and _reads_as_text(raw)):
+        return None
+    if not element.is_little_endian:
+        step = 2 if vr == "AT" else width
+        raw = np.frombuffer(raw, f">u{step}").astype(f"<u{step}").tobytes()
+    if vr in _FLOATS:
+        return _of_floats(raw, _FLOATS[vr], person)
+    if person.numbers and width > 2 and not person.numbers.isdisjoint(np.frombuffer(raw, _INTEGERS[vr]).tolist()):
+        return None
+    return raw
+
+
+def is_of_person(part: bytes, person: Person) -> bool:
+    """Whether a number written in digits is one of the person's."""
+    if len(part) < _SHORTEST_IDENTITY or not person.numbers:
+        return False
+    value = abs(float(part.strip(b" \0")))
+    return value.is_integer() and int(value) in person.numbers
+
+
+@lru_cache(maxsize=4096)
+def fits_multiplicity(tag: int, count: int) -> bool:
+    """Whether the standard allows an attribute this many values."""
+    low, _, high = dictionary_VM(tag).partition("-")
+    if not high:
+        return count == int(low)
+    return count >= int(low) and (not high.isdigit() or count <= int(high))
+
+
+def _of_digits(tag: int, raw: bytes, vr: str, person: Person) -> bytes | None:
+    parts = raw.split(b"\\")
+    longest = 24 if vr == "DS" else 12
+    for part in parts:
+        if not part.strip(b" \0"):
+            continue
+        if not _NUMBER.match(part) or len(part) > longest or is_of_person(part, person):
+            return None
+    if tag in _RUNNING and any(len(part.strip()) > _MOST_RUNNING_DIGITS for part in parts):
+        return None
+    return raw.rstrip(b"\0") if fits_multiplicity(tag, len(parts)) else None
+
+
+def _of_floats(raw: bytes, kind: str, person: Person) -> bytes | None:
+    """Floating-point numbers of a size that is measured and that aren't the person's; each nan has the same bytes."""
+    values = np.frombuffer(raw, kind)
+    sizes = np.abs(values)
+    real = np.isfinite(values) & (values != 0)
+    if np.any(real & ((sizes < _SMALLEST) | (sizes > _LARGEST))):
+        return None
+    whole = sizes[real & (sizes >= 10_000) & (sizes == np.floor(sizes))]
+    if not person.numbers.isdisjoint(whole.astype(np.int64).tolist()):
+        return None
+    return np.where(np.isnan(values), np.array(np.nan, kind), values).astype(kind).tobytes()
+
+
+def _reads_as_text(raw: bytes) -> bool:
+    if len(raw) == 8:
+        return raw.isalpha()
+    return raw.isascii() and sum(32 <= byte < 127 for byte in raw) > 0.9 * len(raw)
