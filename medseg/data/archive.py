@@ -107,7 +107,7 @@ def _is_there(folder: Path, parts: list[str]) -> bool:
 def _unpack(source: Path, folder: Path, progress: Callable[[int, int], None] | None) -> None:
     try:
         with zipfile.ZipFile(source) as archive:
-            members = [one for one in archive.infolist() if not one.is_dir()]
+            members = [one for one in archive.infolist() if not one.filename.endswith("/")]
             _require_honest(members, folder)
             for number, member in enumerate(members, start=1):
                 _unpack_member(archive, member, folder)

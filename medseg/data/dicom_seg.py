@@ -343,10 +343,11 @@ def _masks(seg: _Seg, chosen: Mapping[int, int], canvas: Canvas) -> Iterator[tup
 def _decoded(seg: _Seg) -> Iterator[Array]:
     count = 0
     for frame in decode_frames(seg.dataset):
-        yield frame
         count += 1
+        if count <= len(seg.planes):
+            yield frame
     if count != len(seg.planes):
-        raise ReadError(f"expected {len(seg.planes)} frames; found {count}. The SEG is truncated, copy it again")
+        raise ReadError(f"expected {len(seg.planes)} frames; found {count}. The SEG is damaged, copy it again")
 
 
 def _fractional_masks(seg: _Seg, chosen: Mapping[int, int], canvas: Canvas) -> Iterator[tuple[int, int, Array]]:

@@ -32,6 +32,10 @@ from medseg.errors import DataError
 __all__ = ["take_dicom_tree"]
 
 _NO_IMAGE = "not an image"
+_NAMELESS = (
+    "its label map holds plain values, and other images here have DICOM label files with several names: nobody can "
+    "tell which value is which. State the names with --label, or import the two apart"
+)
 
 
 def take_dicom_tree(files: Files, choice: Choice, *, looking: Callable[[int, int], None] | None = None) -> Recognised:
@@ -63,6 +67,8 @@ def take_dicom_tree(files: Files, choice: Choice, *, looking: Callable[[int, int
         notes += [sentence] if sentence else []
         sources = [source for source in sources if source.modality == wanted]
     used = any(isinstance(source.label, LabelSource) for source in sources)
+    if used and len(outlined.labels) > 1 and not choice.labels:
+        sources = [replace(s, label=None, problem=_NAMELESS) if isinstance(s.label, Path) else s for s in sources]
     return Recognised(
         "a DICOM tree",
         settle_unlabelled(sources, choice),

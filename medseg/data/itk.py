@@ -136,8 +136,8 @@ def _files_of(path: Path) -> Iterator[Path]:
 
 def _inside(folder: Path, name: str) -> Path:
     """A file of the folder, links resolved; of a pattern for several, the place that it names."""
-    place = (folder / name.replace("\\", "/")).resolve()
-    if "\0" in name or folder.resolve() not in place.parents:
+    place = folder if "\0" in name else (folder / name.replace("\\", "/")).resolve()
+    if folder.resolve() not in place.parents:
         raise ReadError(
             "the header names a file outside of its own folder for the voxels; nothing of it was read. Put both files "
             "into one folder and name it there"

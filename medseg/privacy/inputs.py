@@ -158,7 +158,7 @@ def _listed(path: str, process: int) -> dict[str, zipfile.ZipInfo]:
         ReadError: It is damaged, would unfold without end, or has two members of one name.
     """
     try:
-        members = [member for member in _archive(path, process).infolist() if not member.is_dir()]
+        members = [member for member in _archive(path, process).infolist() if not member.filename.endswith("/")]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError):
         raise ReadError(_DAMAGED) from None
     total, packed = sum(m.file_size for m in members), sum(m.compress_size for m in members)

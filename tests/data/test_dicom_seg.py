@@ -264,6 +264,15 @@ def test_frames_of_bits_that_end_within_a_byte_are_whole(tmp_path):
     assert np.array_equal(label, voxels.transpose(2, 1, 0))
 
 
+def test_a_label_map_with_more_frames_than_it_describes_is_refused(tmp_path):
+    series, _ = _series(tmp_path)
+    content = make_seg(source_images(series), segment_numbers(values=1), kind="LABELMAP")
+    content.NumberOfFrames = 4
+    content.PerFrameFunctionalGroupsSequence = list(content.PerFrameFunctionalGroupsSequence)[:4]
+    with pytest.raises(ReadError, match="expected 4 frames; found 5"):
+        _paint(write_seg(content, tmp_path / "seg.dcm"), tmp_path / "ct")
+
+
 def test_damaged_segmentations_are_refused_with_their_true_reason(tmp_path):
     series, _ = _series(tmp_path)
     content = make_seg(source_images(series), segment_numbers(values=1))

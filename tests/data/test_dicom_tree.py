@@ -17,6 +17,7 @@ from tests.data.import_factory import (
     run_import,
     write_label,
 )
+from tests.data.seg_factory import make_seg, segment_numbers, source_images, write_seg
 
 
 def _dicom_tree(root: Path) -> None:
@@ -47,6 +48,22 @@ def test_a_broken_series_is_refused_with_its_true_reason_and_the_others_go_on(tm
     report = run_import(tmp_path / "in", tmp_path / "out")
     assert report.cases == 2
     assert "missing slices" in next(iter(refused(tmp_path / "out").values()))
+
+
+def test_plain_values_are_not_named_after_another_image_s_segments(tmp_path: Path) -> None:
+    """Value 1 of a mask is not the first of the names that another patient's SEG brought."""
+    _dicom_tree(tmp_path / "in")
+    for number, names in ((5, ("liver", "spleen")), (6, ("lesion", "liver"))):
+        series = make_series((4, 5, 6), seed=number, patient=str(number))
+        images = source_images(series)
+        series.write(tmp_path / "in" / str(number) / "ct")
+        content = make_seg(images, segment_numbers((4, 5, 6)), names)
+        write_seg(content, tmp_path / "in" / str(number) / "seg.dcm")
+    report = run_import(tmp_path / "in", tmp_path / "out")
+    assert report.cases == 2
+    assert sum("nobody can tell which value is which" in one.reason for one in report.refusals) == 3
+    stated = {1: "lesion", 2: "liver", 3: "spleen"}
+    assert run_import(tmp_path / "in", tmp_path / "stated", labels=stated).cases == 5
 
 
 def test_masks_in_a_folder_of_their_own_are_found_by_the_series_folder_s_name(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -19,6 +20,7 @@ from medseg.data.importer import ImportOptions, import_tree
 from medseg.data.itk import read_itk_fields
 from medseg.data.readers import read_geometry, read_volume
 from medseg.errors import DataError, GeometryError, ReadError, RequestError
+from medseg.privacy.inputs import input_files
 from tests.data.dicom_factory import make_series
 from tests.data.import_factory import write_picture
 
@@ -117,6 +119,18 @@ def test_xml_with_entities_is_told_not_passed_over(tmp_path: Path, text: str) ->
     (tmp_path / "in" / "a.xml").write_text(text)
     with pytest.raises(RequestError, match=r"outline nothing.*Refused:\n  1 x CVAT: the XML declares"):
         import_tree(tmp_path / "in", tmp_path / "out", options=ImportOptions())
+
+
+def test_a_zip_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x", b"content")
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    place = content.index(b"PK\x01\x02")
+    content[place + 28 : place + 32] = struct.pack("<HH", 0, 1)
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(ReadError, match="leads out"):
+        import_tree(tmp_path / "a.zip", tmp_path / "out", options=ImportOptions())
+    assert input_files(tmp_path) == ["a.zip\0/"]
 
 
 def test_a_damaged_dicomdir_is_none(tmp_path: Path) -> None:
