@@ -298,9 +298,12 @@ def _require_known_values(facts: Facts, frames: Sequence[Frame]) -> None:
     """Refuse headers by which nobody can tell the values: readers take them for different numbers, and say nothing."""
     if any(frame.slope == 0 for frame in frames):
         raise ReadError("RescaleSlope is 0, so that all values are the same; the header is broken, export it again")
-    stored, high = _integer(facts, "BitsStored", 0), _integer(facts, "HighBit", -1)
+    allocated = _integer(facts, "BitsAllocated", 16)
+    stored, high = _integer(facts, "BitsStored", allocated), _integer(facts, "HighBit", -1)
+    if not 1 <= stored <= allocated:
+        raise ReadError(f"expected 1 to {allocated} bits stored a pixel; found {stored}. Export the series again")
     is_native = str(facts.get("TransferSyntaxUID", "")) in _NATIVE
-    if is_native and stored and high >= 0 and high != stored - 1:
+    if is_native and "BitsStored" in facts and high >= 0 and high != stored - 1:
         raise ReadError(
             f"HighBit is {high} with {stored} bits stored; expected {stored - 1} (PS3.5 section 8.1.1). Other readers "
             "ignore it and show other values; export the series again"

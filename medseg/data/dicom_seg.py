@@ -46,13 +46,16 @@ class _Plane:
 
 @dataclass(frozen=True, eq=False)
 class _Seg:
-    """A SEG's facts; `spacing_between` is nan where the header has none."""
+    """A SEG's facts; `spacing_between` is nan where the header has none, `most` the value that stands for 1."""
 
     dataset: Dataset
     planes: tuple[_Plane, ...]
     kind: str
     spacing_between: float
     frame_of_reference: str
+    described: frozenset[int]
+    padding: int
+    most: int
 
     @property
     def size(self) -> tuple[int, int]:
@@ -240,7 +243,16 @@ def _facts(dataset: Dataset) -> _Seg:
         planes.append(_Plane(place, number, _sources(group) or _sources(shared)))
     measures = (groups[0].get("PixelMeasuresSequence") or shared.get("PixelMeasuresSequence") or [Dataset()])[0]
     between = float(measures.get("SpacingBetweenSlices") or np.nan)
-    return _Seg(dataset, tuple(planes), kind, abs(between), text_of(dataset, "FrameOfReferenceUID"))
+    return _Seg(
+        dataset,
+        tuple(planes),
+        kind,
+        abs(between),
+        text_of(dataset, "FrameOfReferenceUID"),
+        described=frozenset(int(item.SegmentNumber) for item in dataset.get("SegmentSequence") or []),
+        padding=int(dataset.get("PixelPaddingValue", 0) or 0),
+        most=int(dataset.get("MaximumFractionalValue", 255) or 255),
+    )
 
 
 def _image(seg: _Seg, target: Target) -> _Image:
@@ -325,8 +337,6 @@ def _masks(seg: _Seg, chosen: Mapping[int, int], canvas: Canvas) -> Iterator[tup
     if seg.kind == "FRACTIONAL":
         yield from _fractional_masks(seg, chosen, canvas)
         return
-    described = {int(item.SegmentNumber) for item in seg.dataset.SegmentSequence}
-    padding = int(seg.dataset.get("PixelPaddingValue", 0) or 0)
     for number, frame in enumerate(_decoded(seg)):
         plane = seg.planes[number]
         if seg.kind != "LABELMAP":
@@ -336,7 +346,7 @@ def _masks(seg: _Seg, chosen: Mapping[int, int], canvas: Canvas) -> Iterator[tup
         for segment in np.unique(frame).tolist():
             if segment in chosen:
                 yield number, chosen[segment], frame == segment
-            elif segment not in (0, padding) and segment not in described:
+            elif segment not in (0, seg.padding) and segment not in seg.described:
                 raise LabelError("the SEG has pixel values that stand for no segment; export it again")
 
 
@@ -352,22 +362,21 @@ def _decoded(seg: _Seg) -> Iterator[Array]:
 
 def _fractional_masks(seg: _Seg, chosen: Mapping[int, int], canvas: Canvas) -> Iterator[tuple[int, int, Array]]:
     """The label with the largest fraction where fractions add up to one, else every label with half or more."""
-    most = int(seg.dataset.get("MaximumFractionalValue", 255) or 255)
     frames = list(_decoded(seg))
     groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
     for number, plane in enumerate(seg.planes):
         position = plane.place.position
         groups[plane.sources if position is None else tuple(np.round(position, 3))].append(number)
-    slack = len(seg.dataset.SegmentSequence) / 2 + 1  # every fraction was rounded
+    slack = len(seg.described) / 2 + 1  # every fraction was rounded
     sums = {place: np.sum([frames[n] for n in group], axis=0, dtype=np.int64) for place, group in groups.items()}
-    exclusive = all(total.max() <= most + slack for total in sums.values())
+    exclusive = all(total.max() <= seg.most + slack for total in sums.values())
     for place, group in groups.items():
         stack = np.stack([frames[n] for n in group]).astype(np.int64)
         best = stack.argmax(axis=0)
-        least = np.maximum(most - sums[place], 1)
+        least = np.maximum(seg.most - sums[place], 1)
         for layer, number in enumerate(group):
             if seg.planes[number].segment in chosen:
-                wins = (best == layer) & (stack[layer] >= least) if exclusive else 2 * stack[layer] >= most
+                wins = (best == layer) & (stack[layer] >= least) if exclusive else 2 * stack[layer] >= seg.most
                 yield number, chosen[seg.planes[number].segment], wins
     canvas.notes.append(
         "fractional SEG: a voxel has the label of the largest fraction, and none where the rest is larger"

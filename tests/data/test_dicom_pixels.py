@@ -304,6 +304,7 @@ def test_a_modality_lut_of_packed_bytes_is_looked_up(tmp_path: Path, syntax: pyd
     [
         ({"BitsStored": 12, "HighBit": 15}, "HighBit is 15 with 12 bits stored; expected 11"),
         ({"RescaleSlope": 0}, "RescaleSlope is 0"),
+        ({"BitsStored": 0, "PixelRepresentation": 1}, "expected 1 to 16 bits stored a pixel; found 0"),
         ({"BitsAllocated": 12, "BitsStored": 12, "HighBit": 11}, "found 12"),
         ({"BitsStored": 17, "HighBit": 16}, "expected 1 to 16 bits stored a pixel; found 17"),
         ({"Rows": 7}, "truncated"),

@@ -273,6 +273,17 @@ def test_a_label_map_with_more_frames_than_it_describes_is_refused(tmp_path):
         _paint(write_seg(content, tmp_path / "seg.dcm"), tmp_path / "ct")
 
 
+def test_a_fractional_segmentation_whose_scale_is_damaged_is_refused(tmp_path):
+    series, _ = _series(tmp_path)
+    fractions = segment_numbers(values=1).astype(float)
+    path = write_seg(make_seg(source_images(series), fractions, kind="FRACTIONAL"), tmp_path / "seg.dcm")
+    content = path.read_bytes()
+    assert content.count(b"\x62\x00\x0e\x00US") == 1
+    path.write_bytes(content.replace(b"\x62\x00\x0e\x00US", b"\x62\x00\x0e\x00U\x80"))
+    with pytest.raises(ReadError, match="damaged"):
+        _paint(path, tmp_path / "ct")
+
+
 def test_damaged_segmentations_are_refused_with_their_true_reason(tmp_path):
     series, _ = _series(tmp_path)
     content = make_seg(source_images(series), segment_numbers(values=1))
