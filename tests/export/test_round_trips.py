@@ -77,12 +77,14 @@ def made(tmp_path_factory):
     return root
 
 
-def predict(folder: Path, out: Path, output_format: str, *, empty: bool = False) -> tuple[Path, Prediction, Volume]:
-    """Write a label map with holes, or an empty one, of the input in a folder; as the command does."""
+def predict(
+    folder: Path, out: Path, output_format: str, *, label: np.ndarray | None = None
+) -> tuple[Path, Prediction, Volume]:
+    """Write a label map (without one, of blobs with holes) of the input in a folder; as the command does."""
     ((entry,), refusals) = find_inputs(folder / "source", keep_names=True)
     assert refusals == []
     volume = entry.read()
-    label = blobs(volume.shape, seed=3) * (not empty)
+    label = blobs(volume.shape, seed=3) if label is None else label.reshape(volume.shape)
     share = np.random.default_rng(0).uniform(0.5, 0.9, size=volume.shape)
     classes = np.searchsorted([0, *LABELS], label)
     probabilities = np.stack([np.where(classes == n, share, (1 - share) / 2) for n in range(3)]).astype(np.float16)
@@ -178,7 +180,9 @@ def test_the_overlay_shows_every_slice_with_the_labels_in_colour(kind, made, tmp
 
 @pytest.mark.parametrize("kind", [*DICOM, *CONVERTED])
 def test_the_report_measures_the_labels_and_the_series_values(kind, made, tmp_path):
-    path, prediction, volume = predict(made / kind, tmp_path, "sr")
+    label = np.zeros(6 * 20 * 24, np.uint8)
+    label[100:140], label[1500:1503] = 2, 5
+    path, prediction, volume = predict(made / kind, tmp_path, "sr", label=label)
     told: dict[str, list[float]] = {"Volume": [], "Maximum": []}
     for group in _lesion_groups(pydicom.dcmread(path)):
         for item in group.ContentSequence:
@@ -206,7 +210,7 @@ def _lesion_groups(report: pydicom.Dataset) -> list[pydicom.Dataset]:
 @pytest.mark.parametrize("output_format", LABEL_FORMATS)
 @pytest.mark.parametrize("kind", ["oblique CT", "NIfTI"])
 def test_nothing_found_is_a_file_that_reads_as_an_empty_label_map(kind, output_format, made, tmp_path):
-    path, _, _ = predict(made / kind, tmp_path / "none", output_format, empty=True)
+    path, _, _ = predict(made / kind, tmp_path / "none", output_format, label=np.zeros(6 * 20 * 24, np.uint8))
     if output_format in ("nifti", "nrrd"):
         label = read_label(path)[0]
     else:
