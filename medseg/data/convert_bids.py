@@ -24,7 +24,7 @@ from medseg.data.exchange import ForeignCase, write_image, write_json
 from medseg.data.manifest import Card, Case, LabelInfo, Manifest
 from medseg.errors import ManifestError, RequestError
 
-__all__ = ["bids_cases", "export_bids"]
+__all__ = ["BIDS_LABEL", "bids_cases", "export_bids"]
 
 _CONTRASTS: Final = {
     "t1": "T1w", "t1w": "T1w", "t1c": "ce-contrast_T1w", "t1ce": "ce-contrast_T1w", "t1gd": "ce-contrast_T1w",
@@ -33,7 +33,8 @@ _CONTRASTS: Final = {
 }  # fmt: skip
 _DIRECTORY: Final = {"MR": "anat", "PT": "pet", "CT": "ct"}
 _VERSION: Final = "1.10.0"
-_LABEL: Final = re.compile(r"_(?:dseg|mask)\.nii(?:\.gz)?$")
+BIDS_LABEL: Final = re.compile(r"_(?:dseg|mask)\.nii(?:\.gz)?$")
+"""End of a label map's name among the derivatives."""
 
 
 def export_bids(
@@ -85,7 +86,7 @@ def bids_cases(root: Path, description: Mapping[str, Any]) -> tuple[list[Foreign
     if not common:
         raise ManifestError("expected a kind of image that every session has; found none. Take the others out")
     labels: defaultdict[str, list[Path]] = defaultdict(list)
-    for path in sorted(p for p in (root / "derivatives").glob("**/*.nii*") if _LABEL.search(p.name)):
+    for path in sorted(p for p in (root / "derivatives").glob("**/*.nii*") if BIDS_LABEL.search(p.name)):
         labels[_parts_of(path)[0]].append(path)
     several = sum(len(paths) > 1 for paths in labels.values())
     if several:

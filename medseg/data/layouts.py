@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from medseg.data.annotators import annotator_of_folder, join_annotators
+from medseg.data.convert_bids import BIDS_LABEL
 from medseg.data.dicom_tree import take_dicom_tree
 from medseg.data.drawn_layout import find_drawings, take_drawn
 from medseg.data.label_formats import VOC_LABELS, settle_formats
@@ -52,9 +53,31 @@ def recognise(root: Path, choice: Choice, *, looking: Callable[[int, int], None]
     one or of several annotators), a folder per patient, and a flat folder.
 
     Raises:
-        RequestError: There is no image in it, or what was asked for isn't there.
+        RequestError: There is no image in it, or what was asked for isn't there; or it is a BIDS data set, whose label
+            maps lie apart from their images.
     """
-    return settle_formats(_recognise_layout(root, choice, looking), choice, root)
+    _refuse_bids(root)
+    taken = settle_formats(_recognise_layout(root, choice, looking), choice, root)
+    return replace(taken, notes=(*taken.notes, *_left_notes(root)))
+
+
+def _refuse_bids(root: Path) -> None:
+    if not (root / "dataset_description.json").is_file() or not (root / "derivatives").is_dir():
+        return
+    if any(BIDS_LABEL.search(path.name) for path in (root / "derivatives").rglob("*.nii*")):
+        raise RequestError(
+            "expected images and label maps side by side, found a BIDS data set; `medseg manifest convert SRC OUT "
+            "--from bids` takes it, with its label maps, patients and folds"
+        )
+
+
+def _left_notes(root: Path) -> list[str]:
+    """What another format knows beside its images, and only ``manifest convert`` reads."""
+    known = (("medseg.json", "patients, sites and folds"), ("splits_final.json", "folds"))
+    for name, what in known:
+        if (root / name).is_file():
+            return [f"{name} is not read here; `medseg manifest convert SRC OUT --from FORMAT` takes its {what} too"]
+    return []
 
 
 def _recognise_layout(root: Path, choice: Choice, looking: Callable[[int, int], None] | None) -> Recognised:
