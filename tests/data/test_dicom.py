@@ -14,6 +14,7 @@ from medseg.data.readers import read_geometry, read_volume
 from medseg.data.volume import Geometry
 from medseg.errors import DataError, GeometryError
 from tests.data.dicom_factory import make_enhanced, make_series, set_pixels
+from tests.examples import examples
 
 
 def test_a_series_is_placed_and_filled_as_the_closed_form_says(tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ def _rotation(angles: tuple[float, float, float]) -> np.ndarray:
     return turned
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     angles=st.tuples(*[st.floats(-180, 180)] * 3),
     spacing=st.tuples(*[st.floats(0.3, 6.0)] * 3),

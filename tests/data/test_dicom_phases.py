@@ -14,6 +14,7 @@ from medseg.data.dicom_frames import Frame
 from medseg.data.dicom_phases import find_phases
 from medseg.errors import GeometryError
 from tests.data.dicom_factory import Series, make_enhanced, make_item, make_series
+from tests.examples import examples
 
 
 def _repeated(values: list[dict[str, object]], *, places: int = 3, shuffle: bool = True) -> Series:
@@ -83,7 +84,7 @@ def test_b_values_of_the_vendors_private_elements_count(tmp_path: Path, tags: tu
     assert read_series(series.write(tmp_path)).channels == ("b0", "b800")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(places=st.integers(2, 5), phases=st.integers(2, 5), order=st.randoms(use_true_random=False))
 def test_every_frame_lands_in_its_phase_whatever_the_order(places: int, phases: int, order) -> None:
     wanted = [(place, phase) for place in range(places) for phase in range(phases)]

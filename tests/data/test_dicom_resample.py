@@ -18,11 +18,12 @@ from medseg.data.reading import Reading
 from medseg.data.recognise import Choice
 from medseg.errors import GeometryError
 from tests.data.dicom_factory import make_series
+from tests.examples import examples
 
 _RESAMPLE = Reading(resample_irregular=True)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     angle=st.floats(-35, 35),
     gaps=st.lists(st.floats(2.0, 4.0), min_size=3, max_size=6),

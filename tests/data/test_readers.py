@@ -20,6 +20,7 @@ from medseg.data.nifti import save_nifti
 from medseg.data.pictures import save_png
 from medseg.data.readers import read_geometry, read_label, read_volume
 from medseg.errors import DataError, GeometryError, LabelError, ReadError
+from tests.examples import examples
 
 AFFINE = np.array([[0.0, -1.5, 0.0, 12.0], [0.8, 0.0, 0.1, -7.0], [0.0, 0.2, 3.0, 40.0], [0.0, 0.0, 0.0, 1.0]])
 VOXELS = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
@@ -275,7 +276,7 @@ def _folder(path: Path) -> Path:
     return path
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shape=st.tuples(*[st.integers(1, 6)] * 3),
     dtype=st.sampled_from([np.uint8, np.int16, np.int32, np.uint16, np.float32]),

@@ -21,6 +21,7 @@ from medseg.export.dicom_match import find_source_series, refer_to_series
 from medseg.export.prediction import write_prediction
 from medseg.inference.predict import Prediction
 from tests.data.dicom_factory import make_enhanced, make_series
+from tests.examples import examples
 from tests.export.source_series import ALGORITHM, LABELS, blobs, random_rotation
 
 CLEAN = {"PatientIdentityRemoved": "YES", "DeidentificationMethod": "test"}
@@ -62,7 +63,7 @@ def write_seg(prediction: Prediction, volume: Volume, source: Input, folder: Pat
     flips=st.tuples(*[st.booleans()] * 3),
     enhanced=st.booleans(),
 )
-@settings(max_examples=4, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=examples(4), deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 def test_a_turned_copy_of_a_series_gives_the_very_seg_of_the_series(seed, axes, flips, enhanced, tmp_path_factory):
     folder = tmp_path_factory.mktemp("match")
     rotation = random_rotation(seed)

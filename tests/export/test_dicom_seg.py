@@ -9,6 +9,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from medseg.data.card import CodedConcept, LabelInfo
 from medseg.errors import GeometryError, LabelError, PrivacyError, ReadError
 from medseg.export import Algorithm, write_dicom_seg
+from tests.examples import examples
 
 _ALGORITHM = Algorithm(name="lesions", version="0.1.0", model_id="ab" * 32)
 _LABELS = {
@@ -79,7 +80,7 @@ def _read_with_pydicom_only(path, affine, shape, labels):
 
 
 @given(seed=st.integers(0, 1000), flips=st.tuples(*[st.booleans()] * 3), order=st.permutations(range(3)))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 def test_every_voxel_comes_back_at_its_place_in_the_patient(seed, flips, order, tmp_path_factory):
     folder = tmp_path_factory.mktemp("seg")
     files, affine = _write_series(folder, rotation=_rotation(seed))

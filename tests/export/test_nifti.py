@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from medseg.errors import GeometryError, LabelError
 from medseg.export import write_nifti
+from tests.examples import examples
 
 
 def _oblique(seed: int) -> np.ndarray:
@@ -19,7 +20,7 @@ def _oblique(seed: int) -> np.ndarray:
 
 @given(seed=st.integers(0, 10_000))
 @example(seed=350)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_every_voxel_keeps_its_value_and_its_place_in_sform_and_qform(seed, tmp_path_factory):
     path = tmp_path_factory.mktemp("nifti") / "case.nii.gz"
     generator = np.random.default_rng(seed)

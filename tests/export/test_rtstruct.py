@@ -11,6 +11,7 @@ from medseg.data.dicom_labels import Target, paint_labels, read_label_object
 from medseg.errors import DataError, GeometryError, LabelError, PrivacyError
 from medseg.export import write_rtstruct
 from tests.data.dicom_factory import make_enhanced
+from tests.examples import examples
 from tests.export.source_series import ALGORITHM, LABELS, blobs, clean_series, errors_of, random_rotation
 
 
@@ -30,7 +31,7 @@ def _read(path, series_files, volume):
 
 
 @given(seed=st.integers(0, 1000), oblique=st.booleans())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 def test_a_label_map_comes_back_voxel_for_voxel_from_its_contours(seed, oblique, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rs")
     rotation = random_rotation(seed) if oblique else None
@@ -46,7 +47,7 @@ def test_a_label_map_comes_back_voxel_for_voxel_from_its_contours(seed, oblique,
 
 
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=examples(4), deadline=None)
 def test_every_point_lies_half_a_voxel_from_the_voxels_it_separates(seed, tmp_path_factory):
     """By pydicom alone: the points of a one-voxel lesion, in the patient, against the voxel's centre."""
     folder = tmp_path_factory.mktemp("rs")
