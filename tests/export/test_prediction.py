@@ -275,7 +275,7 @@ def test_without_a_dicom_series_or_a_clean_one_a_dicom_object_is_refused_with_th
     series = make_series()
     files = series.write(tmp_path / "ct")
     volume = read_series(files)
-    with pytest.raises(ReadError, match=r"and this image is none; name the folder of the series .* with --dicom-source"):
+    with pytest.raises(ReadError, match=r"this image is none; name the folder of the series .* with --dicom-source"):
         _write(volume, (), tmp_path / "out", output_format)
     with pytest.raises(PrivacyError, match="medseg deidentify"):
         _write(volume, files, tmp_path / "out", output_format)
