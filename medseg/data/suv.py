@@ -30,6 +30,10 @@ __all__ = ["suv_factor"]
 _GE_SCAN_TIME = (0x0009, 0x100D)
 _PHILIPS_SUV_SCALE = (0x7053, 0x1000)
 _PHILIPS_ACTIVITY_SCALE = (0x7053, 0x1009)
+_HEAVIEST, _TALLEST = 700.0, 2.6
+"""Of a human being, in kg and m; beyond lie weights in g and heights in cm, which some stations write."""
+_LEAST_DOSE = 1e5
+"""In Bq; what is less was stated in MBq."""
 
 
 def suv_factor(dataset: Dataset, *, acquired: Sequence[str], kind: SuvKind = "bw") -> tuple[float, str]:
@@ -63,7 +67,13 @@ def suv_factor(dataset: Dataset, *, acquired: Sequence[str], kind: SuvKind = "bw
     factor, missing = _becquerel_factor(dataset, acquired, kind)
     if missing:
         return math.nan, f"PET left in Bq/ml: the header lacks {missing}, which SUV{kind} needs"
-    return factor, f"PET scaled to SUV{kind}"
+    return factor, f"PET scaled to SUV{kind}{_told_of_dose(dataset)}"
+
+
+def _told_of_dose(dataset: Dataset) -> str:
+    sequence = dataset.get("RadiopharmaceuticalInformationSequence")
+    stated = _positive(sequence[0], "RadionuclideTotalDose") if sequence else math.nan
+    return "; the injected activity was stated in MBq, against the standard" if stated < _LEAST_DOSE else ""
 
 
 def _stored_kind(dataset: Dataset, units: str) -> SuvKind | Literal[""]:
@@ -78,10 +88,10 @@ def _stored_kind(dataset: Dataset, units: str) -> SuvKind | Literal[""]:
 
 def _body_size(dataset: Dataset, kind: SuvKind) -> float:
     """Weight or lean body mass in g, or surface in cm2; nan where the header lacks what it takes."""
-    weight = _positive(dataset, "PatientWeight")
+    weight = _positive(dataset, "PatientWeight", most=_HEAVIEST)
     if kind == "bw":
         return weight * 1000.0
-    height = _positive(dataset, "PatientSize") * 100.0
+    height = _positive(dataset, "PatientSize", most=_TALLEST) * 100.0
     if kind == "bsa":
         return float(71.84 * weight**0.425 * height**0.725)
     slope, square = {"M": (1.10, 128.0), "F": (1.07, 148.0)}.get(
@@ -94,7 +104,9 @@ def _body_size(dataset: Dataset, kind: SuvKind) -> float:
 def _becquerel_factor(dataset: Dataset, acquired: Sequence[str], kind: SuvKind) -> tuple[float, str]:
     size = _body_size(dataset, kind)
     if math.isnan(size):
-        return math.nan, {"bw": "the body weight", "lbm": "weight, height or sex", "bsa": "weight or height"}[kind]
+        return math.nan, {
+            "bw": "the body weight (in kg)", "lbm": "weight (kg), height (m) or sex", "bsa": "weight (kg) or height (m)"
+        }[kind]  # fmt: skip
     if not _is_corrected(dataset):
         return math.nan, "attenuation and decay correction"
     sequence = dataset.get("RadiopharmaceuticalInformationSequence")
@@ -102,7 +114,7 @@ def _becquerel_factor(dataset: Dataset, acquired: Sequence[str], kind: SuvKind) 
     dose = _positive(item, "RadionuclideTotalDose")
     if math.isnan(dose):
         return math.nan, "the injected activity"
-    if dose < 1e5:
+    if dose < _LEAST_DOSE:
         dose *= 1e6  # Some scanners write MBq, against the standard.
     left, missing = _activity_left(dataset, item, acquired)
     return (math.nan, missing) if missing else (size / (dose * left), "")
@@ -197,9 +209,9 @@ def _moment(text: str) -> datetime.datetime | None:
     return moment + datetime.timedelta(seconds=float(f"0.{fraction}") if fraction.isdigit() else 0.0)
 
 
-def _positive(dataset: Dataset, keyword: str) -> float:
+def _positive(dataset: Dataset, keyword: str, *, most: float = math.inf) -> float:
     value = _number(dataset, keyword)
-    return value if value > 0 else math.nan
+    return value if 0 < value <= most else math.nan
 
 
 def _number(dataset: Dataset, keyword: str) -> float:

@@ -67,6 +67,7 @@ def test_every_suv_is_its_closed_form(
         ("lbm", {"PatientSize": None}),
         ("lbm", {"PatientSex": "O"}),
         ("bsa", {"PatientSize": 0}),
+        ("bsa", {"PatientSize": 175}),
         ("lbm", {"Units": "GML", "PatientSex": ""}),
     ],
 )
@@ -84,12 +85,18 @@ def test_pet_becomes_suvbw_by_the_closed_form(tmp_path: Path) -> None:
     factor = 70_000 / (370e6 * 2 ** (-3600 / 6586.2))
     np.testing.assert_allclose(volume.array[0], series.voxels.transpose(2, 1, 0) * factor, rtol=1e-5)
     assert "PET scaled to SUVbw" in volume.notes
+    dose = series.slices[0].RadiopharmaceuticalInformationSequence[0]
+    dose.RadionuclideTotalDose = 370
+    stated = read_series(series.write(tmp_path))
+    np.testing.assert_allclose(stated.array, volume.array, rtol=1e-6)
+    assert "PET scaled to SUVbw; the injected activity was stated in MBq, against the standard" in stated.notes
 
 
 @pytest.mark.parametrize(
     ("facts", "note"),
     [
         ({"PatientWeight": None}, "lacks the body weight"),
+        ({"PatientWeight": 70_000}, "lacks the body weight (in kg)"),
         ({"Units": "PROPCNTS"}, "stored units"),
         ({"CorrectedImage": ["ATTN"]}, "lacks attenuation and decay correction"),
         ({"DecayCorrection": "NONE"}, "lacks a decay correction"),
