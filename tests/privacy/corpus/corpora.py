@@ -1,4 +1,4 @@
-"""The two hostile corpora, made from seeds."""
+"""The hostile corpora, made from seeds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from pathlib import Path
 
 from pydicom.dataset import FileDataset
 
-from tests.privacy.corpus import attributes, charsets, classes, others, pictures, pixels, streams, volumes
+from tests.privacy.corpus import attributes, charsets, classes, others, pictures, pixels, senders, streams, volumes
+from tests.privacy.corpus.codestreams import FRAMES
+from tests.privacy.corpus.crooked import BENT
+from tests.privacy.corpus.filled import CLASSES, filled
 from tests.privacy.corpus.slices import CT, MR, PT, Planted, Who, image
+from tests.privacy.corpus.smuggled import SMUGGLED
 
 _TRAPS: tuple[Callable[[FileDataset, Who], bytes], ...] = (
     streams.file_meta, streams.preamble, streams.trailing_bytes, streams.trailing_padding,
@@ -109,4 +113,24 @@ def make_other_corpus(folder: Path, *, seed: int = 23) -> list[Planted]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
             planted.append(Planted(path.relative_to(folder).as_posix(), who.all, expect))
+    return planted
+
+
+def make_dicom_corpus(folder: Path, *, seed: int = 41) -> list[Planted]:
+    """Write the corpus of DICOM files below `folder`: each class filled, each trick, and a patient's whole study."""
+    draw = random.Random(seed)
+    planted: list[Planted] = []
+
+    def put(path: Path, data: bytes, who: Who) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        planted.append(Planted(path.relative_to(folder).as_posix(), who.all, "written"))
+
+    for make in (*map(filled, CLASSES), *SMUGGLED, *BENT, *FRAMES):
+        who = Who(draw)
+        data = make(who)
+        put(folder / f"{who.name()}_{who.name()}" / f"{who.name()}.dcm", data, who)
+    who = Who(draw)
+    for name, data in senders.study(who).items():
+        put(folder / "study" / name, data, who)
     return planted
