@@ -44,6 +44,13 @@ def _import(
     image_pattern: Annotated[
         str | None, typer.Option(help="Take images whose file name matches, e.g. 'flair*'.")
     ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=PATTERN]",
+            help="Of a folder per patient: the image whose name has this word, or matches, is this channel; repeat.",
+        ),
+    ] = None,
     label: Annotated[
         list[str] | None, typer.Option(help="Name of a label value, e.g. 1=lesion; repeat for several.")
     ] = None,
@@ -107,6 +114,8 @@ def _import(
         return _list_structures(source, out, as_json=as_json)
     if out is None:
         raise RequestError("expected the folder to write to: medseg import SRC DIR")
+    if channel and (image_pattern or modality):
+        raise RequestError("--channel says which images are taken; leave out --image-pattern and --modality")
     options = ImportOptions(
         choice=Choice(
             modality=_modality(modality),
@@ -116,6 +125,7 @@ def _import(
             reading=Reading(suv=_suv(suv), resample_irregular=resample_irregular),
             structures=tuple(StructureRule.of(text) for text in structure or []),
             structure_set=structure_set,
+            channels=tuple(channel or ()),
         ),
         labels=_labels(label or []),
         keep_names=keep_names,

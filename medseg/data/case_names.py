@@ -82,11 +82,12 @@ def name_cases(
 
 
 def digest_of(source: Source) -> str:
-    """SHA-256 over the digests of a source's files, to know it again; no name goes in."""
+    """SHA-256 over the digests of a source's files, to know it again; no name goes in but the channels'."""
     try:
         parts = [sha256_of(path) for path in source.paths]
         if source.series is not None:
             parts += [mark for mark in (source.series.part, source.series.reading.mark) if mark]
+        parts += sorted(source.images) if len(source.images) > 1 else []
         parts += [one.content for one in source.label_maps if isinstance(one, LabelSource) and one.content]
     except OSError:
         return ""

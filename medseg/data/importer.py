@@ -263,7 +263,7 @@ def _require_alike(done: Sequence[tuple[Job, Done]]) -> list[tuple[Job, Done]]:
     usual = most_common(kinds)
     return [
         (job, one if one.copied is None or _kind_of(one.copied) == usual else one.refused_for(
-            f"expected {usual}, as most images here have; found {_kind_of(one.copied)}"))
+            f"expected {usual}, as most images here have; found {_kind_of(one.copied)}. Import it into another folder"))
         for job, one in done
     ]  # fmt: skip
 

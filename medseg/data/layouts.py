@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from medseg.data.annotators import annotator_of_folder, join_annotators
+from medseg.data.channel_layout import ChannelRule, sequences_of, take_channels
 from medseg.data.convert_bids import BIDS_LABEL
 from medseg.data.dicom_tree import take_dicom_tree
 from medseg.data.drawn_layout import find_drawings, take_drawn
@@ -41,6 +42,7 @@ _LABEL_FOLDERS: Final = (
     "groundtruth", "ground_truth", VOC_LABELS,
 )  # fmt: skip
 _CHANNEL: Final = re.compile(r"(.+)_(\d{4})")
+_ONE_OR_ALL: Final = "--image-pattern takes one kind of image, --channel several as the channels of one case"
 _SAME_NAMES: Final = 0.5
 """A name that at least this share of the patient folders has is a kind of image, not the name of one image."""
 
@@ -89,6 +91,8 @@ def _recognise_layout(root: Path, choice: Choice, looking: Callable[[int, int], 
         raise RequestError(
             f"expected DICOM, NIfTI, NRRD, MetaImage, JPEG, PNG or TIFF images; found {files.others} other files"
         )
+    if choice.channels:
+        return take_channels(files, [ChannelRule.of(text) for text in choice.channels], choice)
     described = root / "dataset.json"
     if described.is_file() and not files.dicom:
         return take_described(files, choice, described)
@@ -182,6 +186,7 @@ def take_patients(files: Files, choice: Choice) -> Recognised:
         folders[files.top(path)].append(path)
     candidates = {name: _pair_in_folder(name, paths, choice) for name, paths in folders.items()}
     flat = [source for found in candidates.values() for source in found]
+    _require_told_apart(flat, folders.values(), choice)
     if any(source.label or source.problem for source in flat):
         flat = [source for source in flat if source.label or source.problem]
     notes = []
@@ -192,9 +197,11 @@ def take_patients(files: Files, choice: Choice) -> Recognised:
         flat = [source for source in flat if source.modality == wanted]
     flat, sentence = _one_kind(flat, patients=len(folders))
     notes += [sentence] if sentence else []
+    if several := sequences_of(flat):
+        notes.append(f"by their names the images are of several sequences: {several}; --image-pattern takes one")
     have = {source.patient for source in flat}
-    lost = [Source(key=n, patient=n, problem="this patient's folder has no image of the kind taken, with its label map")
-            for n in sorted(folders) if n not in have]  # fmt: skip
+    lost = [Source(key=name, patient=name, problem=_why_lost(paths, choice))
+            for name, paths in sorted(folders.items()) if name not in have]  # fmt: skip
     labelled = sum(source.label is not None for source in flat)
     notes.insert(
         0, count_note(patient_folders=len(folders), images=len(flat), label_maps=labelled, tables=len(files.tables))
@@ -313,6 +320,29 @@ def _pair_in_folder(patient: str, paths: Sequence[Path], choice: Choice) -> list
         )
         for path in images
     ]
+
+
+def _require_told_apart(sources: Sequence[Source], folders: Iterable[Sequence[Path]], choice: Choice) -> None:
+    """Refuse folders of several images and one label map each, where nothing says which of them that belongs to."""
+    several = sum(len(split_masks(paths)[1]) == 1 and len(split_masks(paths)[0]) > 1 for paths in folders)
+    if several and not choice.with_unlabelled and not any(source.label or source.problem for source in sources):
+        named = f" (by their names {told})" if (told := sequences_of(sources)) else ""
+        raise RequestError(
+            f"{several} patients' folders have several images{named} and one label map each, and no name says which "
+            f"image that was drawn on; {_ONE_OR_ALL}"
+        )
+
+
+def _why_lost(paths: Sequence[Path], choice: Choice) -> str:
+    """Why a patient's folder gives no case where others do."""
+    plain, masks = split_masks(paths)
+    count = sum(choice.is_image(path) for path in plain)
+    if len(masks) == 1 and count > 1:
+        return (
+            f"this patient's folder has {count} images and one label map, and no name says which of them it belongs to"
+            f"; {_ONE_OR_ALL}"
+        )
+    return "this patient's folder has no image of the kind taken, with its label map"
 
 
 def _one_kind(sources: Sequence[Source], *, patients: int) -> tuple[list[Source], str]:

@@ -94,6 +94,7 @@ class Choice:
         structure_set: Which of several SEG or RTSTRUCT files of an image count: by a pattern of their label, or
             ``newest``; empty for all.
         reading: Which SUV a DICOM PET becomes, and what becomes of an irregular stack.
+        channels: ``NAME`` or ``NAME=PATTERN`` of the images of a patient that are the channels of one case.
     """
 
     modality: str | None = None
@@ -104,6 +105,7 @@ class Choice:
     structure_set: str = ""
     colours: Path | None = None
     reading: Reading = DEFAULT_READING
+    channels: tuple[str, ...] = ()
 
     def is_image(self, path: Path) -> bool:
         """Whether the pattern lets this file be an image."""
