@@ -61,6 +61,8 @@ def _categories(stated: object) -> dict[int, str]:
     for entry in stated:
         if not isinstance(entry, dict) or type(entry.get("id")) is not int or not isinstance(entry.get("name"), str):
             raise ReadError("COCO: expected an id and a name for each category")
+        if entry["id"] in names:
+            raise ReadError(f"COCO: two categories have the id {entry['id']}; repair the file")
         names[entry["id"]] = entry["name"]
     return names
 

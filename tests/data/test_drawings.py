@@ -14,6 +14,7 @@ from PIL import Image
 
 from medseg.data.dicom_structures import StructureRule
 from medseg.data.drawing import Area, Drawing, Ellipse, Polygon, paint_drawing, rectangle
+from medseg.data.drawing_coco import parse_coco
 from medseg.data.drawn_layout import find_drawings
 from medseg.data.importer import ImportReport
 from medseg.data.manifest import Manifest
@@ -21,7 +22,7 @@ from medseg.data.readers import read_label
 from medseg.data.recognise import Choice, list_files
 from medseg.data.rle import compress_runs, runs_of_mask
 from medseg.data.volume import Geometry
-from medseg.errors import RequestError
+from medseg.errors import ReadError, RequestError
 from tests.data.import_factory import import_beside
 
 COLUMNS, ROWS = 30, 20
@@ -270,3 +271,9 @@ def test_outlines_of_several_annotators_are_kept_apart_under_pseudonyms(tmp_path
     everything = b"".join(p.read_bytes() + str(p).encode() for p in (tmp_path / "out").rglob("*") if p.is_file())
     assert b"schmidt" not in everything.lower()
     assert any("2 annotators: R1, R2" in note for note in report.notes)
+
+
+def test_categories_that_share_an_id_are_refused() -> None:
+    categories = [{"id": 1, "name": "lesion"}, {"id": 1, "name": "hair"}]
+    with pytest.raises(ReadError, match="two categories have the id 1"):
+        parse_coco({"images": [], "annotations": [], "categories": categories})
