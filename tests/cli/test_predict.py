@@ -66,8 +66,8 @@ def test_a_nifti_file_gives_a_seg_of_its_series_with_a_report(converted: Path) -
     assert _run("predict", model, image, out)[0] == 0
     arguments = ("predict", model, image, out, "--format", "dicom-seg", "--report")
     status, _, err = _run(*arguments)
-    assert status == 3
-    assert "name the folder of the series that it was converted from with --dicom-source" in err
+    assert status == 2
+    assert "name the folder of the series that they were converted from with --dicom-source" in err
     status, told, err = _run(*arguments, "--dicom-source", converted / "dicom")
     assert (status, told.strip()) == (0, "1 of 1 images predicted as dicom-seg"), err
     expected, grid = read_label(out / "image_0001.nii.gz")
