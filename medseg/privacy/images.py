@@ -17,6 +17,7 @@ import numpy as np
 from medseg.errors import ReadError
 from medseg.privacy.jpeg import strip_jpeg
 from medseg.privacy.jpeg_blocks import read_coefficients
+from medseg.privacy.jpeg_slack import without_slack
 from medseg.privacy.jpeg_write import write_coefficients
 from medseg.types import Array
 
@@ -50,7 +51,7 @@ def clean_jpeg(data: bytes) -> bytes:
     if rest[:2] == b"\xff\xe0":
         length = 2 + int.from_bytes(rest[2:4], "big")
         head, rest = head + rest[:length], rest[length:]
-    return head + _orientation_segment(_orientation(data)) + rest
+    return without_slack(head + _orientation_segment(_orientation(data)) + rest)
 
 
 def paint_jpeg(data: bytes, painted: Array) -> tuple[bytes, Array]:

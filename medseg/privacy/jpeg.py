@@ -5,6 +5,7 @@ The entropy-coded data are copied as they are, so that every pixel stays bit for
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from medseg.errors import ReadError
@@ -22,6 +23,7 @@ _LARGEST_CATEGORY = 16
 """Of a difference, in T.81 H.1.2.2."""
 _J2K_COM, _J2K_SOT, _J2K_SOD, _J2K_EOC = 0xFF64, 0xFF90, 0xFF93, 0xFFD9
 _J2K_KEPT = frozenset((0xFF50, 0xFF51, 0xFF52, 0xFF53, 0xFF5C, 0xFF5D, 0xFF5E, 0xFF5F, 0xFF60, 0xFF61))
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _DAMAGED = "expected a complete JPEG code stream, found a damaged or cut off one"
 
 
@@ -72,7 +74,8 @@ def strip_jpeg(data: bytes) -> Stripped:
                 raise ReadError(_DAMAGED)
             scans += 1
             end = _scan_end(data, place, stuffed_bits=frame[0] == _JPEG_LS)
-            out += [*tables.needed(frame, body), _with_length(marker, body) + data[place:end]]
+            coded = data[place:end] if frame[0] == _JPEG_LS else data[place:end].rstrip(b"\xff")
+            out += [*tables.needed(frame, body), _with_length(marker, body) + coded]
             place = end
         elif kept := _kept(marker, body):
             out.append(_with_length(marker, kept))
@@ -132,6 +135,10 @@ class _Tables:
             wanted += [(coding, table >> 4) for table in tables] if _uses_first(marker, scan) else []
             wanted += [(coding, 0x10 | (table & 0x0F)) for table in tables] if _uses_second(marker, scan) else []
         new = [key for key in dict.fromkeys(wanted) if key in self._read and self._sent.get(key) != self._read[key]]
+        if any(
+            key[0] == _DHT and key[1] < 0x10 and max(self._read[key][17:], default=0) > _LARGEST_CATEGORY for key in new
+        ):
+            raise ReadError(_DAMAGED)
         self._sent |= {key: self._read[key] for key in new}
         return [_with_length(key[0], self._read[key]) for key in new]
 
@@ -159,8 +166,6 @@ def _huffman(body: bytes) -> list[bytes]:
         end = place + 17 + sum(body[place + 1 : place + 17])
         if end > len(body) or end - place - 17 > 256:
             raise ReadError(_DAMAGED)
-        if body[place] < 0x10 and max(body[place + 17 : end], default=0) > _LARGEST_CATEGORY:
-            raise ReadError(_DAMAGED)
         tables.append(body[place:end])
         place = end
     return tables
@@ -178,13 +183,11 @@ def _quantisation(body: bytes) -> list[bytes]:
 
 
 def _next_marker(data: bytes, place: int) -> tuple[int, int]:
-    if data[place : place + 1] != b"\xff":
+    """The next marker that has a segment, and where that begins; stray bytes before it go, as for a decoder."""
+    match = _MARKER.search(data, place)
+    if match is None:
         raise ReadError(_DAMAGED)
-    while data[place : place + 1] == b"\xff":
-        place += 1
-    if place >= len(data):
-        raise ReadError(_DAMAGED)
-    return place + 1, data[place]
+    return match.end(), data[match.end() - 1]
 
 
 def _segment(data: bytes, place: int) -> tuple[bytes, int]:

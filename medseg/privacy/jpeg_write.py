@@ -13,7 +13,7 @@ from medseg.errors import ReadError
 from medseg.privacy.jpeg_blocks import Coefficients
 from medseg.types import Array
 
-__all__ = ["write_coefficients"]
+__all__ = ["standard_symbols", "write_coefficients"]
 
 _DC_COUNTS = "00010501010101010100000000000000", "00030101010101010101010000000000"
 _DC_SYMBOLS = bytes(range(12))
@@ -143,6 +143,12 @@ def _table(kind: int, which: int) -> bytes:
     counts = bytes.fromhex((_AC_COUNTS if kind else _DC_COUNTS)[which])
     symbols = bytes.fromhex(_AC_SYMBOLS[which]) if kind else _DC_SYMBOLS
     return bytes((kind << 4 | which,)) + counts + symbols
+
+
+@lru_cache(maxsize=1)
+def standard_symbols() -> frozenset[bytes]:
+    """Symbols of each Huffman table that most programs write (T.81 K.3)."""
+    return frozenset(_table(kind, which)[17:] for kind in (0, 1) for which in (0, 1))
 
 
 def _segment(marker: int, body: bytes) -> bytes:

@@ -7,6 +7,7 @@ read. What is over the lesion, or too much, is for a person to decide.
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -152,12 +153,20 @@ def _upright(data: bytes, *, orientation: int | None = None) -> _Upright:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
-                orientation = int(image.getexif().get(0x0112, 1)) if orientation is None else orientation
+                orientation = _said(image) if orientation is None else orientation
                 pixels = _seen(image)
     except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
         raise ReadError("expected a complete image, found a damaged or cut off one") from None
     orientation = orientation if 1 <= orientation <= 8 else 1
     return _Upright(np.ascontiguousarray(_turned(pixels, orientation)), orientation)
+
+
+def _said(image: Any) -> int:
+    """Orientation that a picture's EXIF says; upright where that is damaged."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except (SyntaxError, ValueError, TypeError, OSError, struct.error):
+        return 1
 
 
 def _seen(image: Any) -> Array:
