@@ -15,7 +15,7 @@ from medseg.data.files import atomic_write
 from medseg.errors import ManifestError
 from medseg.types import Modality
 
-__all__ = ["Card", "CodedConcept", "Deidentification", "LabelInfo", "read_card", "write_card"]
+__all__ = ["Card", "CodedConcept", "Deidentification", "LabelInfo", "checked_card", "read_card", "write_card"]
 
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,63}")
 """What a channel and a column of a manifest may be called."""
