@@ -112,12 +112,14 @@ class Outlined:
 
     Attributes:
         by_series: For each series what makes its label map, or why there is none, or None where no file outlines it.
+        values: For each series the label values that its files can give.
         labels: Label value to what it stands for.
         refusals: Label files that could not be used.
         notes: What was decided, in sentences without names.
     """
 
     by_series: tuple[LabelSource | str | None, ...]
+    values: tuple[frozenset[int], ...]
     labels: Mapping[int, LabelInfo]
     refusals: tuple[Refusal, ...]
     notes: tuple[str, ...]
@@ -150,10 +152,14 @@ def outlined_series(
     given = [choose_sets(entries, structure_set) for entries in given]
     table = tabulate([s for entries in given for entry in entries for s in entry.structures], rules, stated)
     made = [label_source(entries, one, table) if entries else None for entries, one in zip(given, series, strict=True)]
+    values = tuple(
+        frozenset(table.values[s.key] for entry in entries for s in entry.structures if s.key in table.values)
+        for entries in given
+    )
     counts = Counter(entry.kind for entry in objects)
     found = [f"{count:,} DICOM {kind} files" for kind, count in sorted(counts.items())]
     notes = [", ".join(found), *table.notes()] if found else []
-    return Outlined(tuple(made), table.labels, (*unread, *lost), tuple(notes))
+    return Outlined(tuple(made), values, table.labels, (*unread, *lost), tuple(notes))
 
 
 def structure_names(source: Path) -> tuple[dict[str, int], list[Refusal]]:

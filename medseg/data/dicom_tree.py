@@ -51,6 +51,7 @@ def take_dicom_tree(files: Files, choice: Choice, *, looking: Callable[[int, int
                                preferred=[_modality(one) == choice.modality for one in found],
                                structure_set=choice.structure_set)  # fmt: skip
     sources, superseded = _with_structures(_with_labels(series, files), outlined, asked=bool(choice.structures))
+    values = {source.key: given for source, given in zip(sources, outlined.values, strict=True)}
     damaged = [refusal for refusal in refused if not refusal.reason.startswith(_NO_IMAGE)]
     objects = len(refused) - len(damaged) - len(outlines)
     notes = [count_note(DICOM_files=len(files.dicom), series=len(found), patients=len({s.patient for s in series}),
@@ -67,14 +68,20 @@ def take_dicom_tree(files: Files, choice: Choice, *, looking: Callable[[int, int
         notes += [sentence] if sentence else []
         sources = [source for source in sources if source.modality == wanted]
     used = any(isinstance(source.label, LabelSource) for source in sources)
-    if used and len(outlined.labels) > 1 and not choice.labels:
+    labels = dict(outlined.labels) if used else {}
+    if not choice.structures and not choice.labels:
+        here = {value for source in sources for value in values[source.key]}
+        absent = labels.keys() - here
+        labels = {value: info for value, info in labels.items() if value in here}
+        notes += [f"{len(absent):,} labels left out, which no image taken here has"] if absent else []
+    if used and len(labels) > 1 and not choice.labels:
         sources = [replace(s, label=None, problem=_NAMELESS) if isinstance(s.label, Path) else s for s in sources]
     return Recognised(
         "a DICOM tree",
         settle_unlabelled(sources, choice),
         (*damaged, *outlined.refusals),
-        labels={value: info.name for value, info in outlined.labels.items()} if used else {},
-        described=outlined.labels if used else {},
+        labels={value: info.name for value, info in labels.items()},
+        described=labels,
         notes=tuple(notes),
     )
 

@@ -43,6 +43,18 @@ def test_one_name_is_one_label_in_every_case_whatever_its_number_in_the_file(tmp
         assert [(label == value).sum() for value in (1, 2)] == [1, 2]
 
 
+def test_labels_of_images_that_are_not_taken_are_no_labels_of_the_data_set(tmp_path):
+    """A patient's CT and MR, each with its own structure: of the CTs that are taken none has the MR's."""
+    for number, modality in enumerate(("CT", "CT", "MR")):
+        series = make_series(patient=f"P{number}", seed=number, modality=modality)
+        folder = tmp_path / "in" / f"p{number}"
+        write_seg(make_seg(source_images(series), segment_numbers(values=1), (f"gtv {modality}",)), folder / "seg.dcm")
+        series.write(folder / "series")
+    report = import_structures(tmp_path / "in", tmp_path / "out")
+    assert read_manifest(tmp_path / "out" / "manifest.csv").card.label_names() == {1: "gtv CT"}
+    assert "1 labels left out, which no image taken here has" in report.notes
+
+
 def test_names_that_may_identify_are_shown_on_request_and_written_nowhere(tmp_path):
     series = make_series()
     voxels = segment_numbers(values=2)
