@@ -16,6 +16,7 @@ from medseg.data.manifest import images_sha256
 from medseg.data.nifti import save_nifti
 from medseg.data.pictures import orientation_of, require_same_size, save_png
 from medseg.data.readers import PICTURE_ENDINGS, read_label, read_volume
+from medseg.data.reading import NO_SPACING
 from medseg.data.recognise import Source
 from medseg.data.volume import Geometry, Volume
 from medseg.errors import DataError, GeometryError, LabelError, ReadError
@@ -41,7 +42,7 @@ class Copied:
         channels: Names of the image's channels.
         axes: Spatial axes, 2 or 3.
         modality: As in a manifest.
-        spacing: Voxel size in mm, or None for pictures.
+        spacing: Voxel size in mm, or None for pictures of unknown size.
         sha256: Of the images.
         label_sha256: Of the label map.
         values: Label values found, without 0.
@@ -132,21 +133,25 @@ def copy_case(source: Source, case: str, out: Path, *, patient: str, labels: fro
         return Done(case, patient, digest, None, str(error))
     except MemoryError:
         return Done(case, patient, digest, None, "the image needs more memory than this machine has left")
-    label_name = None if source.label is None else _write_label(drawn[0].label, volume, f"labels/{case}", out)
+    flat = jpeg is not None or _fits_png(volume)
+    label_name = (
+        None if source.label is None else _write_label(drawn[0].label, volume, f"labels/{case}", out, flat=flat)
+    )
     readers = {} if source.label is not None else {
-        name: _write_label(one.label, volume, f"readers/{name}/{case}", out)
+        name: _write_label(one.label, volume, f"readers/{name}/{case}", out, flat=flat)
         for name, one in zip(sorted(source.readers), drawn, strict=True)
     }  # fmt: skip
     images = _write_images(volume, jpeg, case, out)
-    is_picture = _picture_path(source) is not None
+    has_size = _picture_path(source) is None and NO_SPACING not in volume.notes
+    grid = volume.geometry if flat else Geometry((*volume.shape, 1)[:3], volume.affine)
     notes = dict.fromkeys((*volume.notes, *(note for one in drawn for note in one.notes)))
     copied = Copied(
         images=images,
         label=label_name,
         channels=volume.channels,
-        axes=len(volume.shape),
+        axes=len(grid.shape),
         modality=source.modality if source.modality != "OTHER" else volume.modality,
-        spacing=None if is_picture else tuple(round(value, 6) for value in volume.spacing),
+        spacing=tuple(round(value, 6) for value in grid.spacing) if has_size else None,
         sha256=images_sha256({channel: out / name for channel, name in images.items()}),
         label_sha256=sha256_of(out / label_name) if label_name else "",
         values=tuple(sorted({value for one in drawn for value in one.values})),
@@ -256,12 +261,13 @@ def _picture_path(source: Source) -> Path | None:
     return path if path is not None and path.name.lower().endswith(PICTURE_ENDINGS) else None
 
 
-def _write_label(label: LabelMap, volume: Volume, name: str, out: Path) -> str:
+def _write_label(label: LabelMap, volume: Volume, name: str, out: Path, *, flat: bool) -> str:
+    """Write a label map in the form of its image: PNG where that is `flat`, else NIfTI, also of a single slice."""
     values = label.astype(np.uint8)
-    if label.ndim == 2:
+    if flat:
         save_png(values, out / f"{name}.png")
         return f"{name}.png"
-    save_nifti(values, volume.affine, out / f"{name}.nii.gz")
+    save_nifti(values[..., np.newaxis] if values.ndim == 2 else values, volume.affine, out / f"{name}.nii.gz")
     return f"{name}.nii.gz"
 
 
@@ -272,7 +278,7 @@ def _write_images(volume: Volume, jpeg: bytes | None, case: str, out: Path) -> d
             stream.write(jpeg)
         return {"image": f"images/{case}.jpg"}
     channels = len(volume.channels)
-    if len(volume.shape) == 2 and _fits_png(volume):
+    if _fits_png(volume):
         save_png(volume.array, folder / f"{case}.png")
         return {"image": f"images/{case}.png"}
     names = {}
@@ -287,7 +293,11 @@ def _write_images(volume: Volume, jpeg: bytes | None, case: str, out: Path) -> d
 
 def _fits_png(volume: Volume) -> bool:
     kind = volume.array.dtype
-    return len(volume.channels) in (1, 3) and (kind == np.uint8 or (kind == np.uint16 and len(volume.channels) == 1))
+    return (
+        len(volume.shape) == 2
+        and len(volume.channels) in (1, 3)
+        and (kind == np.uint8 or (kind == np.uint16 and len(volume.channels) == 1))
+    )
 
 
 def _clean_jpeg(source: Source) -> bytes | None:

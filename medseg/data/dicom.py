@@ -34,7 +34,7 @@ from medseg.data.dicom_sort import (
     volumes_of,
 )
 from medseg.data.limits import MAX_VOXELS, SUSPECT_BYTES, require_plausible
-from medseg.data.reading import DEFAULT_READING, RESAMPLED, SUV_CHANNELS, Reading
+from medseg.data.reading import DEFAULT_READING, NO_SPACING, RESAMPLED, SUV_CHANNELS, Reading
 from medseg.data.suv import suv_factor
 from medseg.data.volume import Geometry, Volume
 from medseg.errors import GeometryError, ReadError
@@ -280,7 +280,7 @@ def _why_duplicate(frames: Sequence[Frame]) -> str:
 def _plane_grid(header: Header, frame: Frame) -> _Grid:
     """One slice: placed in the patient where the header says so, else one pixel is one spacing from the origin."""
     spacing = frame.spacing or (1.0, 1.0)
-    notes = [] if frame.spacing else ["no pixel spacing in the header: one pixel counts as 1 mm"]
+    notes = [] if frame.spacing else [NO_SPACING]
     shape = (header.columns, header.rows)
     if frame.position is None or frame.orientation is None:
         affine: Affine = np.diag([spacing[1], spacing[0], 1.0, 1.0])

@@ -7,7 +7,7 @@ folder or below it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,13 @@ __all__ = ["read_itk", "read_itk_fields", "read_itk_geometry"]
 
 _LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 _LARGEST_HEADER: Final = 1 << 22
+_PER_AXIS: Final = frozenset(
+    ("sizes", "space directions", "space origin", "spacings", "thicknesses", "axis mins", "axismins", "axis maxs",
+     "axismaxs", "centers", "centerings", "kinds", "labels", "units", "space units", "measurement frame")
+)  # fmt: skip
+"""Fields of NRRD that have a value an axis, or a vector."""
+_MOST_AXES, _MOST_COMPONENTS = 16, 8
+"""NRRD_DIM_MAX and NRRD_SPACE_DIM_MAX of teem."""
 _LONGEST_AXIS: Final = 1.01
 """Length of an axis' direction; ITK hangs on huge ones."""
 
@@ -124,6 +131,8 @@ def _files_of(path: Path) -> Iterator[Path]:
     found = [number for number in range(last) if re.match(key, lines[number], re.IGNORECASE)]
     if len(head) == _LARGEST_HEADER and (last == len(lines) if is_nrrd else not found):
         raise ReadError("the header has no end; the file is damaged, save it again")
+    if is_nrrd:
+        _require_few(lines[:last])
     for number in found:
         name = re.split(r"[=:]", lines[number], maxsplit=1)[1].strip()
         names = lines[number + 1 : last] if name.split(" ")[0].upper() == "LIST" else [name]
@@ -132,6 +141,17 @@ def _files_of(path: Path) -> Iterator[Path]:
                 yield _inside(path.parent, one)
         if lines[number].startswith("ElementDataFile"):  # What follows is voxels.
             return
+
+
+def _require_few(lines: Sequence[str]) -> None:
+    """Refuse NRRD fields with more axes or components than the format has; ITK writes beyond its memory on them."""
+    for line in lines:
+        field, _, value = line.partition(":")
+        if value.startswith("=") or field.strip().lower() not in _PER_AXIS:
+            continue
+        vectors = re.findall(r"\([^()]*\)|[^\s()]+", value)
+        if len(vectors) > _MOST_AXES or any(vector.count(",") >= _MOST_COMPONENTS for vector in vectors):
+            raise ReadError("the NRRD header states more axes than there can be; the file is damaged, save it again")
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["DEFAULT_READING", "RESAMPLED", "SUV_CHANNELS", "Reading", "SuvKind", "reading_for"]
+__all__ = ["DEFAULT_READING", "NO_SPACING", "RESAMPLED", "SUV_CHANNELS", "Reading", "SuvKind", "reading_for"]
 
 RESAMPLED: Final = "resampled onto a regular grid: "
 """How the note of a resampled stack begins; its reason follows."""
+NO_SPACING: Final = "no pixel spacing in the header: one pixel counts as 1 mm"
+"""Note of a picture in DICOM whose size in the world nobody knows."""
 SuvKind = Literal["bw", "lbm", "bsa"]
 """What the injected activity is divided by: body weight, lean body mass or body surface area."""
 SUV_CHANNELS: Final[dict[SuvKind, str]] = {"bw": "PT", "lbm": "SUVlbm", "bsa": "SUVbsa"}

@@ -57,8 +57,11 @@ class RunFacts:
 
     @property
     def pixels(self) -> bool:
-        """Whether distances are in pixels, since the images are photographs without a spacing."""
-        return self.plan.modality == "DERMOSCOPY" or self.plan.fit == "image"
+        """Whether distances are in pixels, since the images are photographs or pictures without a spacing."""
+        if self.plan.modality == "DERMOSCOPY" or self.plan.fit == "image":
+            return True
+        cases = self.manifest.cases if self.manifest is not None else ()
+        return self.plan.spatial_dims == 2 and bool(cases) and all(case.spacing is None for case in cases)
 
 
 def read_run(run: Path) -> RunFacts:

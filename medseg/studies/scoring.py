@@ -13,11 +13,12 @@ from medseg.data.drawing import Drawing
 from medseg.data.manifest import Case, Manifest
 from medseg.data.readers import read_label
 from medseg.data.refusal import Refusal
+from medseg.data.volume import Geometry
 from medseg.errors import DataError, LabelError, RequestError
 from medseg.metrics import score_case
 from medseg.studies.predicted import find_prediction, read_drawings, read_predicted
 from medseg.studies.tables import CaseRow, case_rows
-from medseg.types import LabelMap
+from medseg.types import LabelMap, Spacing
 
 __all__ = ["Scored", "score_prediction", "score_predictions"]
 
@@ -56,7 +57,8 @@ def score_predictions(
         folder: Holds a file named by case, of any format of `medseg.studies.predicted`, or the ``instances.json`` of
             COCO; or that JSON itself; or the results of an nnU-Net trainer, whose ``fold_K/validation`` hold the files.
         manifest: Names the cases, their labels and the label values.
-        nsd_tolerance_mm: Tolerances of the normalised surface distance in millimetres (pixels for photographs).
+        nsd_tolerance_mm: Tolerances of the normalised surface distance in millimetres (pixels where the manifest states
+            no spacing of a picture).
         ignore_label: Reference value whose voxels don't count.
         folds: Fold of each case, when known; else 0.
         values: The predictions' label values to the manifest's, where another tool numbered them anew.
@@ -151,11 +153,17 @@ def score_prediction(
         predicted,
         reference,
         labels=labels,
-        spacing=grid.spacing,
+        spacing=_spacing(case, grid),
         nsd_tolerance_mm=nsd_tolerance_mm,
         ignore_label=ignore_label,
     )
     return case_rows(scores, case=case.case, patient=case.patient, fold=fold, repeat=repeat)
+
+
+def _spacing(case: Case, grid: Geometry) -> Spacing:
+    """Of a PNG, which holds none, what the manifest says; without that pixels."""
+    stated = case.spacing if len(grid.shape) == 2 else None
+    return stated if stated is not None and len(stated) == 2 else grid.spacing
 
 
 def _coco_of(folder: Path) -> Path | None:

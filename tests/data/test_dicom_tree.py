@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.data.manifest import read_manifest
+from medseg.data.quality import check_manifest
 from medseg.data.readers import read_volume
 from tests.data.dicom_factory import make_series
 from tests.data.import_factory import (
@@ -16,6 +17,7 @@ from tests.data.import_factory import (
     refused,
     run_import,
     write_label,
+    write_mask,
 )
 from tests.data.seg_factory import make_seg, segment_numbers, source_images, write_seg
 
@@ -48,6 +50,33 @@ def test_a_broken_series_is_refused_with_its_true_reason_and_the_others_go_on(tm
     report = run_import(tmp_path / "in", tmp_path / "out")
     assert report.cases == 2
     assert "missing slices" in next(iter(refused(tmp_path / "out").values()))
+
+
+def test_single_slices_keep_their_pixel_spacing(tmp_path: Path) -> None:
+    """A radiograph becomes a PNG, which holds no spacing; a slice of CT a NIfTI, and so does its label map."""
+    for number in range(2):
+        film = make_series(
+            (1, 16, 20), seed=number, patient=f"X{number}", spacing=(0.2, 0.2, 1), extra={"Modality": "DX"}
+        )
+        for data in film.slices:
+            del data.ImagePositionPatient, data.ImageOrientationPatient
+        film.write(tmp_path / "films" / str(number) / "dx")
+        rows = np.zeros((16, 20), np.uint8)
+        rows[4:9, 4 : 9 + number] = 255
+        write_mask(tmp_path / "films" / str(number) / "lesion.png", rows)
+    run_import(tmp_path / "films", tmp_path / "out")
+    first = read_manifest(tmp_path / "out" / "manifest.csv").cases[0]
+    assert first.label is not None
+    assert (first.spacing, first.label.suffix) == ((0.2, 0.2), ".png")
+
+    scan = make_series((1, 16, 20), spacing=(0.7, 0.7, 5), extra={"RescaleIntercept": -1024})
+    images = source_images(scan)
+    scan.write(tmp_path / "slices" / "ct")
+    write_seg(make_seg(images, segment_numbers((1, 16, 20), values=1)), tmp_path / "slices" / "seg.dcm")
+    run_import(tmp_path / "slices", tmp_path / "slice")
+    manifest = read_manifest(tmp_path / "slice" / "manifest.csv")
+    report = check_manifest(manifest)
+    assert (report.errors, manifest.cases[0].spacing) == (0, (0.7, 0.7, 5.0))
 
 
 def test_plain_values_are_not_named_after_another_image_s_segments(tmp_path: Path) -> None:

@@ -65,6 +65,14 @@ def test_axis_directions_on_which_itk_hangs_are_refused(tmp_path: Path) -> None:
         read_volume(path)
 
 
+@pytest.mark.parametrize("field", ["space directions:" + " (1,0,0)" * 40, f"space origin: ({'0,' * 40}0)"])
+def test_nrrd_headers_on_which_itk_crashes_are_refused(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(_NRRD.format(field).encode() + bytes(64))
+    with pytest.raises(ReadError, match="more axes than there can be"):
+        read_volume(path)
+
+
 def test_fields_that_are_no_utf8_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.seg.nrrd"
     path.write_bytes(_NRRD.format("Segment0_X:=y").encode().replace(b"Segment0_X", b"Segment0_\xff") + bytes(64))
