@@ -19,6 +19,7 @@ from medseg.privacy.jpeg import strip_jpeg
 from medseg.privacy.jpeg_blocks import read_coefficients
 from medseg.privacy.jpeg_slack import without_slack
 from medseg.privacy.jpeg_write import write_coefficients
+from medseg.privacy.png_deep import deep_png
 from medseg.types import Array
 
 __all__ = ["clean_image", "clean_jpeg", "paint_jpeg"]
@@ -103,6 +104,8 @@ def clean_image(data: bytes, suffix: str, *, painted: Array | None = None) -> by
             if image.width * image.height > _MOST_PIXELS:
                 raise ReadError(f"expected at most {_MOST_PIXELS} pixels, found more")
             _refuse_stack(image)
+            if image.format == "PNG" and data[24] == 16 and data[25] in (2, 6) and painted is None:
+                return deep_png(data)
             _refuse_deep_colour(data, image)
             image.seek(0)
             image.load()
@@ -118,9 +121,12 @@ def clean_image(data: bytes, suffix: str, *, painted: Array | None = None) -> by
 
 
 def _refuse_stack(image: Any) -> None:
-    """Pages of another size (labels, thumbnails) are left out; pages of one size are a stack, which isn't one image."""
+    """Pages of another size (labels, thumbnails) are left out; pages of one size are a stack, which isn't one image.
+
+    Of an animation (PNG, WebP) the first picture stays: it is what every program shows.
+    """
     pages = int(getattr(image, "n_frames", 1))
-    if pages == 1:
+    if pages == 1 or image.format != "TIFF":
         return
     sizes = set()
     for page in range(pages):
@@ -133,7 +139,7 @@ def _refuse_stack(image: Any) -> None:
 def _refuse_deep_colour(data: bytes, image: Any) -> None:
     """Pillow would read colour of 16 bits a sample with 8."""
     if image.format == "PNG" and data[24] == 16 and data[25] != 0:
-        raise ReadError("expected a PNG of 8 bits a colour, or 16 bits grey; found 16 bits colour. Save it as TIFF")
+        raise ReadError("expected a PNG of 8 bits a colour, 16 bits grey or 16 bits colour; found another")
 
 
 def _bare(image: Any) -> Any:
@@ -157,7 +163,9 @@ def _bare(image: Any) -> Any:
         palette[: len(given)] = given
         used = np.unique(np.frombuffer(pixels, np.uint8))
         palette[np.setdiff1d(np.arange(256), used)] = 0
-        bare.putpalette(palette[: int(used.max()) + 1].tobytes(), "RGB")
+        # Readers take a BMP of two colours for one of a bit a pixel.
+        most = 256 if image.format == "BMP" else int(used.max()) + 1
+        bare.putpalette(palette[:most].tobytes(), "RGB")
     return bare
 
 
