@@ -37,6 +37,8 @@ _TEXTS = (
     "NOVAKOVA JANA", "Mueller, Anna", "MRN 4711-0815", "12/03/1956", "ID 79241539", "St. Mary Hospital",
     "Dr. Feldmann", "Public 1961", "29.02.2012 10:15",
 )  # fmt: skip
+_CONTRAST = 51
+"""Grey values (20 % of the scale) from which text can be seen; dark text in the lens's dark corner can't."""
 _FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf")
 
 
@@ -64,7 +66,8 @@ def with_text(picture: Image.Image, chance: random.Random) -> tuple[Image.Image,
     behind = np.asarray(picture)[np.asarray(mask) > 0].mean()
     made = picture.copy()
     made.paste((20, 20, 20) if behind > 120 else (245, 245, 245), (0, 0), mask)
-    return made, np.asarray(mask) > 127
+    contrast = np.abs(np.asarray(made).astype(int) - np.asarray(picture)).mean(axis=2)
+    return made, (np.asarray(mask) > 127) & (contrast >= _CONTRAST)
 
 
 def with_face(picture: Image.Image, face: Image.Image, chance: random.Random) -> Image.Image:

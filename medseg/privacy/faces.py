@@ -21,7 +21,7 @@ __all__ = ["face_score", "faces_are_here", "shows_a_face"]
 
 _SURE = 0.35
 """From this score on it is a face: chosen on photographs of skin, docs/benchmarks.md has the figures."""
-_SIDES = (128, 256)
+_SIDES = (128, 320)
 _MULTIPLE = 32
 """Pixels; the network takes sides of multiples of it."""
 _OUTPUTS = ("537", "538", "539", "540")

@@ -135,14 +135,11 @@ def read_coefficients(data: bytes) -> Coefficients:
 
 def _components(frame: _Frame) -> tuple[Component, ...]:
     values = np.frombuffer(frame.values, np.int16).reshape(-1, 64)
-    return tuple(
-        Component(part.identifier, part.across, part.down, part.table, _own(values, part))
-        for part in frame.parts.values()
-    )
-
-
-def _own(values: Array, part: _Part) -> Array:
-    return values[part.start : part.start + part.wide * part.high].reshape(part.high, part.wide, 64)
+    made = []
+    for part in frame.parts.values():
+        own = values[part.start : part.start + part.wide * part.high].reshape(part.high, part.wide, 64)
+        made.append(Component(part.identifier, part.across, part.down, part.table, own))
+    return tuple(made)
 
 
 def _segment(marker: int, body: bytes) -> bytes:

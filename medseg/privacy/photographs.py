@@ -218,14 +218,13 @@ def _lines(pixels: Array) -> Iterator[tuple[Array, int, float]]:
 
 
 def _grown(polygon: Array) -> Array:
-    """A polygon with some room around it, in proportion to its shorter side."""
-    centre = polygon.mean(axis=0)
-    sides = np.linalg.norm(polygon - np.roll(polygon, -1, axis=0), axis=1)
-    room = 2.0 + _PADDING * float(sides.min())
-    away = polygon - centre
-    lengths = np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6)
-    grown: Array = centre + away * (1 + np.sqrt(2) * room / lengths)
-    return grown
+    """A rectangle with some room around it, in proportion to its shorter side; corners clockwise."""
+    along, across = polygon[1] - polygon[0], polygon[3] - polygon[0]
+    wide, high = max(float(np.linalg.norm(along)), 1e-6), max(float(np.linalg.norm(across)), 1e-6)
+    room = 2.0 + _PADDING * min(wide, high)
+    along, across = along * (room / wide), across * (room / high)
+    corners = (-along - across, along - across, along + across, across - along)
+    return np.stack([corner + away for corner, away in zip(polygon, corners, strict=True)])
 
 
 def _check(painted: Array) -> None:

@@ -11,8 +11,9 @@ import io
 import numpy as np
 from pydicom.dataset import Dataset
 
-from medseg.errors import ReadError
-from medseg.privacy.frames import CleanPixels, clean_pixel_data, decode_frames, native_bytes, pixel_facts
+from medseg.errors import MissingExtraError, ReadError
+from medseg.privacy.faces import shows_a_face
+from medseg.privacy.frames import CleanPixels, Decoded, clean_pixel_data, decode_frames, native_bytes, pixel_facts
 from medseg.privacy.guards import QuarantineError
 from medseg.privacy.ocr import find_lines, ocr_is_here, read_any_way, require_ocr
 from medseg.privacy.person import raw_bytes
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 _ROUNDS = 4
+_PHOTOGRAPHS = frozenset(("7", "7.4", "77.1.4", "77.1.7"))
+"""SOP classes, by their end, that may hold a photograph of a person: secondary capture, visible light, dermoscopy."""
 _PREVIEW_SIDE = 768
 _SURE = 0.75
 _READ_SIDE = 736
@@ -58,6 +61,7 @@ def clean_text(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
         raise QuarantineError("pixels of another kind than 8 or 16 bits; a person has to look at them for text")
     decoded = decode_frames(source, tag, transfer_syntax)
     frames = decoded.array
+    _refuse_faces(source, decoded)
     painted = False
     for attempt in range(_ROUNDS):
         boxes = sorted(
@@ -80,6 +84,19 @@ def clean_text(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
     if not painted:
         return clean_pixel_data(source, tag, transfer_syntax)
     return native_bytes(frames, decoded.photometric)
+
+
+def _refuse_faces(source: Dataset, decoded: Decoded) -> None:
+    """Raise where a colour photograph or secondary capture shows a face, or where nothing here can look for one."""
+    tail = raw_bytes(source, 0x00080016).strip(b" \0").decode("latin-1").removeprefix("1.2.840.10008.5.1.4.1.1.")
+    if decoded.array.shape[3] < 3 or tail not in _PHOTOGRAPHS:
+        return
+    try:
+        chosen = decoded.array[[0, len(decoded.array) // 2]]
+        if any(shows_a_face(_views(frame, decoded.photometric, source)[0]) for frame in chosen):
+            raise QuarantineError("a face may show in this picture; a person has to look at it")
+    except MissingExtraError as error:
+        raise QuarantineError(f"a photograph; a person has to look at it for faces first ({error})") from None
 
 
 def can_be_read(picture: Array) -> bool:

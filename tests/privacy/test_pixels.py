@@ -7,6 +7,7 @@ import io
 import json
 import random
 import sys
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -15,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from medseg.privacy.deidentify import deidentify_tree
 from medseg.privacy.dicom import clean_dicom
+from medseg.privacy.guards import QuarantineError
 from medseg.privacy.ledger import Ledger
 from medseg.privacy.pixels import clean_text
 from medseg.privacy.profile import load_profile
@@ -74,6 +76,19 @@ def test_small_and_large_letters_are_found(size):
     for box in boxes:
         covered[box.top : box.bottom, box.left : box.right] = True
     assert covered[frame > 150].mean() > 0.95
+
+
+@pytest.mark.parametrize("sop_class", ["7", "77.1.4", "77.1.7"])
+def test_a_face_in_a_dicom_photograph_waits_for_a_person(sop_class):
+    skimage = pytest.importorskip("skimage")
+    face = Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").crop((60, 0, 360, 300))
+    ds = image(Who(random.Random(5)), f"1.2.840.10008.5.1.4.1.1.{sop_class}", size=300)
+    ds.BitsAllocated = ds.BitsStored = 8
+    ds.HighBit, ds.SamplesPerPixel, ds.PlanarConfiguration, ds.PhotometricInterpretation = 7, 3, 0, "RGB"
+    ds.PixelData = np.asarray(face.convert("RGB")).tobytes()
+    ds["PixelData"].VR = "OB"
+    with pytest.raises(QuarantineError, match="face"):
+        clean_dicom(save(ds), load_profile("basic"), pseudonyms=Pseudonymiser(KEY), clean_text=clean_text)
 
 
 def test_text_written_into_an_ordinary_slice_is_painted_over_too():
