@@ -4,21 +4,36 @@ A mean over 80 patients beside the mean over 79 of them is the value of one. Eve
 (report, model package, description of a manifest) is noted in a ledger: for each figure how many patients stand behind
 it, and short hashes of their pseudonyms where the writer knows them, so that the exchange of one patient for another
 counts as well as one more or one fewer.
+
+The ledger of a run knows its own releases. A patient added to a data set makes another run, so the figures of reports
+are noted beside the manifest too, together with the models that they are of: scores of two models differ by more than
+one patient's share, but a fold whose held-out part grew by one patient has the very model that it had before.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medseg.errors import RunError
 from medseg.privacy.disclosure import Cell, Limits, withhold_small_differences
 from medseg.privacy.ledger import Ledger
 
-__all__ = ["RELEASED", "Behind", "earlier_releases", "guard_figures", "record_release"]
+__all__ = [
+    "RELEASED",
+    "Behind",
+    "earlier_releases",
+    "guard_figures",
+    "ledger_of_data",
+    "of_same_models",
+    "record_release",
+    "with_models",
+]
 
 RELEASED = "released"
 """The ledger's action for something shareable that tells figures."""
@@ -50,7 +65,11 @@ class Behind:
 
 
 def earlier_releases(ledger: Path) -> tuple[Mapping[str, Behind], ...]:
-    """What stood behind each figure of the releases that a ledger knows of, oldest first, each once."""
+    """What stood behind each figure of the releases that a ledger knows of, oldest first, each once.
+
+    Raises:
+        RunError: The entry of a release was changed so that it can't be read.
+    """
     if not ledger.exists():
         return ()
     releases: list[Mapping[str, Behind]] = []
@@ -60,10 +79,36 @@ def earlier_releases(ledger: Path) -> tuple[Mapping[str, Behind], ...]:
         except ValueError:
             continue
         if isinstance(entry, dict) and entry.get("action") == RELEASED:
-            release = _release(entry.get("facts", {}))
+            try:
+                release = _release(entry.get("facts", {}))
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+                raise RunError(
+                    "a release that the ledger notes cannot be read, so nobody can say what it told; "
+                    "`medseg audit --ledger FILE` says where the ledger was changed"
+                ) from None
             if release not in releases:
                 releases.append(release)
     return tuple(releases)
+
+
+def ledger_of_data(manifest: Path) -> Path | None:
+    """The ledger beside a manifest; None where that folder cannot be written."""
+    return manifest.parent / "ledger.jsonl" if os.access(manifest.parent, os.W_OK) else None
+
+
+def with_models(figures: Mapping[str, Behind], models: Mapping[str, str]) -> dict[str, Behind]:
+    """Figures named together with the digest of the models that they are of, for the ledger beside a manifest."""
+    return {f"{name} by {models[name]}": behind for name, behind in figures.items() if name in models}
+
+
+def of_same_models(
+    releases: Iterable[Mapping[str, Behind]], models: Mapping[str, str]
+) -> tuple[Mapping[str, Behind], ...]:
+    """Of releases that `with_models` named, the figures of these models, under their plain names."""
+    return tuple(
+        {name: release[f"{name} by {mark}"] for name, mark in models.items() if f"{name} by {mark}" in release}
+        for release in releases
+    )
 
 
 def record_release(ledger: Path, figures: Mapping[str, Behind], *, what: str) -> None:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from medseg.data.files import atomic_write
 from medseg.privacy.audit import gate
 from medseg.privacy.disclosure import Limits
-from medseg.privacy.releases import earlier_releases, record_release
+from medseg.privacy.releases import (
+    earlier_releases,
+    ledger_of_data,
+    of_same_models,
+    record_release,
+    with_models,
+)
 from medseg.report.blocks import Document, Section
 from medseg.report.cases import cases_section
 from medseg.report.facts import RunFacts, read_run
@@ -58,13 +64,20 @@ def write_report(run_dir: Path, *, tier: Tier, threshold: int = 10, identities: 
     ledger = run_dir / "ledger.jsonl"
     facts = read_run(run_dir)
     limits = Limits(threshold=threshold)
-    scores = Scores(facts, Screen(tier, limits, earlier_releases(ledger) if tier == "shareable" else ()))
+    of_data = ledger_of_data(facts.manifest.path) if facts.manifest is not None else None
+    models = Scores(facts, Screen(tier, limits)).models() if tier == "shareable" else {}
+    earlier = earlier_releases(ledger) if tier == "shareable" else ()
+    if of_data is not None and models:
+        earlier += of_same_models(earlier_releases(of_data), models)
+    scores = Scores(facts, Screen(tier, limits, earlier))
     document = build_document(scores)
     page, pdf = html_of(document).encode("utf-8"), pdf_of(document)
     for data, name in ((page, f"{tier}.html"), (pdf, f"{tier}.pdf")):
         gate(data, name=name, tier=tier, identities=identities)
     if tier == "shareable":
         record_release(ledger, scores.behind(), what="report")
+        if of_data is not None and models:
+            record_release(of_data, with_models(scores.behind(), models), what="report")
     path = run_dir / "report" / f"{tier}.html"
     for data, target in ((page, path), (pdf, path.with_suffix(".pdf"))):
         with atomic_write(target) as stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from medseg.data.files import sha256_of
 from medseg.privacy.releases import Behind
 from medseg.report.facts import RunFacts
 from medseg.report.screen import Screen, count_patients, patients_behind
@@ -19,6 +21,7 @@ from medseg.types import FloatArray
 
 __all__ = ["MEAN", "Part", "Scores"]
 
+_MARK = 16
 MEAN = "mean"
 """Key of the mean over labels, beside the label values."""
 
@@ -151,13 +154,27 @@ class Scores:
             parts.append(Part(repeat, fold, name, len(set(patients)), len(cases), dice, tuple(patients)))
         return tuple(parts)
 
+    def models(self) -> dict[str, str]:
+        """By the figure's name, what the models are known by that it is of: a digest of their weights."""
+        files = [self.facts.run / f"fold_{number}" / "weights.safetensors" for number in range(len(self.parts))]
+        if not all(file.is_file() for file in files):
+            return {}
+        marks = [sha256_of(file)[:_MARK] for file in files]
+        together = hashlib.sha256("".join(marks).encode("ascii")).hexdigest()[:_MARK]
+        of_parts = {p.figure(key): mark for key in self.labels for p, mark in zip(self.parts, marks, strict=True)}
+        return of_parts | {f"{metric} of {key}": together for key in self.labels for metric in self.metrics}
+
     def told_parts(self, key: str) -> Sequence[bool]:
         """Of which folds the mean Dice of a label may be seen."""
-        cells = self.screen.parts([part.patients_with(key) for part in self.parts])
-        return [
+        patients = [part.patients_with(key) for part in self.parts]
+        told = [
             not cell.suppressed and self.screen.repeats_safely(part.figure(key), part.behind(key))
-            for cell, part in zip(cells, self.parts, strict=True)
+            for cell, part in zip(self.screen.parts(patients), self.parts, strict=True)
         ]
+        if told.count(False) == 1 and len(told) > 1:
+            # The mean over all cases and those of the other folds would give away the one that isn't told.
+            told[min((number for number, is_told in enumerate(told) if is_told), key=patients.__getitem__)] = False
+        return told
 
 
 def _mean(by_label: FloatArray) -> FloatArray:

@@ -180,6 +180,31 @@ def test_one_patient_less_than_in_an_earlier_release_is_withheld(own_run: Path) 
     assert f"{dice['metrics']['dice']['mean']:.3f}" not in page
 
 
+def test_a_patient_added_to_one_fold_in_another_run_is_given_away_by_no_difference(tmp_path: Path) -> None:
+    """The fold's model saw no other patient than before, so its mean would differ by just the new patient's value."""
+    run = make_run(tmp_path, dims=2, patients=36, epochs=4)
+    for fold in range(3):
+        (run / f"fold_{fold}" / "weights.safetensors").write_bytes(b"of fold %d" % fold)
+    before = tmp_path / "before"
+    shutil.copytree(run, before)
+    write_cases([row for row in read_cases(run) if row["patient"] != "P0000"], before / "cases.csv")
+    (before / "summary.json").unlink()
+    for fold in (1, 2):
+        (before / f"fold_{fold}" / "weights.safetensors").write_bytes(b"trained without that patient")
+    first = _fold_cells(write_report(before, tier="shareable"))
+    second = _fold_cells(write_report(run, tier="shareable"))
+    assert "withheld" not in first
+    assert second.count("withheld") == 2
+    assert "withheld" in second[0]
+    assert verify(tmp_path / "data" / "ledger.jsonl") == []
+
+
+def _fold_cells(page: Path) -> list[str]:
+    """The mean Dice of each fold as a shareable report tells it."""
+    text = _Page(page.read_text(encoding="utf-8")).text
+    return re.findall(r"Fold \d (?:<?\d+|withheld) (?:<?\d+|withheld) ([\d.]+|withheld)", text)
+
+
 def test_a_folder_that_is_no_finished_run_is_refused(tmp_path: Path, own_run: Path) -> None:
     with pytest.raises(RunError, match="found none"):
         write_report(tmp_path / "nowhere", tier="internal")
