@@ -12,6 +12,7 @@ import enum
 import itertools
 import re
 import unicodedata
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -202,8 +203,8 @@ def _joined_forms(words: tuple[str, ...], kind: str) -> Iterator[Form]:
             tight = squeezed(data)
             if len(tight) >= _SHORTEST_SQUEEZED:
                 yield Form(tight, True, kind, Stands.ANYWHERE)
-            elif len(tight) >= (6 if data != _utf8(spelling) else _SHORTEST):
-                stands = Stands.ANYWHERE if len(tight) >= 6 else Stands.AS_WORD
+            elif len(tight) >= _SHORTEST if data == _utf8(spelling) else len(lowered(data)) >= 6:
+                stands = Stands.ANYWHERE if len(lowered(data)) >= 6 else Stands.AS_WORD
                 yield Form(lowered(data), False, kind, stands)
     for separator in ("^", " ", "_", "-", ".", ", ", ",") if len(words) > 1 else ():
         for spelling in _spellings(separator.join(words)):
@@ -234,6 +235,7 @@ def _spellings(text: str) -> set[str]:
 def _encodings(text: str) -> set[bytes]:
     found = {_utf8(text)}
     if not text.isascii():
+        found.add(urllib.parse.quote(_utf8(text)).lower().encode("ascii"))
         for encoding in _OTHER_ENCODINGS:
             try:
                 found.add(text.encode(encoding))

@@ -191,3 +191,22 @@ def test_a_wrong_file_is_a_request_error(tmp_path: Path) -> None:
     assert "Novakova" not in str(caught.value)
     with pytest.raises(RequestError):
         read_clear_list(tmp_path / "latin")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "gb18030"])
+def test_a_name_of_three_characters_is_found_though_some_of_its_bytes_are_separators(encoding: str) -> None:
+    index = IdentityIndex()
+    index.add(["靐鱻讟"])
+    assert index.find(b"scan of " + "靐鱻讟".encode(encoding) + b" in ward 3")
+
+
+def test_a_name_in_percent_signs_is_found_among_other_bytes() -> None:
+    index = IdentityIndex()
+    index.add(["靐鱻讟"])
+    assert index.find(b"\0\xff\1%E9%9D%90%E9%B1%BB%E8%AE%9F\0")
+
+
+def test_a_file_name_that_is_no_utf8_can_be_an_identity() -> None:
+    index = IdentityIndex()
+    index.add([b"Novakov\xe1 Jana".decode("utf-8", "surrogateescape")])
+    assert index.find(b"of Novakov\xe1_Jana.png")
