@@ -166,10 +166,10 @@ def read_seg(path: Path) -> tuple[LabelMap, Geometry]:
     entry = describe_seg(seg.dataset, path)
     if max(segment.number for segment in entry.structures) > 255:
         raise LabelError("expected segment numbers up to 255; found larger ones. `medseg import` numbers them anew")
-    if len(seg.planes) == 1 and seg.planes[0].place.position is None:
+    if _is_of_one_picture(seg):
         spacing = seg.planes[0].place.spacing or (1.0, 1.0)
         grid = Geometry(seg.size, np.diag([spacing[1], spacing[0], 1.0, 1.0]))
-        steps = [np.eye(4)]
+        steps = [np.eye(4)] * len(seg.planes)
     else:
         grid = even_grid([plane.place for plane in seg.planes], seg.size, unit=seg.spacing_between)
         inverse = np.linalg.inv(grid.affine)
@@ -180,6 +180,12 @@ def read_seg(path: Path) -> tuple[LabelMap, Geometry]:
     if len(grid.shape) == 3 and grid.shape[2] == 1:
         return canvas.label[..., 0], Geometry(grid.shape[:2], grid.affine)
     return canvas.label, grid
+
+
+def _is_of_one_picture(seg: _Seg) -> bool:
+    """Whether its frames have no position and all lie on one image frame: segments of a photograph."""
+    unplaced = all(plane.place.position is None for plane in seg.planes)
+    return unplaced and len({plane.sources for plane in seg.planes}) == 1
 
 
 def _structure(item: Dataset) -> Structure:

@@ -13,8 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+import numpy as np
+
 from medseg.data.cases import GEOMETRY_TOLERANCE_MM
 from medseg.data.dicom_labels import Structure, Target, name_key, paint_labels, read_label_object
+from medseg.data.dicom_seg import read_seg
 from medseg.data.dicom_structures import StructureRule
 from medseg.data.drawing import Drawing, paint_drawing
 from medseg.data.drawing_coco import is_coco, parse_coco
@@ -69,6 +72,11 @@ def read_predicted(
     if prediction.name.lower().endswith(_DICOM):
         entry = read_label_object(prediction)
         values = _values(entry.structures, labels, rules)
+        if len(grid.shape) == 2 and entry.kind == "SEG" and (picture := _of_picture(prediction, grid)) is not None:
+            table = np.zeros(256, dtype=np.uint8)
+            for one in entry.structures:
+                table[one.number] = values.get(one.key, 0)
+            return table[picture]
         return paint_labels([entry], Target(grid), values, order=_order(labels, rules))[0]
     label, own = read_label(prediction)
     if grid.corner_distance(own) > GEOMETRY_TOLERANCE_MM:
@@ -110,6 +118,20 @@ def read_drawings(path: Path, cases: Sequence[Case]) -> dict[str, Drawing]:
         if fitting:
             found[case.case] = fitting[0]
     return found
+
+
+def _of_picture(path: Path, grid: Geometry) -> LabelMap | None:
+    """Segment numbers of a SEG of a photograph, which has no place but the picture's own pixels; None for others.
+
+    Raises:
+        GeometryError: The picture has another size.
+    """
+    label, own = read_seg(path)
+    if not np.array_equal(own.affine, np.diag([*own.spacing[:2], 1.0, 1.0])):
+        return None
+    if own.shape != grid.shape:
+        raise GeometryError(f"expected a SEG of {grid.describe()}; found {own.describe()}. Predict on that picture")
+    return label
 
 
 def _values(

@@ -22,14 +22,15 @@ from medseg.data.readers import read_label, read_volume
 from medseg.data.recognise import Choice
 from medseg.data.source import find_inputs
 from medseg.data.volume import Geometry, Volume
-from medseg.errors import DataError, ReadError
+from medseg.errors import DataError, GeometryError, ReadError
 from medseg.export import write_nifti
 from medseg.export.coco import COCO_FILE, CocoFile
 from medseg.export.dicom_match import find_source_series, refer_to_series
 from medseg.export.prediction import write_prediction
 from medseg.inference.predict import Prediction
 from medseg.inference.uncertainty import normalised_entropy
-from tests.data.dicom_factory import make_enhanced
+from medseg.studies.predicted import read_predicted
+from tests.data.dicom_factory import make_enhanced, set_pixels
 from tests.export.source_series import ALGORITHM, LABELS, blobs, clean_series, random_rotation
 from tests.export.test_dicom_match import turned
 
@@ -157,6 +158,27 @@ def test_a_picture_s_label_map_comes_back_pixel_equal(kind, output_format, made,
     assert label.shape == prediction.label_map.shape
     assert_same_voxels(label, grid, prediction.label_map, prediction.geometry)
     assert np.array_equal(image.array, volume.array)
+
+
+@pytest.mark.parametrize("output_format", SEGS)
+def test_a_seg_of_a_dicom_photograph_comes_back_pixel_equal_and_scores(output_format, tmp_path):
+    """A photograph has neither position nor frame of reference: segments lie on its pixels."""
+    series = clean_series((1, 20, 26))
+    (image,) = series.slices
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
+    image.Modality = "XC"
+    set_pixels(image, np.random.default_rng(0).integers(0, 255, size=(20, 26, 3)).astype(np.uint8))
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID"):
+        delattr(image, keyword)
+    series.write(tmp_path / "in" / "source")
+    path, prediction, _ = predict(tmp_path / "in", tmp_path / "out", output_format)
+    label, grid, _, refused = back(tmp_path / "in", path, tmp_path)
+    assert refused == []
+    assert np.array_equal(label, prediction.label_map)
+    names = {value: info.name for value, info in LABELS.items()}
+    assert np.array_equal(read_predicted(path, grid, labels=names), label)
+    with pytest.raises(GeometryError, match="Predict on that picture"):
+        read_predicted(path, Geometry((21, 26), np.eye(4)), labels=names)
 
 
 @pytest.mark.parametrize("kind", [*DICOM, *CONVERTED])
