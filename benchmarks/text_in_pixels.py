@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from medseg.privacy.text_boxes import Box, find_text
 
-_WORDS = (
+WORDS = (
     "NOVAKOVA^JANA", "DOB 12/03/1956", "MRN 4711-0815", "St. Mary Hospital", "Dr. Feldmann", "29.02.2012 10:15",
     "John Q. Public", "ID: 00079241539", "F 067Y", "Müller, Anna", "+43 1 40400", "Acc# A771263", "IM: 12/45",
 )  # fmt: skip
@@ -86,7 +86,7 @@ def draw(picture: np.ndarray, choose: random.Random, files: Sequence[str]) -> tu
         image = Image.fromarray(np.rot90(frame, turns))
         size = choose.randrange(8, 41)
         font = ImageFont.truetype(choose.choice(files), size)
-        text, place = choose.choice(_WORDS), (choose.randrange(_SIZE - 20), choose.randrange(_SIZE - 20))
+        text, place = choose.choice(WORDS), (choose.randrange(_SIZE - 20), choose.randrange(_SIZE - 20))
         left, top, right, bottom = (int(edge) for edge in ImageDraw.Draw(image).textbbox(place, text, font=font))
         if min(left, top) < 0 or max(right, bottom) > _SIZE:
             continue

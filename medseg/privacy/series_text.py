@@ -20,8 +20,9 @@ from medseg.privacy.frames import decode_frames
 from medseg.privacy.letter_rows import letter_rows
 from medseg.privacy.ocr import require_ocr
 from medseg.privacy.person import raw_bytes
+from medseg.privacy.pixels import can_be_read, grey_view
 from medseg.privacy.strokes import odd_slices, stroke_counts
-from medseg.privacy.text_boxes import Box, find_text
+from medseg.privacy.text_boxes import Box, find_text, merged
 from medseg.types import Array
 
 __all__ = ["has_odd_text", "has_still_text", "series_has_text"]
@@ -89,7 +90,8 @@ def has_still_text(frames: Sequence[Array]) -> bool:
     """
     window = _window(frames)
     if len(frames) < 3:
-        return any(_shows_text(window.view(frame), None) for frame in frames)
+        # Nothing stands still on so few frames, and on noise rows of letters don't show; so the detector sees all.
+        return any(_shows_text(window.view(frame), None) or can_be_read(grey_view(frame)) for frame in frames)
     stack = np.stack(list(frames)).astype(np.int32)
     still = (np.abs(np.diff(stack, axis=0)) <= _STILL * window.width).sum(axis=0) >= len(frames) - 2
     return _shows_text(window.view(np.sort(stack, axis=0)[len(stack) // 2]), still)
@@ -124,12 +126,21 @@ def has_odd_text(count: int, load: Callable[[int], Array | None], *, samples: Se
 
 def _shows_text(view: Array, where: Array | None) -> bool:
     """Whether rows of letters show in a grey picture, and the detector finds text there too."""
-    return any(_finds_text(view, row) for row in letter_rows(view, where=where))
+    rows, columns = view.shape
+    parts = [
+        Box(
+            max(0, row.top - _ROOM),
+            max(0, row.left - _ROOM),
+            min(rows, row.bottom + _ROOM),
+            min(columns, row.right + _ROOM),
+        )
+        for row in letter_rows(view, where=where)
+    ]
+    return any(_finds_text(view[part.top : part.bottom, part.left : part.right]) for part in merged(parts))
 
 
-def _finds_text(view: Array, row: Box) -> bool:
-    part = view[max(0, row.top - _ROOM) : row.bottom + _ROOM, max(0, row.left - _ROOM) : row.right + _ROOM]
-    return bool(find_text([np.repeat(part[..., None], 3, axis=2)]))
+def _finds_text(view: Array) -> bool:
+    return bool(find_text([np.repeat(view[..., None], 3, axis=2)]))
 
 
 def _window(frames: Sequence[Array]) -> _Window:
