@@ -180,7 +180,7 @@ def _predict(
         )
     except ReadError as error:  # Nothing is predicted: not "partly refused", but a wrong request.
         raise RequestError(str(error)) from None
-    _say_other_modality(source, loaded.predictor.plan.modality)
+    _say_other_modality(inputs, loaded.predictor.plan.modality)
     candidates = _candidates(dicom_source, inputs, output_format, reading)
     identities = identities_beside(key)
     _make_folder(out, output_format, internal=internal)
@@ -204,15 +204,11 @@ def _predict(
     return EXIT_PARTLY_REFUSED if refusals else 0
 
 
-def _say_other_modality(source: Path, trained: str) -> None:
-    """Warn of a manifest of another modality than the model's: its figures don't hold there."""
-    if source.suffix != ".csv" or trained == "OTHER":
-        return
-    from medseg.data.manifest import read_manifest
-
-    others = {case.modality for case in read_manifest(source).cases} - {trained, "OTHER"}
-    if others:
-        note(f"warning: the model was trained on {trained}, the manifest holds {', '.join(sorted(others))}")
+def _say_other_modality(inputs: list[Input], trained: str) -> None:
+    """Warn of images of another modality than the model's: its figures don't hold there."""
+    others = {entry.modality for entry in inputs} - {trained, "OTHER"}
+    if others and trained != "OTHER":
+        note(f"warning: the model was trained on {trained}, the images are {', '.join(sorted(others))}")
 
 
 def _make_folder(out: Path, output_format: _Format, *, internal: bool) -> None:

@@ -29,7 +29,7 @@ from medseg.data.recognise import (
 from medseg.data.volume import Geometry
 from medseg.errors import DataError
 
-__all__ = ["take_dicom_tree"]
+__all__ = ["series_modality", "take_dicom_tree"]
 
 _NO_IMAGE = "not an image"
 _NAMELESS = (
@@ -48,7 +48,7 @@ def take_dicom_tree(files: Files, choice: Choice, *, looking: Callable[[int, int
     found = [replace(one, reading=choice.reading) for one in found]
     series = [_found(s, files) for s in found]
     outlined = outlined_series(outlines, found, rules=choice.structures, stated=choice.labels,
-                               preferred=[_modality(one) == choice.modality for one in found],
+                               preferred=[series_modality(one) == choice.modality for one in found],
                                structure_set=choice.structure_set)  # fmt: skip
     sources, superseded = _with_structures(_with_labels(series, files), outlined, asked=bool(choice.structures))
     values = {source.key: given for source, given in zip(sources, outlined.values, strict=True)}
@@ -145,14 +145,15 @@ def _with_labels(series: Sequence[_Found], files: Files) -> list[Source]:
             patient=found.patient,
             series=found.series,
             label=claim.label,
-            modality=_modality(found.series),
+            modality=series_modality(found.series),
             problem=claim.problem,
         )
         for found, claim in zip(series, claims, strict=True)
     ]
 
 
-def _modality(series: SeriesFiles) -> str:
+def series_modality(series: SeriesFiles) -> str:
+    """Modality of a series in the manifest's words: CT, MR, PT, DERMOSCOPY or OTHER."""
     if series.modality in ("CT", "MR", "PT"):
         return series.modality
     return "DERMOSCOPY" if series.modality in ("XC", "DMS", "GM", "ES") else modality_of([series.modality])

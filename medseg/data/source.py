@@ -34,6 +34,7 @@ class Input:
         picture: Name of its file where it is a picture, for a file of annotations: like `name`, or where names are kept
             its path below the manifest's folder or the given one; empty for other images.
         find_series: Finds them where that has to read headers first (a manifest's case that is a DICOM folder).
+        modality: CT, MR, PT, DERMOSCOPY, or OTHER where nothing says it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Input:
     series: tuple[Path, ...] = field(default=(), repr=False)
     picture: str = ""
     find_series: Callable[[], tuple[Path, ...]] | None = field(default=None, repr=False)
+    modality: str = "OTHER"
 
     def instances(self) -> tuple[Path, ...]:
         """Its files where it is a DICOM series, which results can refer to; else none.
@@ -58,8 +60,8 @@ def find_inputs(
 
     A manifest's images bear their cases' names. Others are numbered in the order of their paths (``image_0001``), since
     a file's name may identify; with `keep_names` they keep their stems. In a folder that `medseg deidentify` wrote,
-    names are pseudonyms already and are kept: a series is named by patient and series. Of a folder's files, those that
-    their names say to be label maps, or images of another modality, are refused.
+    names are pseudonyms already and are kept: a series is named by patient and series. Series of another modality than
+    the model's are refused where there are some of it, as are files whose names say that, or that they are label maps.
 
     Args:
         source: What to predict.
@@ -85,7 +87,7 @@ def find_inputs(
     files = sorted(p for p in source.rglob("*") if p.is_file() and not p.is_symlink() and _ending(p))
     pseudonymous = (source / _DEIDENTIFIED_MARK).exists()
     inputs, refusals = _series_inputs(
-        source, keep_names=keep_names or pseudonymous, has_files=bool(files), reading=reading
+        source, keep_names=keep_names or pseudonymous, has_files=bool(files), reading=reading, modality=modality
     )
     if not inputs:
         files, refusals = _images_of(files, modality)
@@ -106,7 +108,8 @@ def _case_input(case: Case, channels: Sequence[str], root: Path) -> Input:
     picture = _picture(next(iter(case.images.values())), root, case.case)
     dicom = next((path for path in case.images.values() if path.is_dir() or not _ending(path)), None)
     finder = None if dicom is None else functools.partial(series_files, dicom)
-    return Input(case.case, functools.partial(read_case_image, case, channels=channels), (), picture, finder)
+    read = functools.partial(read_case_image, case, channels=channels)
+    return Input(case.case, read, picture=picture, find_series=finder, modality=case.modality)
 
 
 def _read_file(path: Path, series: tuple[Path, ...], reading: Reading) -> Volume:
@@ -148,23 +151,32 @@ def _picture(path: Path, root: Path | None, name: str) -> str:
 
 
 def _series_inputs(
-    source: Path, *, keep_names: bool, has_files: bool, reading: Reading
+    source: Path, *, keep_names: bool, has_files: bool, reading: Reading, modality: str
 ) -> tuple[list[Input], list[Refusal]]:
-    """DICOM series of a tree; masks and other files that lie between them are no inputs."""
+    """DICOM series of a tree; masks and other files that lie between them are no inputs.
+
+    Where some series are of the model's modality, those of another are refused by number.
+    """
     from medseg.data.dicom import read_sorted_series, sort_series
+    from medseg.data.dicom_tree import series_modality
 
     if has_files and not _looks_like_dicom(source):
         return [], []
     series, refusals = sort_series([path for path in sorted(source.rglob("*")) if _may_be_image(path)])
-    inputs = []
+    inputs: list[Input] = []
+    told = [series_modality(entry) for entry in series]
     for number, entry in enumerate(replace(one, reading=reading) for one in series):
+        if modality != "OTHER" and modality in told and told[number] not in (modality, "OTHER"):
+            reason = f"an image of another modality ({told[number]}) than the model's; to predict it too, give it alone"
+            refusals.append(Refusal(f"series {number + 1} of {len(series)}", reason))
+            continue
         folder = entry.files[0].parent
         # A de-identified tree is patient/study/series: patient and series together name the image.
         parts = folder.relative_to(source).parts
         name = _safe("_".join(dict.fromkeys((parts[0], parts[-1], entry.part)))) if keep_names and parts else ""
-        inputs.append(
-            Input(name or f"image_{number + 1:04d}", functools.partial(read_sorted_series, entry), entry.files)
-        )
+        name = name or f"image_{len(inputs) + 1:04d}"
+        read = functools.partial(read_sorted_series, entry)
+        inputs.append(Input(name, read, entry.files, modality=told[number]))
     return inputs, refusals
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from medseg.data.source import find_inputs
 from medseg.export.nifti import write_nifti
+from tests.data.dicom_factory import make_series
 
 
 def _volume(path: Path) -> None:
@@ -27,3 +28,14 @@ def test_a_folder_whose_names_say_nothing_is_predicted_whole(tmp_path: Path) -> 
     inputs, refusals = find_inputs(tmp_path, modality="CT")
     assert len(inputs) == 2
     assert refusals == []
+
+
+def test_series_of_another_modality_are_refused_where_the_model_s_own_is_there(tmp_path: Path) -> None:
+    for number, modality in enumerate(("CT", "PT", "CT")):
+        make_series(patient="P", seed=number, modality=modality).write(tmp_path / str(number))
+    inputs, refusals = find_inputs(tmp_path, modality="CT")
+    assert [(entry.name, entry.modality) for entry in inputs] == [("image_0001", "CT"), ("image_0002", "CT")]
+    assert len(refusals) == 1
+    assert "of another modality (PT) than the model's" in refusals[0].reason
+    inputs, refusals = find_inputs(tmp_path, modality="MR")
+    assert (len(inputs), refusals) == (3, [])
