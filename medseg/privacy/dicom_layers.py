@@ -105,10 +105,11 @@ def _collect(dataset: Dataset, place: str, parts: list[tuple[str, bytes]], blobs
 
 
 def _pixel_flags(dataset: Dataset, meta: Dataset) -> tuple[str, ...]:
-    """Say so when the bits above Bits Stored, where overlays once lay, hold more than a sign."""
+    """Say so when the bits beside those stored, where overlays once lay, hold more than a sign."""
     element = dataset.get_item(0x7FE00010) if 0x7FE00010 in dataset else None
     try:
         stored, allocated = int(dataset.get("BitsStored", 16)), int(dataset.get("BitsAllocated", 8))
+        below = int(dataset.get("HighBit", stored - 1)) + 1 - stored
         signed = bool(int(dataset.get("PixelRepresentation", 0)))
         native = meta.get("TransferSyntaxUID") in _NATIVE
     except (ValueError, TypeError):
@@ -116,10 +117,13 @@ def _pixel_flags(dataset: Dataset, meta: Dataset) -> tuple[str, ...]:
     if element is None or not native or allocated != 16 or not 1 <= stored < 16 or not isinstance(element.value, bytes):
         return ()
     words = np.frombuffer(element.value[: len(element.value) // 2 * 2], dtype="<u2")
-    above = words >> np.uint16(stored)
+    if not 0 <= below <= 16 - stored:
+        below = 0
+    above = words >> np.uint16(stored + below) if stored + below < 16 else np.zeros_like(words)
     clean = above == 0
     if signed:
-        clean |= above == (0xFFFF >> stored)
+        clean |= above == (0xFFFF >> (stored + below))
+    clean &= (words & np.uint16((1 << below) - 1)) == 0
     return () if clean.all() else ("bits above Bits Stored are set",)
 
 

@@ -62,10 +62,11 @@ def test_a_position_and_a_mail_address_in_a_photograph_are_found_without_a_list(
         assert rules == {"mail address", "a position in EXIF"}
 
 
-def test_bits_above_bits_stored_are_found() -> None:
-    for value, found in ((0x0FFF, False), (0x1FFF, True)):
+def test_bits_beside_those_stored_are_found() -> None:
+    for value, high, found in ((0x0FFF, 11, False), (0x1FFF, 11, True), (0xFFF0, 15, False), (0xFFF1, 15, True)):
         dataset = pydicom.dcmread(io.BytesIO(dicom_with()))
         dataset.BitsAllocated, dataset.BitsStored, dataset.PixelRepresentation = 16, 12, 0
+        dataset.HighBit = high
         dataset.PixelData = struct.pack("<H", value)
         out = io.BytesIO()
         dataset.save_as(out)

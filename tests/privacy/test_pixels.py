@@ -21,6 +21,7 @@ from medseg.privacy.ledger import Ledger
 from medseg.privacy.pixels import clean_text
 from medseg.privacy.profile import load_profile
 from medseg.privacy.pseudonym import Pseudonymiser
+from medseg.privacy.series_text import has_still_text
 from medseg.privacy.text_boxes import find_text
 from tests.privacy.corpus import SC, US, Who, image, save
 
@@ -156,3 +157,16 @@ def test_a_screen_shot_is_quarantined_where_pixels_are_not_cleaned(tmp_path):
     profile = load_profile("basic").model_copy(update={"clean_pixels": False})
     report = deidentify_tree(tmp_path / "src", tmp_path / "out", profile=profile, key=KEY)
     assert [o.status for o in report.outcomes] == ["quarantined"]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_on_a_single_noisy_frame_is_found_dark_or_bright(dark):
+    noise = np.random.default_rng(4).normal(0, 6, (SIZE, SIZE))
+    frame = np.clip(60 + picture("Kovakova Farep", size=16).astype(float) + noise, 0, 255).astype(np.uint8)
+    assert has_still_text([255 - frame if dark else frame])
+
+
+@pytest.mark.parametrize("place", [(0, -3), (0, SIZE - 19), (SIZE - 112, 80)])
+def test_text_at_the_very_edge_of_a_frame_is_found(place):
+    frame = picture("Kovakova", place=place)
+    assert find_text([np.repeat(frame[..., None], 3, axis=2)])

@@ -1,0 +1,48 @@
+"""Numbers: what is one stays; what spells a name, or is a number of the patient's, doesn't."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import BaseTag
+
+from medseg.privacy.numbers import clean_number
+from medseg.privacy.person import Person
+
+WHO = Person(
+    key="k", pseudonym="P", shift_days=-40, zone_minutes=None, words=frozenset(), numbers=frozenset({57812181})
+)
+
+
+def cleaned(tag: int, vr: str, value: bytes) -> bytes | None:
+    return clean_number(tag, vr, RawDataElement(BaseTag(tag), vr, len(value), value, 0, False, True, True), person=WHO)
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        (0x00181060, "DS", b"57812181"), (0x00181060, "DS", b"5.7812181e7"), (0x00200012, "IS", b"+57812181 "),
+        (0x00189073, "FD", b"Novakova"), (0x00189073, "FD", struct.pack("<d", 57812181)),
+        (0x00189073, "FD", struct.pack("<d", 1e200)), (0x00180060, "DS", b"120\\130"), (0x00180060, "DS", b"120 kV"),
+        (0x00720074, "FL", b"jana"), (0x00209157, "UL", struct.pack("<I", 57812181)),
+    ],
+)  # fmt: skip
+def test_names_and_numbers_of_the_patient_go(tag, vr, value):
+    assert cleaned(tag, vr, value) is None
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        (0x00181060, "DS", b"57812182"), (0x00181060, "DS", b"-578.12181"), (0x00189073, "FD", struct.pack("<d", 0.1)),
+        (0x00209157, "UL", struct.pack("<II", 1, 7)), (0x00280010, "US", b"AB"), (0x00180060, "DS", b"120 "),
+    ],
+)  # fmt: skip
+def test_other_numbers_stay_as_they_are(tag, vr, value):
+    assert cleaned(tag, vr, value) == value
+
+
+def test_each_nan_has_the_same_bytes():
+    assert cleaned(0x00189073, "FD", b"Novako\xf8\x7f") == struct.pack("<d", float("nan"))
