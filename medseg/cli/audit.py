@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +48,9 @@ def _audit(
 
     A find is told by file, place and rule, never by value. Exit status 4 when anything is found, 0 otherwise.
 
+    Of a ledger whose chain is whole, the number of lines and the hash of the last one are printed: compare them with
+    the report or your notes, since a last line that was cut off or changed breaks no chain.
+
     Example: medseg audit runs/skin --key project.key
     """
     from medseg.privacy.audit import audit_paths
@@ -59,12 +63,20 @@ def _audit(
             paths, identities=index, jobs=jobs, progress=lambda done, of: bars.update(task, completed=done, total=of)
         )
     problems = verify(ledger) if ledger is not None else []
+    chain = _chain(ledger) if ledger is not None and not problems else ""
     emit(
-        _facts(report, index, problems),
+        {**_facts(report, index, problems), "ledger": chain},
         as_json=as_json,
-        text=_text(report, index, problems, checked=ledger is not None),
+        text=_text(report, index, problems, chain=chain),
     )
     return PrivacyError.exit_status if report.finds or problems else 0
+
+
+def _chain(ledger: Path) -> str:
+    """How long a whole chain is, and what it ends with."""
+    lines = ledger.read_bytes().splitlines()
+    last = hashlib.sha256(lines[-1]).hexdigest() if lines else "nothing"
+    return f"the chain of {len(lines)} lines is whole and ends with {last}"
 
 
 def _facts(report: AuditReport, index: IdentityIndex | None, problems: list[str]) -> dict[str, Any]:
@@ -81,7 +93,7 @@ def _facts(report: AuditReport, index: IdentityIndex | None, problems: list[str]
     }
 
 
-def _text(report: AuditReport, index: IdentityIndex | None, problems: list[str], *, checked: bool) -> str:
+def _text(report: AuditReport, index: IdentityIndex | None, problems: list[str], *, chain: str) -> str:
     lines = []
     for find in report.finds[:_LINES]:
         number = f" {find.identity}" if find.identity is not None else ""
@@ -89,8 +101,8 @@ def _text(report: AuditReport, index: IdentityIndex | None, problems: list[str],
     if len(report.finds) > _LINES:
         lines.append(f"... and {len(report.finds) - _LINES} more; --json lists all")
     lines += [f"ledger: {problem}" for problem in problems]
-    if checked and not problems:
-        lines.append("ledger: the chain is whole")
+    if chain:
+        lines.append(f"ledger: {chain}")
     if index is None:
         lines.append("searched by patterns only; --key or --identities searches for this project's identities")
     elif index.left_out:

@@ -32,7 +32,8 @@ def training_section(facts: RunFacts, screen: Screen) -> Section | None:
     averaged = len(facts.epochs) > 1 and not screen.open
     epochs = {"mean": _mean_epochs(facts.epochs)} if averaged else facts.epochs
     figures = []
-    for column, label, unit in _CURVES:
+    told = [curve for curve in _CURVES if curve[0] != "val_dice" or screen.rests_on(_monitored_patients(facts))]
+    for column, label, unit in told:
         curves = {name: _curve(rows, column) for name, rows in epochs.items()}
         curves = {name: curve for name, curve in curves.items() if curve[0]}
         if curves:
@@ -40,7 +41,12 @@ def training_section(facts: RunFacts, screen: Screen) -> Section | None:
             caption = f"{label[0].upper()}{label[1:]} against minutes of training{which}."
             plot = plot_curves(curves, xlabel="minutes", ylabel=label, unit=unit)
             figures.append(draw(plot, caption=caption, alternative=caption, height=2.7))
-    return Section("training", "Training", (Text((_description(facts),)), Figures(tuple(figures))))
+    texts = [_description(facts)]
+    if len(told) < len(_CURVES):
+        texts.append(
+            f"Validation Dice is withheld: it rests on too few patients, fewer than {screen.limits.threshold}."
+        )
+    return Section("training", "Training", (Text(tuple(texts)), Figures(tuple(figures))))
 
 
 def _description(facts: RunFacts) -> str:
@@ -59,6 +65,25 @@ def _description(facts: RunFacts) -> str:
         f"{runs} optimiser steps, {minutes:.1f} minutes{each}. Validation Dice is measured while training goes on, "
         f"{measured}. It is not the result: that is scored on whole images at the end."
     )
+
+
+def _monitored_patients(facts: RunFacts) -> int:
+    """How many patients at least the curve of the validation Dice rests on; the runs are taken together.
+
+    Each run looks at some cases of its own held-out ones, drawn by chance. An inner part of the training patients is
+    another matter: the folds may share it, so that it counts as the smallest that it can be.
+    """
+    from medseg.studies.fold import MONITORED
+
+    of_parts: dict[tuple[int, int], tuple[set[str], set[str]]] = {}
+    for row in facts.rows:
+        cases, patients = of_parts.setdefault((row["repeat"], row["fold"]), (set(), set()))
+        cases.add(row["case"])
+        patients.add(row["patient"])
+    most = MONITORED[facts.plan.spatial_dims]
+    least = [max(1, len(patients) - max(0, len(cases) - most)) for cases, patients in of_parts.values()]
+    several = {repeat for repeat, _ in of_parts}
+    return 1 if facts.study.train.guided else sum(least) // len(several)
 
 
 def _curve(rows: Sequence[EpochRow], column: str) -> tuple[list[float], list[float]]:

@@ -35,9 +35,9 @@ from medseg.training.checkpoint import Epoch, load_weights, save_weights
 from medseg.training.fit import Hooks, fit
 from medseg.training.private import forget_key
 
-__all__ = ["FoldCases", "few_shot_cases", "predict_cases", "train_fold"]
+__all__ = ["MONITORED", "FoldCases", "few_shot_cases", "predict_cases", "train_fold"]
 
-_MONITORED = {2: 24, 3: 8}
+MONITORED = {2: 24, 3: 8}
 """Cases on which the curve of Dice against minutes is drawn: few, since they cost training time."""
 _LOOK_SHARE = 0.01
 """Share of a time budget that one look at the monitored cases may take where they don't guide the run."""
@@ -189,7 +189,7 @@ def _predict_one(predictor: Predictor, data: StudyData, case: Case, folder: Path
 
 
 def _chosen(cases: Sequence[Case], dims: int, seed: int) -> tuple[Case, ...]:
-    order = np.random.default_rng((seed, 29)).permutation(len(cases))[: _MONITORED[dims]]
+    order = np.random.default_rng((seed, 29)).permutation(len(cases))[: MONITORED[dims]]
     return tuple(cases[int(i)] for i in sorted(order))
 
 

@@ -161,7 +161,9 @@ def test_the_command_takes_the_index_beside_the_key_and_verifies_a_ledger(tmp_pa
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.append("written", {"files": 1})
     command = ["audit", str(tmp_path / "a.txt"), "--key", str(tmp_path / "project.key"), "--ledger", str(ledger.path)]
-    assert CliRunner().invoke(app, command).exit_code == 0
+    whole = CliRunner().invoke(app, command)
+    assert whole.exit_code == 0
+    assert f"ledger: the chain of 1 lines is whole and ends with {ledger.head()}" in whole.stdout
     ledger.path.write_text(ledger.path.read_text().replace("written", "refused") * 2)
     broken = CliRunner().invoke(app, command)
     assert broken.exit_code == 4

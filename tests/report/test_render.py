@@ -199,6 +199,19 @@ def test_a_patient_added_to_one_fold_in_another_run_is_given_away_by_no_differen
     assert verify(tmp_path / "data" / "ledger.jsonl") == []
 
 
+def test_the_curve_of_the_validation_dice_needs_enough_patients_too(volume_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(volume_run.parent, tmp_path / "study")
+    run = tmp_path / "study" / "run"
+    words = "Validation Dice is withheld: it rests on too few patients"
+    assert words not in _Page(write_report(run, tier="shareable").read_text(encoding="utf-8")).text
+    one_fold = [row for row in read_cases(run) if row["fold"] == 0]
+    write_cases(one_fold, run / "cases.csv")
+    (run / "summary.json").unlink()
+    text = _Page(write_report(run, tier="shareable", threshold=9).read_text(encoding="utf-8")).text
+    assert words in text  # 8 of the 10 cases of the one fold were looked at
+    assert "Training loss against minutes" in text
+
+
 def _fold_cells(page: Path) -> list[str]:
     """The mean Dice of each fold as a shareable report tells it."""
     text = _Page(page.read_text(encoding="utf-8")).text
