@@ -40,7 +40,7 @@ class Copied:
         images: Channel to file; one file that holds all channels stands under ``image``.
         label: File of the label map, or None.
         channels: Names of the image's channels.
-        axes: Spatial axes, 2 or 3.
+        axes: Spatial axes, 2 or 3; 2 of a single slice, also where it is written as a volume of one.
         modality: As in a manifest.
         spacing: Voxel size in mm, or None for pictures of unknown size.
         sha256: Of the images.
@@ -149,7 +149,7 @@ def copy_case(source: Source, case: str, out: Path, *, patient: str, labels: fro
         images=images,
         label=label_name,
         channels=volume.channels,
-        axes=len(grid.shape),
+        axes=len(volume.shape),
         modality=source.modality if source.modality != "OTHER" else volume.modality,
         spacing=tuple(round(value, 6) for value in grid.spacing) if has_size else None,
         sha256=images_sha256({channel: out / name for channel, name in images.items()}),

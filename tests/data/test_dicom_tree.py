@@ -78,6 +78,12 @@ def test_single_slices_keep_their_pixel_spacing(tmp_path: Path) -> None:
     report = check_manifest(manifest)
     assert (report.errors, manifest.cases[0].spacing) == (0, (0.7, 0.7, 5.0))
 
+    for number in range(2):
+        make_series((4, 16, 20), seed=number, patient=str(number)).write(tmp_path / "mixed" / str(number))
+    make_series((1, 16, 20), patient="9", extra={"RescaleIntercept": -1024}).write(tmp_path / "mixed" / "9")
+    run_import(tmp_path / "mixed", tmp_path / "volumes")
+    assert "found 2 axes" in next(iter(refused(tmp_path / "volumes").values()))
+
 
 def test_plain_values_are_not_named_after_another_image_s_segments(tmp_path: Path) -> None:
     """Value 1 of a mask is not the first of the names that another patient's SEG brought."""
