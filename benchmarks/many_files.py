@@ -4,8 +4,8 @@
 
 Makes the files in SCRATCH (about 1 GB for 100,000): slices of 64 x 64 of CT series, all in one folder, no name with an
 ending, in an order that says nothing; half of the series without preamble and file meta information (implicit VR), a
-few files that are no DICOM between them. Each command runs as a process of its own. Printed: wall-clock time, the largest
-resident memory of the process and of its workers, and whether the result is right: each series once, with all its
+few files that are no DICOM between them. Each command runs as a process of its own. Printed: wall-clock time, the
+largest resident memory of the process and its workers, and whether the result is right: each series once, with all its
 slices, its spacing, and in each slice the value that was written there. The files are removed in the end.
 """
 
