@@ -30,6 +30,8 @@ from medseg.types import Tier
 __all__ = ["FoldTracker", "ModelSignature", "Tracker", "open_tracker"]
 
 _log = logging.getLogger(__name__)
+_NEUTRAL_NAME, _NEUTRAL_EXPERIMENT = "study", "medseg"
+"""What stands for a study's or an experiment's name that the privacy gate refuses."""
 _FIRST_PAUSE_S = 15.0
 _LONGEST_PAUSE_S = 600.0
 _HOPELESS = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "FEATURE_DISABLED"})
@@ -61,12 +63,22 @@ def open_tracker(study: StudyConfig, run_dir: Path, *, identities: IdentityIndex
         identities: The project's identities, which nothing that is recorded may hold.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or None
-    experiment = study.track.experiment
+    experiment = study.track.experiment if _may_go(study.track.experiment, identities) else _NEUTRAL_EXPERIMENT
 
     def make_store() -> MlflowStore:
         return MlflowStore(run_dir / "mlflow", uri=uri, experiment=experiment)
 
     return Tracker(study, make_store if study.track.enabled else None, identities=identities)
+
+
+def _may_go(
+    data: str | bytes, identities: IdentityIndex | None, *, name: str = "name", tier: Tier = "shareable"
+) -> bool:
+    try:
+        gate(data.encode("utf-8") if isinstance(data, str) else data, name=name, tier=tier, identities=identities)
+    except PrivacyError:
+        return False
+    return True
 
 
 class Tracker:
@@ -91,6 +103,8 @@ class Tracker:
         self._runs: dict[str, str] = {}
         self._refused: list[str] = []
         self._status = "FINISHED"
+        self._name = study.name if self._passes(study.name, "the study's name") else _NEUTRAL_NAME
+        self._passes(study.track.experiment, "the experiment's name")
 
     @property
     def problem(self) -> str | None:
@@ -117,8 +131,8 @@ class Tracker:
         """
         config = portable_study(self._study).model_dump(mode="json")
         params = {key: value for key, value in _flat(config) if self._passes(f"{key}: {value}", f"parameter {key}")}
-        tags = {"medseg.study": self._study.name, "medseg.seed": str(self._study.seed)}
-        self._start("study", label=self._study.name, tags=tags)
+        tags = {"medseg.study": self._name, "medseg.seed": str(self._study.seed)}
+        self._start("study", label=self._name, tags=tags)
         self._send(lambda store: store.log_params(self._runs["study"], params))
         self._send(lambda store: store.log_dataset(self._runs["study"], name="cases", digest=dataset_digest))
         for file, content in (("plan.json", plan), ("environment.json", environment), ("study.json", config)):
@@ -139,7 +153,7 @@ class Tracker:
     def fold(self, k: int | None) -> Iterator[FoldTracker]:
         """The child run of a fold, or with None that of a training on all cases; inside `study`."""
         name = "all cases" if k is None else f"fold {k}"
-        self._start(name, label=f"{self._study.name} {name}", tags={"medseg.fold": "all" if k is None else str(k)})
+        self._start(name, label=f"{self._name} {name}", tags={"medseg.fold": "all" if k is None else str(k)})
         monitor = SystemMonitor() if self._outbox is not None and self._study.track.system_metrics else None
         tracker = FoldTracker(self, name, monitor)
         status = "FINISHED"
@@ -176,7 +190,7 @@ class Tracker:
         """Put a model package into the registry under the study's name, with its signature; inside `study`."""
         if self._outbox is None or not self._passes(package.read_bytes(), "model package"):
             return
-        name = self._study.name
+        name = self._name
 
         def register(store: MlflowStore) -> None:
             run = self._runs["study"]
@@ -210,13 +224,10 @@ class Tracker:
     def _passes(self, data: str | bytes, name: str, *, tier: Tier = "shareable") -> bool:
         if self._outbox is None:
             return False
-        try:
-            raw = data.encode("utf-8") if isinstance(data, str) else data
-            gate(raw, name=name, tier=tier, identities=self._identities)
-        except PrivacyError:
+        passes = _may_go(data, self._identities, name=name, tier=tier)
+        if not passes:
             self._refused.append(name)
-            return False
-        return True
+        return passes
 
 
 class FoldTracker:

@@ -143,6 +143,25 @@ def test_what_the_gate_refuses_is_not_recorded_and_the_person_is_told(recorded: 
     assert audit_paths([tmp_path / "mlflow"], identities=identities).finds == ()
 
 
+def test_a_study_and_an_experiment_named_after_a_patient_are_recorded_under_neutral_names(tmp_path: Path) -> None:
+    identities = IdentityIndex()
+    identities.add(["Szymborska", "Hradecky"])
+    named = _study(experiment="for_hradecky").model_copy(update={"name": "szymborska_lesions"})
+    tracker = open_tracker(named, tmp_path, identities=identities)
+    package = tmp_path / "model.medseg"
+    package.write_bytes(b"PK\x05\x06" + bytes(18))
+    with tracker.study({}, {}, "0" * 64):
+        with tracker.fold(1):
+            pass
+        tracker.register_model(package, _SIGNATURE)
+    assert tracker.problem is not None
+    assert "the study's name, the experiment's name" in tracker.problem
+    assert audit_paths([tmp_path / "mlflow"], identities=identities).finds == ()
+    with closing(sqlite3.connect(tmp_path / "mlflow" / "mlflow.db")) as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM runs")}
+    assert names == {"study", "study fold 1"}
+
+
 def test_a_dead_server_costs_seconds_and_a_message_not_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
