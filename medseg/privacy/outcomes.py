@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -168,6 +169,10 @@ def _looked(path: Path) -> Iterable[tuple[str, int]]:
             continue
 
 
+_HALF = re.compile(r"\.[0-9a-f]{16}\.tmp")
+"""The name of a file that isn't whole yet."""
+
+
 def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write a file that is there whole or not at all; its folder is made.
 
@@ -232,6 +237,8 @@ def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def open_output(out: Path, marker: dict[str, object], *, key_check: str) -> None:
     """Make the output folder and its marker ``medseg-deidentified.json``, or go on in one that has the same.
 
+    Half-written files that an earlier run left behind because it was killed are taken away.
+
     Raises:
         RequestError: The folder holds something else, or was made with another key or profile.
     """
@@ -245,6 +252,9 @@ def open_output(out: Path, marker: dict[str, object], *, key_check: str) -> None
             raise RequestError(
                 "expected a new output folder or one made with the same key and profile, found one made with others"
             )
+        for half in out.rglob(".*.tmp"):
+            if _HALF.fullmatch(half.name):
+                half.unlink(missing_ok=True)
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RequestError("expected a new or empty output folder, found one that holds other things")

@@ -222,6 +222,15 @@ def test_photographs_and_their_masks_share_a_pseudonym(tmp_path):
     assert first.split("/")[0] != second.split("/")[0]
 
 
+def test_what_a_killed_run_left_half_written_is_gone_after_the_next(tmp_path):
+    clean = one(tmp_path, save(image(who())))
+    half, other = clean.with_name(".9bbcb279cf5f0166.tmp"), clean.with_name(".notes.tmp")
+    half.write_bytes(b"II*")
+    other.write_bytes(b"theirs")
+    deidentify_tree(tmp_path / "src", tmp_path / "out", profile=unseen("research"), key=KEY)
+    assert (half.exists(), other.exists(), clean.exists()) == (False, True, True)
+
+
 def test_a_stopped_run_goes_on_and_each_file_is_counted_once(corpus, tmp_path):
     profile = unseen("basic")
     calls = 0
