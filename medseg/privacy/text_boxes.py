@@ -40,6 +40,8 @@ _TALL = 64.0
 _SMALL_PRINT = 24.0
 """Pixels; up to this height a box counts whatever its form."""
 _COMPACT = 1.7
+_SLOPE = 0.15
+"""Of larger letters: devices write across or upright."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +187,11 @@ def _spans(start: int, end: int, side: int) -> list[tuple[int, int]]:
 
 
 def _is_text(view: Array, points: Array) -> bool:
-    """Whether a find counts; what is as high as wide, or higher than a device's text, only if it can be read."""
-    first, second = (float(np.linalg.norm(points[end] - points[0])) for end in (1, 3))
-    low, high = sorted((first, second))
-    if low <= _SMALL_PRINT or (low <= _TALL and high >= _COMPACT * low):
+    """Whether a find counts; what is as high as wide, aslant or higher than a device's text only if it can be read."""
+    sides = points[[1, 3]] - points[0]
+    low, high = sorted(float(np.linalg.norm(side)) for side in sides)
+    straight = bool((np.abs(sides).min(axis=1) <= _SLOPE * np.abs(sides).max(axis=1)).all())
+    if low <= _SMALL_PRINT or (low <= _TALL and high >= _COMPACT * low and straight):
         return True
     return any(sum(sign.isalnum() for sign in text) >= 2 and score >= 0.5 for text, score in read_line(view, points))
 
