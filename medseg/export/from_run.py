@@ -233,6 +233,8 @@ def _count(value: Any, threshold: int) -> int | str:
 
 
 def _number(value: Any) -> float | None:
-    """Four decimals; nan, which JSON doesn't have, becomes null."""
+    """As many digits as may be told; nan, which JSON doesn't have, becomes null."""
     number = math.nan if value is None else float(value)
-    return round(number, 4) if math.isfinite(number) else None
+    if number == 0 or not math.isfinite(number):
+        return number if number == 0 else None
+    return round(number, Limits().digits - 1 - math.floor(math.log10(abs(number))))
