@@ -34,7 +34,7 @@ CONNECT_SECONDS = 10.0
 """How long to wait for a connection at most; a machine that is there answers sooner than its database does."""
 PAUSE_SECONDS = 1.0
 """How long to wait after a connection over which nothing went was lost, before it is tried again."""
-LOST = "the archive stopped answering half-way"
+LOST = "the archive stopped answering half-way; where it is only slow, raise timeout_seconds"
 TOO_SLOW = "the archive doesn't answer in time; check host and port, or raise timeout_seconds"
 NOBODY_ANSWERS = "nothing answers at the archive's address; check host and port, and whether it runs"
 

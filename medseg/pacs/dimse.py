@@ -283,8 +283,9 @@ class DimseArchive:
                         pass
         except ssl.SSLError:
             raise ArchiveError(
-                "the archive's TLS certificate is not trusted, or the port isn't one for TLS; name the authority that "
-                "signed it as dicom.tls.ca, and check dicom.host (it must be in the certificate) and dicom.port"
+                "the archive's TLS certificate is not trusted (it has expired, is for another host, or its authority "
+                "is unknown), or the port isn't one for TLS; name the authority that signed it as dicom.tls.ca, and "
+                "check dicom.host (it must be in the certificate) and dicom.port"
             ) from None
         except TimeoutError:
             raise ArchiveError(TOO_SLOW) from None

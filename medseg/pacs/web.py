@@ -179,8 +179,9 @@ class WebArchive:
             answer = request()
         except requests.exceptions.SSLError:
             raise ArchiveError(
-                "the archive's TLS certificate is not trusted, or it doesn't trust ours; name the authority that "
-                "signed it as dicomweb.tls.ca (and our certificate and key, where the archive asks for one)"
+                "the archive's TLS certificate is not trusted (it has expired, is for another host, or its authority "
+                "is unknown), or it doesn't trust ours; name the authority that signed it as dicomweb.tls.ca (and our "
+                "certificate and key, where the archive asks for one)"
             ) from None
         except requests.exceptions.HTTPError as error:
             raise self._status_error(error, missing_is_fatal=missing_is_fatal) from None
