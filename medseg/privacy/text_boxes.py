@@ -69,14 +69,20 @@ def find_text(views: Sequence[Array], *, quick: bool = False) -> set[Box]:
         parts = _sharp_parts(view)
         seen = sum((part.bottom - part.top) * (part.right - part.left) for part in parts)
         scale = max(1.0, min(_QUICK_SCALE if quick else _SCALE, (_MOST_SEEN / max(seen, 1)) ** 0.5))
-        for picture in (view,) if quick or not parts else (view, _evened(view)):
-            for part in (tile for whole in parts for tile in _tiles(whole, int(_TILE / scale))):
-                boxes.update(_padded(line, *view.shape[:2]) for line in _lines(picture, part, scale=scale))
+        tiles = [tile for whole in parts for tile in _tiles(whole, int(_TILE / scale))]
+        for part in tiles:
+            boxes.update(_padded(line, *view.shape[:2]) for line in _lines(view, part, scale=scale))
+        if quick or not parts:
+            continue
+        even = _evened(view)
+        for part in tiles:
+            faint = (line for line in _seen(even, part, scale=scale) if _sides(line)[0] <= _SMALL_PRINT)
+            boxes.update(_padded(line, *view.shape[:2]) for line in faint)
     return boxes
 
 
 def _evened(view: Array) -> Array:
-    """A picture's fine detail, stronger, on even grey: faint letters on tissue stand out in it."""
+    """A picture's fine detail, stronger, on even grey: small faint letters on tissue stand out in it."""
     import cv2
 
     detail = view.astype(np.float32) - cv2.GaussianBlur(view, (0, 0), _SMOOTH).astype(np.float32)
@@ -189,11 +195,17 @@ def _spans(start: int, end: int, side: int) -> list[tuple[int, int]]:
 def _is_text(view: Array, points: Array) -> bool:
     """Whether a find counts; what is as high as wide, aslant or higher than a device's text only if it can be read."""
     sides = points[[1, 3]] - points[0]
-    low, high = sorted(float(np.linalg.norm(side)) for side in sides)
+    low, high = _sides(points)
     straight = bool((np.abs(sides).min(axis=1) <= _SLOPE * np.abs(sides).max(axis=1)).all())
     if low <= _SMALL_PRINT or (low <= _TALL and high >= _COMPACT * low and straight):
         return True
     return any(sum(sign.isalnum() for sign in text) >= 2 and score >= 0.5 for text, score in read_line(view, points))
+
+
+def _sides(points: Array) -> tuple[float, float]:
+    """The shorter and the longer side of a rectangle, (4, 2)."""
+    low, high = sorted(float(np.linalg.norm(points[end] - points[0])) for end in (1, 3))
+    return low, high
 
 
 def _padded(polygon: Array, rows: int, columns: int) -> Box:
