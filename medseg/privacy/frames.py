@@ -2,7 +2,8 @@
 
 Native pixel data are cut to the length that the header gives, and bits outside the stored ones are cleared. Compressed
 frames keep their entropy-coded data; markers that hold text (comments, application segments, JPEG 2000 boxes) and bytes
-after the last marker go. Where bits above the stored ones are coded too, the frame is decoded and stored uncompressed.
+after the last marker go, of baseline JPEG also bytes that no block needs. Where bits above the stored ones are coded
+too, the frame is decoded and stored uncompressed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
     RLELossless,
@@ -28,6 +30,7 @@ from pydicom.uid import (
 
 from medseg.errors import ReadError
 from medseg.privacy.jpeg import strip_jpeg, strip_jpeg2000
+from medseg.privacy.jpeg_slack import without_slack
 from medseg.privacy.person import raw_bytes
 from medseg.types import Array
 
@@ -148,7 +151,12 @@ def clean_pixel_data(source: Dataset, tag: int, transfer_syntax: str) -> CleanPi
     if any(found.precision > facts.stored for found in stripped):
         decoded = decode_frames(source, tag, transfer_syntax)
         return native_bytes(decoded.array, decoded.photometric)
-    return CleanPixels(encapsulate([found.data for found in stripped]), transfer_syntax)
+    try:
+        clean = [without_slack(found.data) if transfer_syntax == JPEGBaseline8Bit else found.data for found in stripped]
+    except ReadError:
+        decoded = decode_frames(source, tag, transfer_syntax)
+        return native_bytes(decoded.array, decoded.photometric)
+    return CleanPixels(encapsulate(clean), transfer_syntax)
 
 
 def looks_drawn(source: Dataset, tag: int, transfer_syntax: str) -> bool:

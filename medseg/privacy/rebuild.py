@@ -37,6 +37,9 @@ _DUMMIES = {
     "CS": b"UNKNOWN", "AE": b"REMOVED", "PN": b"REMOVED", "UR": b"REMOVED", "UC": b"REMOVED", "UT": b"REMOVED",
     "ST": b"REMOVED", "LT": b"REMOVED", "LO": b"REMOVED", "SH": b"REMOVED",
 }  # fmt: skip
+_INSTEAD_OF = {0x00540410: 0x00185100}
+"""Attributes of type 2 that may not stand beside another: the coded orientation of a PET's patient and PatientPosition
+(PS3.3 C.8.4.6)."""
 _NUMBERED = {"SegmentLabel": (0x00620004, "Segment"), "ROIName": (0x30060022, "ROI")}
 """Labels that a reader must be able to tell apart, with the attribute that numbers them."""
 
@@ -87,7 +90,7 @@ def rebuild_dataset(
     if code is not None:
         _put_code(result, *code)
     for missing, missing_vr in rules.expected:
-        if missing not in result._dict:
+        if missing not in result._dict and not (missing in _INSTEAD_OF and _INSTEAD_OF[missing] in result._dict):
             _put_empty(result, missing, missing_vr)
     return result
 

@@ -6,11 +6,15 @@ import random
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import JPEGBaseline8Bit
 
 from medseg.errors import ReadError
+from medseg.privacy.dicom import read_dicom
+from medseg.privacy.frames import clean_pixel_data
 from medseg.privacy.images import clean_image, clean_jpeg
 from medseg.privacy.jpeg import strip_jpeg, strip_jpeg2000
-from tests.privacy.corpus import Who
+from tests.privacy.corpus import SC, Who, image, save
 from tests.privacy.corpus.pictures import jpeg_photo, png_photo, tiff_photo
 
 
@@ -98,3 +102,26 @@ def test_comments_leave_a_jpeg_2000_stream_and_the_decoder_reads_the_same():
 def test_facts_of_a_jpeg_come_from_its_frame_header():
     found = strip_jpeg(encoded(Image.fromarray(noise(21, 13, 3)), "JPEG"))
     assert (found.precision, found.components, found.rows, found.columns) == (8, 3, 21, 13)
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_bytes_that_no_block_of_a_dicom_jpeg_needs_go_and_its_pixels_stay(colours):
+    shape = (32, 48) if colours == 1 else (32, 48, 3)
+    frame = encoded(Image.fromarray(noise(*shape)), "JPEG", quality=90)
+    ds = image(who(), SC, size=32)
+    ds.Columns, ds.SamplesPerPixel = 48, colours
+    ds.PhotometricInterpretation = "MONOCHROME2" if colours == 1 else "YBR_FULL_422"
+    if colours == 3:
+        ds.PlanarConfiguration = 0
+    ds.BitsAllocated = ds.BitsStored = 8
+    ds.HighBit = 7
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    ds.PixelData = encapsulate([frame])
+    plain = clean_pixel_data(read_dicom(save(ds)), 0x7FE00010, JPEGBaseline8Bit)
+    ds.PixelData = encapsulate([frame[:-2] + b"Novakova, Jana" + frame[-2:]])
+    clean = clean_pixel_data(read_dicom(save(ds)), 0x7FE00010, JPEGBaseline8Bit)
+    assert clean.transfer_syntax == plain.transfer_syntax == JPEGBaseline8Bit
+    assert next(generate_frames(plain.data, number_of_frames=1)).rstrip(b"\0") == strip_jpeg(frame).data
+    assert b"Novakova" not in clean.data
+    after = next(generate_frames(clean.data, number_of_frames=1))
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(after))), np.asarray(Image.open(io.BytesIO(frame))))

@@ -16,7 +16,7 @@ from medseg.errors import DataError
 from medseg.privacy.dicom import clean_dicom
 from medseg.privacy.profile import PROFILES, load_profile
 from medseg.privacy.pseudonym import Pseudonymiser
-from tests.privacy.corpus import CT, SEG, Who, image, save
+from tests.privacy.corpus import CT, PT, SEG, Who, image, save
 
 KEY = bytes(range(32))
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -44,6 +44,16 @@ def test_attributes_of_type_2_that_were_missing_are_there_without_a_value(profil
     _, clean = cleaned(save(source), profile)
     assert all(name in clean and not clean.data_element(name).value for name in wanted)
     assert "InstitutionName" not in clean
+
+
+@pytest.mark.parametrize("position", ["HFS", ""])
+def test_the_coded_orientation_of_a_pet_is_added_only_where_no_patient_position_says_it(position):
+    source = image(Who(random.Random(1)), PT)
+    source.PatientPosition = position
+    if not position:
+        del source.PatientPosition
+    _, clean = cleaned(save(source))
+    assert ("PatientOrientationCodeSequence" in clean) is not bool(position)
 
 
 def test_a_code_that_the_standard_does_not_know_leaves_no_half_code_behind():
