@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 TEXT_VRS = frozenset(("LO", "SH", "ST", "LT", "UT", "UC", "AE", "PN"))
+_LEAST_IDENTITY = 10_000
+"""Of 00001 no whole number is made: cosines, slopes and indices are such numbers."""
 _CODE = frozenset((0x00080100, 0x00080102, 0x00080103, 0x00080104))
 """Value, scheme, version and meaning of a code."""
 _NUMBERED = (
@@ -137,7 +139,8 @@ def _words_of(text: str) -> set[str]:
 def _numbers_of(dataset: Dataset) -> frozenset[int]:
     """Whole numbers of at least 5 digits in the attributes that hold identities and dates."""
     texts = (raw_bytes(dataset, tag) for tag in _NUMBERED)
-    return frozenset(int(digits) for text in texts for digits in _LONG_NUMBER.findall(text))
+    numbers = (int(digits) for text in texts for digits in _LONG_NUMBER.findall(text))
+    return frozenset(number for number in numbers if number >= _LEAST_IDENTITY)
 
 
 @dataclass(slots=True)
@@ -194,7 +197,7 @@ def _found_in(raw: bytes, charset: bytes, *, is_name: bool) -> _Found:
         if not is_known_text(text):
             identities.add(text.strip())
     numbers = (int(digits) for text in identities for digits in re.findall(r"[0-9]{5,18}", text))
-    return _Found(frozenset(identities), frozenset(words), frozenset(numbers))
+    return _Found(frozenset(identities), frozenset(words), frozenset(n for n in numbers if n >= _LEAST_IDENTITY))
 
 
 def _is_standard_code(dataset: Dataset) -> bool:

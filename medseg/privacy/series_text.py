@@ -8,6 +8,7 @@ letters show does the detector look, so that an ordinary series costs some milli
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def series_has_text(files: Sequence[Path]) -> bool:
     if not alike:
         return False
     samples = max(alike.values(), key=len)
-    return has_odd_text(len(files), lambda place: _stored(files[place], samples[0]), samples=samples)
+    return has_odd_text(len(files), _loader(files, samples[0]), samples=samples)
 
 
 def has_still_text(frames: Sequence[Array]) -> bool:
@@ -102,7 +103,8 @@ def has_odd_text(count: int, load: Callable[[int], Array | None], *, samples: Se
 
     Args:
         count: How many slices there are.
-        load: Gives a slice by its place, stored values, (rows, columns); none where it can't be seen.
+        load: Gives a slice by its place, stored values, (rows, columns); none where it can't be seen. It is used before
+            the next one is asked for.
         samples: Some slices, for the grey scale.
 
     Raises:
@@ -153,14 +155,26 @@ def _spread(count: int) -> list[int]:
     return sorted({round(part) for part in np.linspace(0, count - 1, _FRAMES)})
 
 
-def _stored(path: Path, like: Array) -> Array | None:
-    """The only frame of a copy of ours that is stored uncompressed, as the end of the file."""
+def _loader(files: Sequence[Path], like: Array) -> Callable[[int], Array | None]:
+    """Gives the only frame of a copy of ours that is stored uncompressed, as the end of the file, until the next call.
+
+    All are read into one place: fresh memory for each takes longer than counting strokes does.
+    """
     length = like.size * like.itemsize
-    data = path.read_bytes()
-    head = data[-length - 12 : -length]
-    if head[:4] != b"\xe0\x7f\x10\x00" or head[8:] != length.to_bytes(4, "little"):
-        return None
-    return np.frombuffer(data, like.dtype, offset=len(data) - length).reshape(like.shape)
+    room = bytearray(length)
+
+    def load(place: int) -> Array | None:
+        nonlocal room
+        with files[place].open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            room = room if len(room) >= size else bytearray(size)
+            start = file.readinto(memoryview(room)[:size]) - length
+        head = bytes(room[max(0, start - 12) : max(0, start)])
+        if head[:4] != b"\xe0\x7f\x10\x00" or head[8:] != length.to_bytes(4, "little"):
+            return None
+        return np.frombuffer(room, like.dtype, like.size, start).reshape(like.shape)
+
+    return load
 
 
 def _frames(path: Path) -> list[Array]:

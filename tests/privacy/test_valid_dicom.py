@@ -16,7 +16,7 @@ from medseg.errors import DataError
 from medseg.privacy.dicom import clean_dicom
 from medseg.privacy.profile import PROFILES, load_profile
 from medseg.privacy.pseudonym import Pseudonymiser
-from tests.privacy.corpus import CT, PT, SEG, Who, image, save
+from tests.privacy.corpus import CT, MR, PT, SEG, Who, image, save
 
 KEY = bytes(range(32))
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -54,6 +54,22 @@ def test_the_coded_orientation_of_a_pet_is_added_only_where_no_patient_position_
         del source.PatientPosition
     _, clean = cleaned(save(source))
     assert ("PatientOrientationCodeSequence" in clean) is not bool(position)
+
+
+def test_a_patient_whose_number_is_small_keeps_the_geometry_and_the_indices():
+    source = image(Who(random.Random(1)), MR)
+    source.PatientID, source.AccessionNumber, source.StudyTime = "0000000001", "00000", "000000"
+    geometry = {
+        "ImageOrientationPatient": ["1.000000", "0.000000", "-0.000000", "0.000000", "1.000000", "0.000000"],
+        "ImagePositionPatient": ["0.000000", "1.000000", "-1.000000"],
+        "PixelSpacing": ["1.000000", "1.000000"],
+    }
+    for name, value in geometry.items():
+        setattr(source, name, value)
+    source.RescaleSlope, source.SamplesPerPixel = "1.000000", 1
+    _, clean = cleaned(save(source))
+    assert {name: [str(part) for part in clean.data_element(name).value] for name in geometry} == geometry
+    assert float(clean.RescaleSlope) == 1
 
 
 def test_a_code_that_the_standard_does_not_know_leaves_no_half_code_behind():
