@@ -220,7 +220,8 @@ def _floats(facts: Facts, keyword: str, count: int) -> tuple[float, ...] | None:
     value = facts.get(keyword)
     if value is None or value == "":
         return None
-    values = _parsed(value) if type(value) is str else tuple(float(part) for part in list_of(value))
+    shared = type(value) in (str, tuple) and keyword != "ImagePositionPatient"
+    values = _parsed(value) if shared else tuple(map(float, list_of(value)))
     if len(values) != count or not all(map(math.isfinite, values)):
         raise GeometryError(
             f"{keyword}: expected {count} finite numbers; the header is broken, export the series again"
@@ -229,9 +230,9 @@ def _floats(facts: Facts, keyword: str, count: int) -> tuple[float, ...] | None:
 
 
 @lru_cache(maxsize=256)
-def _parsed(text: str) -> tuple[float, ...]:
-    """The one number of a text; the files of a series share most of theirs."""
-    return (float(text),)
+def _parsed(value: str | tuple[Any, ...]) -> tuple[float, ...]:
+    """The numbers of a value; the files of a series share most of theirs."""
+    return tuple(map(float, list_of(value)))
 
 
 def frame_count(facts: Facts) -> int:

@@ -220,8 +220,13 @@ def read_header(path: Path) -> Header:
         facts = _read_facts(path)
     if not facts.get("SOPClassUID") and "Rows" not in facts:
         raise ReadError("expected a DICOM image; the header has neither a class nor an image size")
-    with refusing_damage("the DICOM header", remedy="export the series again"):
+    try:
         return _header_of(facts, path)
+    except DataError:
+        raise
+    except Exception as error:
+        # As in `refusing_damage`, whose context would take a fortieth of the time of sorting a folder.
+        raise ReadError(f"the DICOM header is damaged ({type(error).__name__}); export the series again") from None
 
 
 @contextmanager

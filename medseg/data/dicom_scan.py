@@ -23,6 +23,7 @@ PIXEL_PLACE: Final = "PixelPlace"
 
 _HEAD: Final = struct.Struct("<HH2sH").unpack_from
 _LENGTH: Final = struct.Struct("<I").unpack_from
+_READ: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _START_BYTES: Final = 1 << 12
 _MOST_BYTES: Final = 1 << 22
 _UNDEFINED: Final = 0xFFFFFFFF
@@ -54,13 +55,13 @@ def scan_elements(path: Path, keywords: Mapping[int, str]) -> dict[str, Any] | N
         keywords: Tag to keyword of the wanted elements.
 
     Returns:
-        Keyword to value (text, number, or a list of them), ``TransferSyntaxUID``, and `PIXEL_PLACE` where the pixels
+        Keyword to value (text, number, or a tuple of them), ``TransferSyntaxUID``, and `PIXEL_PLACE` where the pixels
         are native; None where the file is unusual in any way.
 
     Raises:
         OSError: The file can't be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    descriptor = os.open(path, _READ)
     try:
         data = os.read(descriptor, _START_BYTES)
         while True:
@@ -103,7 +104,9 @@ def _scan(data: bytes, keywords: Mapping[int, str]) -> dict[str, Any]:
             return found
         if tag in keywords:
             if vr in _PLAIN:
-                found[keywords[tag]] = _value(data, start, length, vr)
+                raw = data[start : start + length]
+                value = _MADE.get((vr, raw)) if len(raw) == length else None
+                found[keywords[tag]] = value if value is not None else _value(data, start, length, vr)
             else:
                 _take(data, (tag, vr, length, start), keywords[tag], found)
         place = start + length if length != _UNDEFINED else _behind(data, start, vr, implicit=implicit, depth=0)
@@ -135,7 +138,7 @@ _VRS: dict[int, bytes] = {
 
 
 _MADE: dict[tuple[bytes, bytes], Any] = {}
-"""Values made before: the files of a series share most of theirs. Nobody changes a list of it."""
+"""Values made before: the files of a series share most of theirs."""
 _MOST_MADE: Final = 4096
 
 
@@ -213,7 +216,7 @@ def _made(raw: bytes, vr: bytes) -> Any:
     if kind is None:
         text = raw.decode("ascii")
         if "\\" in text:
-            return [part.strip(" \0") for part in text.split("\\")]
+            return tuple(part.strip(" \0") for part in text.split("\\"))
         return text.strip(" \0")
-    values = [one[0] for one in struct.iter_unpack(f"<{kind}", raw)]
+    values = tuple(one[0] for one in struct.iter_unpack(f"<{kind}", raw))
     return values[0] if len(values) == 1 else values if values else ""

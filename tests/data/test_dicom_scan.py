@@ -24,7 +24,7 @@ def test_the_scan_reads_what_pydicom_reads(test_data: Path) -> None:
                 assert (facts[keyword] - value) % 65536 == 0  # Signed or not is settled later, with the pixels.
                 continue
             ours = facts.get(keyword, "")
-            texts = [str(v) for v in (ours if isinstance(ours, list) else [ours])]
+            texts = [str(v) for v in (ours if isinstance(ours, tuple) else [ours])]
             several = isinstance(value, pydicom.multival.MultiValue)
             expected = list(value) if several else ["" if value is None else value]
             for text, other in zip(texts, expected, strict=True):
