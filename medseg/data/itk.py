@@ -29,6 +29,10 @@ _PER_AXIS: Final = frozenset(
 """Fields of NRRD that have a value an axis, or a vector."""
 _MOST_AXES, _MOST_COMPONENTS = 16, 8
 """NRRD_DIM_MAX and NRRD_SPACE_DIM_MAX of teem."""
+_CONTROL: Final = re.compile(r"[\0\r\v\f]")
+_PATTERN: Final = re.compile(r"[^%]*%(0?\d)?d[^%]*")
+"""ITK hands a pattern to printf as it stands, which crashes on most others."""
+_NO_END: Final = "the header has no end; the file is damaged, save it again"
 _LONGEST_AXIS: Final = 1.01
 """Length of an axis' direction; ITK hangs on huge ones."""
 
@@ -124,23 +128,43 @@ def _files_of(path: Path) -> Iterator[Path]:
     yield path
     with path.open("rb") as stream:
         head = stream.read(_LARGEST_HEADER)
-    is_nrrd = head.startswith(b"NRRD")
     lines = [line.removesuffix("\r") for line in head.decode("latin-1").split("\n")]
-    key = r"data ?file\s*:(?!=)" if is_nrrd else r"\s*ElementDataFile\s*[=:]"
-    last = lines.index("") if is_nrrd and "" in lines else len(lines)
-    found = [number for number in range(last) if re.match(key, lines[number], re.IGNORECASE)]
-    if len(head) == _LARGEST_HEADER and (last == len(lines) if is_nrrd else not found):
-        raise ReadError("the header has no end; the file is damaged, save it again")
-    if is_nrrd:
+    if head.startswith(b"NRRD"):
+        last = lines.index("") if "" in lines else len(lines)
+        found = [number for number in range(last) if re.match(r"data ?file\s*:(?!=)", lines[number], re.IGNORECASE)]
+        if last == len(lines) and len(head) == _LARGEST_HEADER:
+            raise ReadError(_NO_END)
         _require_few(lines[:last])
+    else:
+        found = [number for number, line in enumerate(lines) if re.match(r"[ \t]*ElementDataFile[ \t]*[=:]", line)][:1]
+        if not found:
+            raise ReadError(_NO_END)
+        last = found[0] + 1
+        _require_one_end(head, lines[:last])
+    _require_no_control(lines[:last])
     for number in found:
         name = re.split(r"[=:]", lines[number], maxsplit=1)[1].strip()
-        names = lines[number + 1 : last] if name.split(" ")[0].upper() == "LIST" else [name]
+        is_list = name.upper().startswith("LIST")  # ITK looks at no more of the word.
+        names = (lines[number + 1 :] if last == number + 1 else lines[number + 1 : last]) if is_list else [name]
+        _require_no_control(names)
         for one in map(str.strip, names):
-            if one and (is_nrrd or one.upper() != "LOCAL"):
+            if one and one.upper() != "LOCAL":
                 yield _inside(path.parent, one)
-        if lines[number].startswith("ElementDataFile"):  # What follows is voxels.
-            return
+
+
+def _require_one_end(head: bytes, lines: Sequence[str]) -> None:
+    """Refuse a MetaImage header in which ITK may take another line for its last than is found here."""
+    before = next((line for line in reversed(lines[:-1]) if line.strip()), "=")
+    if head.lower().count(b"elementdatafile") != 1 or not re.search("[=:]", before):
+        raise ReadError(
+            "the MetaImage header is damaged: expected one ElementDataFile, behind a field and its value; save it again"
+        )
+
+
+def _require_no_control(lines: Sequence[str]) -> None:
+    """Refuse characters at which ITK ends a line, or a name, and nobody who looks at the header does."""
+    if any(_CONTROL.search(line) for line in lines):
+        raise ReadError("the header holds control characters; the file is damaged, save it again")
 
 
 def _require_few(lines: Sequence[str]) -> None:
@@ -156,7 +180,9 @@ def _require_few(lines: Sequence[str]) -> None:
 
 def _inside(folder: Path, name: str) -> Path:
     """A file of the folder, links resolved; of a pattern for several, the place that it names."""
-    place = folder if "\0" in name else (folder / name.replace("\\", "/")).resolve()
+    if "%" in name and not _PATTERN.fullmatch(name):
+        raise ReadError("the header names files by a pattern; expected one number in it, as in slice_%03d.raw 1 20 1")
+    place = (folder / name.replace("\\", "/")).resolve()
     if folder.resolve() not in place.parents:
         raise ReadError(
             "the header names a file outside of its own folder for the voxels; nothing of it was read. Put both files "

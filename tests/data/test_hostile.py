@@ -51,6 +51,50 @@ def test_a_header_that_leads_to_another_folder_is_refused(tmp_path: Path, name: 
             read(path)
 
 
+@pytest.mark.parametrize(
+    ("ending", "line"),
+    [
+        (".mhd", "ElementDataFile = LIST\t3\n{}\n{}\n{}\n{}"),
+        (".mhd", "ElementDataFile = LIST3\n{}\n{}\n{}\n{}"),
+        (".mhd", "Comment = x\rElementDataFile = {}"),
+        (".mhd", "ElementDataFile\0 = {}"),
+        (".mhd", "Comment \n= x\nElementDataFile \n= {}"),
+        (".mhd", "junk\nElementDataFile = LOCAL\nElementDataFile = {}"),
+        (".mhd", "elementdatafile = LOCAL\nElementDataFile = {}"),
+        (".nhdr", "data file: LIST\t3\n{}\n{}\n{}\n{}"),
+        (".nhdr", "data file: LIST3\n{}\n{}\n{}\n{}"),
+        (".nhdr", "content: x\rdata file: {}"),
+    ],
+)
+def test_a_header_that_itk_reads_otherwise_than_it_looks_is_refused(tmp_path: Path, ending: str, line: str) -> None:
+    secret = tmp_path / "secret.raw"
+    secret.write_bytes(bytes(range(64)))
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / f"a{ending}"
+    head = _NRRD if ending == ".nhdr" else _META.replace("ElementDataFile = {}", "{}").replace("{}", _UPRIGHT, 1)
+    path.write_text(head.format(line.replace("{}", str(secret))), newline="")
+    with pytest.raises(ReadError, match=r"outside of its own folder|damaged"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("name", ["%n%d 0 1 1", "%9999999d 0 1 1", "%s%d 0 1 1"])
+@pytest.mark.parametrize("ending", [".nhdr", ".mhd"])
+def test_patterns_on_which_itk_crashes_are_refused(tmp_path: Path, name: str, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    path.write_text(_NRRD.format(f"data file: {name}") if ending == ".nhdr" else _META.format(_UPRIGHT, name))
+    with pytest.raises(ReadError, match="expected one number"):
+        read_volume(path)
+
+
+def test_fields_that_itk_writes_are_read(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(np.zeros((2, 3, 4), np.uint8))
+    for field, value in {"0010|4000": "", "(private)": "a\nb", "0008|103e": "\x1b$B"}.items():
+        image.SetMetaData(field, value)
+    for ending in (".mha", ".mhd", ".nrrd", ".nhdr"):
+        sitk.WriteImage(image, str(tmp_path / f"a{ending}"))
+        assert read_volume(tmp_path / f"a{ending}").shape == (4, 3, 2)
+
+
 @pytest.mark.parametrize("ending", [".nhdr", ".mhd"])
 def test_a_header_beside_its_voxels_is_read(tmp_path: Path, ending: str) -> None:
     voxels = np.arange(64, dtype=np.uint8).reshape(4, 4, 4)
