@@ -14,8 +14,17 @@ from pydicom.datadict import dictionary_VM
 from pydicom.dataelem import RawDataElement
 
 from medseg.privacy.person import Person
+from medseg.privacy.vocabulary import words_in
 
-__all__ = ["NUMBER_WIDTHS", "clean_number", "fits_multiplicity", "is_of_person"]
+__all__ = [
+    "NUMBER_WIDTHS",
+    "WINDOW",
+    "clean_floats",
+    "clean_number",
+    "fits_multiplicity",
+    "is_of_person",
+    "may_be_missing",
+]
 
 NUMBER_WIDTHS = {"US": 2, "SS": 2, "AT": 4, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "SV": 8, "UV": 8}
 """Bytes of each binary number, by value representation."""
@@ -28,6 +37,17 @@ _RUNNING = frozenset((0x00200011, 0x00200012, 0x00200013, 0x00200019, 0x00201208
 """Numbers of series, acquisitions, instances and items: one too long to count by may be a patient's or an order's."""
 _MOST_RUNNING_DIGITS = 7
 _SHORTEST_IDENTITY = 5
+WINDOW = frozenset(("WindowCenter", "WindowWidth"))
+"""How a picture is shown; a copy without is whole, one with a width of 0 can't be shown."""
+_SPARE = WINDOW | words_in("KVP SeriesNumber InstanceNumber AcquisitionNumber TemporalPositionIdentifier ItemNumber")
+"""Of type 1 in some classes, but nothing else of the file is read by them."""
+_NEEDED = words_in(
+    """
+    NumberOfFrames PixelSpacing ImagerPixelSpacing PixelAspectRatio PixelPaddingValue ImagePositionPatient
+    ImageOrientationPatient RescaleIntercept RescaleSlope ReferencedFrameNumber ReferencedSegmentNumber
+    """
+)
+"""Without these a copy is read as another picture or speaks of another one, also where they are optional."""
 
 
 def clean_number(tag: int, vr: str, element: RawDataElement, *, person: Person) -> bytes | None:
@@ -54,10 +74,21 @@ def clean_number(tag: int, vr: str, element: RawDataElement, *, person: Person) 
         step = 2 if vr == "AT" else width
         raw = np.frombuffer(raw, f">u{step}").astype(f"<u{step}").tobytes()
     if vr in _FLOATS:
-        return _of_floats(raw, _FLOATS[vr], person)
-    if person.numbers and width > 2 and not person.numbers.isdisjoint(np.frombuffer(raw, _INTEGERS[vr]).tolist()):
-        return None
+        return clean_floats(raw, vr, person=person)
+    if person.numbers and width > 2:
+        values = np.frombuffer(raw, _INTEGERS[vr]).tolist()
+        return raw if person.numbers.isdisjoint(map(abs, values)) else None
     return raw
+
+
+def may_be_missing(keyword: str, required: int) -> bool:
+    """Whether a copy says nothing false without a number; a 0 in its place would be false.
+
+    Args:
+        keyword: Of the attribute.
+        required: 1, 2 or 3, its type in the class of image.
+    """
+    return keyword in _SPARE or (required != 1 and keyword not in _NEEDED)
 
 
 def is_of_person(part: bytes, person: Person) -> bool:
@@ -66,6 +97,33 @@ def is_of_person(part: bytes, person: Person) -> bool:
         return False
     value = abs(float(part.strip(b" \0")))
     return value.is_integer() and int(value) in person.numbers
+
+
+def clean_floats(raw: bytes, vr: str, *, person: Person) -> bytes | None:
+    """Floating-point numbers of a size that is measured and that aren't the person's.
+
+    Args:
+        raw: Little endian, a whole number of values.
+        vr: FL or FD.
+        person: Whose they are.
+
+    Returns:
+        The numbers, each nan with the same bytes, and 0 for what is left of rounding (6e-33 of a cosine); None when
+        they read as text or one is the person's.
+    """
+    if len(raw) >= 8 and _reads_as_text(raw):
+        return None
+    values = np.frombuffer(raw, _FLOATS[vr])
+    sizes = np.abs(values)
+    real = np.isfinite(values) & (values != 0)
+    tiny = real & (sizes < _SMALLEST)
+    if np.any(real & (sizes > _LARGEST)) or any(_is_printable(value.tobytes()) for value in values[tiny]):
+        return None
+    whole = sizes[real & (sizes >= 10_000) & (sizes == np.floor(sizes))]
+    if not person.numbers.isdisjoint(whole.astype(np.int64).tolist()):
+        return None
+    kept = np.where(np.isnan(values), np.nan, np.where(tiny, 0.0, values))
+    return kept.astype(_FLOATS[vr]).tobytes()
 
 
 @lru_cache(maxsize=4096)
@@ -90,20 +148,11 @@ def _of_digits(tag: int, raw: bytes, vr: str, person: Person) -> bytes | None:
     return raw.rstrip(b"\0") if fits_multiplicity(tag, len(parts)) else None
 
 
-def _of_floats(raw: bytes, kind: str, person: Person) -> bytes | None:
-    """Floating-point numbers of a size that is measured and that aren't the person's; each nan has the same bytes."""
-    values = np.frombuffer(raw, kind)
-    sizes = np.abs(values)
-    real = np.isfinite(values) & (values != 0)
-    if np.any(real & ((sizes < _SMALLEST) | (sizes > _LARGEST))):
-        return None
-    whole = sizes[real & (sizes >= 10_000) & (sizes == np.floor(sizes))]
-    if not person.numbers.isdisjoint(whole.astype(np.int64).tolist()):
-        return None
-    return np.where(np.isnan(values), np.array(np.nan, kind), values).astype(kind).tobytes()
-
-
 def _reads_as_text(raw: bytes) -> bool:
     if len(raw) == 8:
         return raw.isalpha()
     return raw.isascii() and sum(32 <= byte < 127 for byte in raw) > 0.9 * len(raw)
+
+
+def _is_printable(raw: bytes) -> bool:
+    return all(32 <= byte < 127 for byte in raw)

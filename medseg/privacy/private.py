@@ -11,7 +11,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from medseg.privacy.encode import put
-from medseg.privacy.numbers import is_of_person
+from medseg.privacy.numbers import clean_floats, is_of_person
 from medseg.privacy.person import Person, raw_bytes
 
 __all__ = ["add_safe_private"]
@@ -61,8 +61,8 @@ def _number(element: object, vr: str, person: Person) -> bytes | None:
         return None
     raw = element.value
     if vr in _WIDTH:
-        plain = raw.isalpha() or len(raw) not in (_WIDTH[vr], 3 * _WIDTH[vr])
-        return None if plain else raw
+        one_or_three = len(raw) in (_WIDTH[vr], 3 * _WIDTH[vr])
+        return clean_floats(raw, vr, person=person) if one_or_three and not raw.isalpha() else None
     parts = raw.split(b"\\")
     known = len(parts) <= _MOST_VALUES[vr] and all(_NUMBER.match(part) for part in parts)
     return raw if known and not any(is_of_person(part, person) for part in parts) else None

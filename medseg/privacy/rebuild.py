@@ -15,12 +15,13 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
+from medseg.errors import ReadError
 from medseg.privacy.code_strings import is_code_string
 from medseg.privacy.codes import names_of_code
 from medseg.privacy.dates import clean_time, shift_date, shift_datetime
 from medseg.privacy.dicom_rules import Kind, Rule, Rules
 from medseg.privacy.encode import put
-from medseg.privacy.numbers import NUMBER_WIDTHS, clean_number, fits_multiplicity
+from medseg.privacy.numbers import NUMBER_WIDTHS, WINDOW, clean_number, fits_multiplicity, may_be_missing
 from medseg.privacy.person import Person, decode_text, raw_bytes
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.vocabulary import is_known_text
@@ -68,6 +69,9 @@ def rebuild_dataset(
 
     Returns:
         The data set; an empty one for a coded concept (PS3.3 8.8) whose code the standard doesn't know.
+
+    Raises:
+        ReadError: A number without which the copy would say something else can't stay.
     """
     pixel_representation = raw_bytes(source, _PIXEL_REPRESENTATION)
     own_sign = bool(any(pixel_representation)) if pixel_representation else bool(signed)
@@ -84,7 +88,12 @@ def rebuild_dataset(
             continue
         vr, value = _value(tag, rule, place)
         if value is None:
-            vr, value = vr, _fallback(rule, place)
+            if rule.kind is Kind.NUMBER and not may_be_missing(rule.keyword, rule.required):
+                raise ReadError(
+                    f"expected numbers in {rule.keyword} that are written as the standard says and are no number of "
+                    "the patient's, found others; without them the copy would say something else"
+                )
+            value = _fallback(rule, place)
         if value is not None:
             put(result, tag, vr, value)
     if code is not None:
@@ -125,7 +134,7 @@ def _value(tag: BaseTag, rule: Rule, place: _Place) -> tuple[str, bytes | None]:
 
 def _fallback(rule: Rule, place: _Place) -> bytes | None:
     """What stands for a value that can't stay: nothing for type 3, no value for type 2, a dummy for type 1."""
-    if rule.required == 3:
+    if rule.required == 3 or rule.keyword in WINDOW:
         return None
     if rule.required == 2:
         return b""

@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
 
-from medseg.privacy.numbers import clean_number
+from medseg.privacy.numbers import clean_number, may_be_missing
 from medseg.privacy.person import Person
 
 WHO = Person(
@@ -46,3 +46,25 @@ def test_other_numbers_stay_as_they_are(tag, vr, value):
 
 def test_each_nan_has_the_same_bytes():
     assert cleaned(0x00189073, "FD", b"Novako\xf8\x7f") == struct.pack("<d", float("nan"))
+
+
+@pytest.mark.parametrize(("vr", "kind"), [("SL", "<i"), ("SV", "<q")])
+def test_a_number_of_the_patient_goes_below_zero_too(vr, kind):
+    tag = 0x0048021E if vr == "SL" else 0x00720082
+    assert cleaned(tag, vr, struct.pack(kind, -57812181)) is None
+    assert cleaned(tag, vr, struct.pack(kind, -57812182)) == struct.pack(kind, -57812182)
+
+
+def test_what_is_left_of_rounding_is_zero_and_digits_written_as_a_number_go():
+    assert cleaned(0x00189073, "FD", struct.pack("<d", 3.749399456654644e-33)) == bytes(8)
+    assert cleaned(0x00189073, "FD", b"\x0157812\x31\x31") == bytes(8)
+    assert cleaned(0x00189073, "FD", b"57812182") is None
+
+
+@pytest.mark.parametrize(
+    ("keyword", "required", "missing"),
+    [("ImageOrientationPatient", 1, False), ("RescaleSlope", 3, False), ("DiffusionBValue", 1, False),
+     ("ReferencedFrameNumber", 3, False), ("RepetitionTime", 2, True), ("WindowWidth", 1, True)],
+)  # fmt: skip
+def test_a_copy_is_not_made_without_a_number_that_it_is_read_by(keyword, required, missing):
+    assert may_be_missing(keyword, required) is missing

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from medseg.errors import DataError
+from medseg.errors import DataError, ReadError
 from medseg.privacy.dicom import clean_dicom
 from medseg.privacy.profile import PROFILES, load_profile
 from medseg.privacy.pseudonym import Pseudonymiser
@@ -70,6 +70,40 @@ def test_a_patient_whose_number_is_small_keeps_the_geometry_and_the_indices():
     _, clean = cleaned(save(source))
     assert {name: [str(part) for part in clean.data_element(name).value] for name in geometry} == geometry
     assert float(clean.RescaleSlope) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ImagePositionPatient", ["0", "57812", "0"]), ("RescaleSlope", "57812"), ("RescaleIntercept", "57812.0"),
+        ("PixelSpacing", ["57812", "1"]),
+    ],
+)  # fmt: skip
+def test_a_copy_whose_geometry_would_be_a_number_of_the_patient_is_refused_and_not_given_zeros(name, value):
+    source = image(Who(random.Random(1)), MR)
+    source.PatientID = "0057812"
+    setattr(source, name, value)
+    with pytest.raises(ReadError, match=f"expected numbers in {name} ") as told:
+        cleaned(save(source), "research")
+    assert "57812" not in str(told.value)
+
+
+def test_a_window_that_is_a_number_of_the_patient_is_left_out_and_not_shown_as_zero():
+    source = image(Who(random.Random(1)), MR)
+    source.PatientID, source.WindowCenter, source.WindowWidth = "57812", "57812", "400"
+    _, clean = cleaned(save(source))
+    assert "WindowCenter" not in clean
+    assert clean.WindowWidth == 400
+
+
+def test_private_floating_point_numbers_are_as_clean_as_others():
+    source = image(Who(random.Random(1)), MR)
+    source.PatientID = "57812181"
+    block = source.private_block(0x0019, "SIEMENS MR HEADER", create=True)
+    block.add_new(0x0E, "FD", [0.6, 0.8, 57812181.0])
+    assert not [tag for tag in cleaned(save(source), "research")[1] if tag.tag.is_private]
+    block.add_new(0x0E, "FD", [0.6, 0.8, 0.0])
+    assert cleaned(save(source), "research")[1][0x0019100E].value == [0.6, 0.8, 0.0]
 
 
 def test_a_code_that_the_standard_does_not_know_leaves_no_half_code_behind():
