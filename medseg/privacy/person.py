@@ -54,7 +54,7 @@ class Person:
         shift_days: Whole days by which the patient's dates move.
         zone_minutes: UTC offset of the file's local time, where it says so, or else of its first time that has one.
         words: Words, upper case, of the file's own names and numbers.
-        numbers: The file's own patient, order and study numbers, and its dates, as whole numbers.
+        numbers: The file's own patient, order and study numbers, its dates, and those in its texts, as whole numbers.
         identities: Texts that were dropped or replaced.
     """
 
@@ -196,7 +196,12 @@ def _found_in(raw: bytes, charset: bytes, *, is_name: bool) -> _Found:
             identities.update(part for part in re.split(r"[\^=]+", text) if len(part) > 1)
         if not is_known_text(text):
             identities.add(text.strip())
-    numbers = (int(digits) for text in identities for digits in re.findall(r"[0-9]{5,18}", text))
+    # Of several words a number of five digits mostly measures: "Ax Flair (10000 TR)".
+    numbers = (
+        int(digits)
+        for text in identities
+        for digits in re.findall(r"[0-9]{5,18}" if len(text.split()) == 1 else r"[0-9]{6,18}", text)
+    )
     return _Found(frozenset(identities), frozenset(words), frozenset(n for n in numbers if n >= _LEAST_IDENTITY))
 
 

@@ -88,6 +88,15 @@ def test_a_copy_whose_geometry_would_be_a_number_of_the_patient_is_refused_and_n
     assert "57812" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("protocol", "time"), [("B Ax Flair(10000 TR)", 10000), ("10000", None), ("NR 100000 TR", None)]
+)
+def test_a_protocol_that_tells_the_repetition_time_does_not_make_it_an_identity(protocol, time):
+    source = image(Who(random.Random(1)), MR)
+    source.ProtocolName, source.RepetitionTime = protocol, "100000" if "100000" in protocol else "10000"
+    assert cleaned(save(source))[1].RepetitionTime == time
+
+
 def test_a_window_that_is_a_number_of_the_patient_is_left_out_and_not_shown_as_zero():
     source = image(Who(random.Random(1)), MR)
     source.PatientID, source.WindowCenter, source.WindowWidth = "57812", "57812", "400"
