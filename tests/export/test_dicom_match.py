@@ -17,7 +17,7 @@ from medseg.data.readers import read_volume
 from medseg.data.source import Input
 from medseg.data.volume import Volume
 from medseg.errors import DataError, GeometryError, PrivacyError, ReadError, RequestError
-from medseg.export.dicom_match import find_source_series, refer_to_series
+from medseg.export.dicom_match import _some, find_source_series, refer_to_series
 from medseg.export.prediction import write_prediction
 from medseg.inference.predict import Prediction
 from tests.data.dicom_factory import make_enhanced, make_series
@@ -146,6 +146,31 @@ def test_a_changed_image_is_taken_where_one_series_alone_is_like_it_and_that_is_
     skull = volumes[0].array.copy()
     skull[:, :4] = 0
     assert _refer(Volume(skull, volumes[0].affine, ("CT",)), tmp_path / "in").note == ""
+
+
+def _body(tmp_path: Path) -> Volume:
+    """A round body in air, with its own noise inside, as a series and as the volume read of it."""
+    series = make_series((6, 24, 24), seed=1, origin=(-10.0, -20.0, 30.0), extra=CLEAN)
+    ball = np.hypot(*np.mgrid[-1:1:24j, -1:1:24j]) < 0.8
+    noise = np.random.default_rng(0)
+    for image in series.slices:
+        image.PixelData = (1000 * ball + noise.integers(0, 150, ball.shape)).astype("<i2").tobytes()
+    return read_series(series.write(tmp_path / "in" / "body"))
+
+
+def test_what_is_alike_only_in_outline_is_refused(tmp_path):
+    own = _body(tmp_path)
+    mirrored = Volume(own.array[:, ::-1], own.affine, own.channels)
+    assert np.corrcoef(mirrored.array.ravel(), own.array.ravel())[0, 1] > 0.95
+    assert "none shows this image" in str(_refused(mirrored, tmp_path / "in"))
+    changed = Volume(own.array + np.linspace(0, 200, 24)[:, None, None], own.affine, own.channels)
+    assert _refer(changed, tmp_path / "in").note.startswith("the voxels were changed")
+
+
+def test_the_voxels_that_are_compared_come_from_all_slices(monkeypatch):
+    monkeypatch.setattr("medseg.export.dicom_match._LOOKED_AT", 64)
+    slices = np.broadcast_to(np.arange(16.0), (16, 16, 16))
+    assert len(np.unique(_some(slices))) == 16
 
 
 def test_two_series_like_a_changed_image_are_refused(tmp_path):
