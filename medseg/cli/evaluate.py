@@ -70,8 +70,8 @@ def _evaluate(
 ) -> int:
     """Score predictions against the labels of a manifest.
 
-    Any format that predict writes and anybody else's: NIfTI, NRRD, MHA, PNG, TIFF hold the manifest's label values; a
-    DICOM SEG or RTSTRUCT (.dcm), a .seg.nrrd and COCO hold structures of its labels' names. Missing predictions and
+    Any format that predict writes labels in, and others: NIfTI, NRRD, MHA, PNG, TIFF hold the manifest's label values;
+    a DICOM SEG or RTSTRUCT (.dcm), a .seg.nrrd and COCO hold structures of its labels' names. Missing predictions and
     predictions on another grid are listed; then the exit status is 3. PREDICTIONS may be an nnU-Net trainer's folder:
     each case is taken from the fold that held it out, and refused where that isn't the manifest's.
 

@@ -122,6 +122,10 @@ class CocoFile:
         except ManifestError:
             raise other from None
         same = all(found.get(key) == self._content[key] for key in ("info", "categories"))
-        if not same or not is_coco(found) or not all(isinstance(entry, dict) for entry in found["images"]):
+        if not same or not is_coco(found) or not all(_names_a_file(entry) for entry in found["images"]):
             raise other
         return found
+
+
+def _names_a_file(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("file_name"), str)

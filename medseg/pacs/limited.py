@@ -52,6 +52,8 @@ class _Counted:
 
     def __init__(self, raw: Any, limit: int, timeout: float) -> None:
         self._raw, self._limit, self._timeout = raw, limit, timeout
+        # Where requests looks for cookies, by which a balancer of loads sends us to the same machine again.
+        self._original_response = getattr(raw, "_original_response", None)
 
     def stream(self, amount: int, decode_content: bool = True) -> Iterator[bytes]:
         start, count = time.monotonic(), 0

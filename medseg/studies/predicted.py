@@ -1,4 +1,4 @@
-"""Predicted labels: what anybody's model found in the cases of a manifest, in any format that `medseg predict` writes.
+"""Predicted labels: what anybody's model found in the cases of a manifest, in any format of label maps or outlines.
 
 A folder holds a file for each case, named by it: a label map (NIfTI, NRRD, MetaImage, PNG, TIFF, BMP), whose values are
 the manifest's; or a SEG, an RTSTRUCT or a segmentation of 3D Slicer, whose structures bear the names of its labels. A

@@ -85,9 +85,10 @@ def test_a_run_that_was_stopped_goes_on_and_another_model_is_refused(tmp_path):
     assert path.read_bytes() == _written(again, {"C1": label, "C2": label}).read_bytes()
     with pytest.raises(RequestError, match="of another model or other labels"):
         CocoFile(path, labels={1: LABELS[2]}, algorithm=ALGORITHM)
-    path.write_text('{"images": 3}')
-    with pytest.raises(RequestError, match="choose another folder"):
-        CocoFile(path, labels=LABELS, algorithm=ALGORITHM)
+    for damaged in ('{"images": 3}', json.dumps({**found, "images": [{"file_name": ["C1.png"]}]})):
+        path.write_text(damaged)
+        with pytest.raises(RequestError, match="choose another folder"):
+            CocoFile(path, labels=LABELS, algorithm=ALGORITHM)
 
 
 def test_what_is_no_picture_is_refused(tmp_path):

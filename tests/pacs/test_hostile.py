@@ -151,6 +151,26 @@ def test_an_object_longer_than_any_is_refused_while_it_comes():
         _ = response.content
 
 
+def test_an_answer_that_is_counted_keeps_its_cookies():
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Set-Cookie", "machine=2")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with server, requests.Session() as session:
+        session.hooks["response"].append(limited(5.0))
+        session.get(f"http://127.0.0.1:{server.server_port}/", timeout=5)
+        server.shutdown()
+    assert session.cookies.get_dict() == {"machine": "2"}
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_name_and_password_do_not_follow_a_redirection(status, tmp_path):
     asked = []
