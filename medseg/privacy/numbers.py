@@ -60,8 +60,8 @@ def clean_number(tag: int, vr: str, element: RawDataElement, *, person: Person) 
         person: Whose it is.
 
     Returns:
-        None when it isn't a number, when there are more or fewer than the standard allows, when it reads as text, and
-        when it is a number of the person's.
+        None when it isn't a number, when there are more than the standard allows, when it reads as text, and when it is
+        a number of the person's.
     """
     raw = element.value or b""
     if vr in ("DS", "IS"):
@@ -128,11 +128,10 @@ def clean_floats(raw: bytes, vr: str, *, person: Person) -> bytes | None:
 
 @lru_cache(maxsize=4096)
 def fits_multiplicity(tag: int, count: int) -> bool:
-    """Whether the standard allows an attribute this many values."""
+    """Whether an attribute has no more values than the standard allows; fewer hide nothing (a dose of one plane)."""
     low, _, high = dictionary_VM(tag).partition("-")
-    if not high:
-        return count == int(low)
-    return count >= int(low) and (not high.isdigit() or count <= int(high))
+    most = high or low
+    return not most.isdigit() or count <= int(most)
 
 
 def _of_digits(tag: int, raw: bytes, vr: str, person: Person) -> bytes | None:

@@ -210,7 +210,8 @@ def clean_nrrd(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
     width = kind.itemsize
     length = count * width
     if encoding in NRRD_TEXTS:
-        fields |= {"endian": "little", "encoding": "gzip"}
+        # The digits of hex are the bytes in the order that the header states; decimal numbers have none.
+        fields |= {"endian": fields.get("endian", "little") if encoding == "hex" else "little", "encoding": "gzip"}
     kind = kind.newbyteorder(">" if fields.get("endian") == "big" else "<")
     voxels = without_payload(nrrd_voxels(body, encoding, kind, count, skipped)[:length], kind)
     if len(voxels) < length:

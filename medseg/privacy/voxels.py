@@ -16,6 +16,7 @@ __all__ = ["NRRD_TEXTS", "gunzip", "inflated", "nrrd_type", "nrrd_voxels", "numb
 
 NRRD_TEXTS = ("ascii", "text", "txt", "hex")
 """Encodings of NRRD that write voxels as text."""
+_FIRST_STEP, _LARGEST_STEP = 1 << 16, 1 << 24
 _DAMAGED = "expected a complete volume, found a damaged or cut off one"
 _NRRD_TYPES = {
     "signed char": "i1", "int8": "i1", "int8_t": "i1", "char": "i1", "uchar": "u1", "unsigned char": "u1",
@@ -42,7 +43,7 @@ def nrrd_type(name: str) -> np.dtype[np.generic]:
 
 
 def nrrd_voxels(body: bytes, encoding: str, kind: DTypeLike, count: int, skipped: Mapping[str, int]) -> bytes:
-    """The voxels of an NRRD file, unpacked; of an encoding that writes text, as little-endian binary numbers.
+    """The voxels of an NRRD file, unpacked; numbers written as text as little-endian ones, hex in the file's order.
 
     Args:
         body: What follows the header.
@@ -55,8 +56,7 @@ def nrrd_voxels(body: bytes, encoding: str, kind: DTypeLike, count: int, skipped
     Raises:
         ReadError: They can't be unpacked.
     """
-    for _ in range(skipped.get("line", 0)):
-        body = body.partition(b"\n")[2]
+    body = _without_lines(body, skipped.get("line", 0))
     if encoding == "hex":
         digits = re.sub(rb"\s+", b"", body)[: 2 * count * np.dtype(kind).itemsize]
         if not re.fullmatch(rb"(?:[0-9a-fA-F]{2})*", digits):
@@ -68,6 +68,16 @@ def nrrd_voxels(body: bytes, encoding: str, kind: DTypeLike, count: int, skipped
     voxels = body if unpack is None else unpack(body)
     skip = skipped.get("byte", 0)
     return voxels[skip if skip >= 0 else max(0, len(voxels) - count * np.dtype(kind).itemsize) :]
+
+
+def _without_lines(body: bytes, count: int) -> bytes:
+    """The body behind so many lines; nothing where it has fewer."""
+    place = 0
+    for _ in range(count):
+        place = body.find(b"\n", place) + 1
+        if not place:
+            return b""
+    return body[place:]
 
 
 def numbers_of_text(text: bytes, kind: DTypeLike, count: int) -> bytes:
@@ -116,24 +126,38 @@ def without_payload(voxels: bytes, kind: DTypeLike) -> bytes:
 
 
 def gunzip(data: bytes) -> bytes:
-    """The members of a gzip file; their names and comments, and what follows the last of them, are gone.
+    """The members of a gzip file; their names and comments, and what follows the last whole one of them, are gone.
 
     Raises:
         ReadError: The first member is damaged or cut off.
     """
     made: list[bytes] = []
-    while data[:2] == b"\x1f\x8b":
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            made.append(unpacker.decompress(data))
-        except zlib.error:
+    place = 0
+    while data[place : place + 2] == b"\x1f\x8b":
+        member, end, whole = _member(data, place)
+        if not whole:
             break
-        if len(made) == 1 and not unpacker.eof:
-            raise ReadError(_DAMAGED)
-        data = unpacker.unused_data
+        made.append(member)
+        place = end
     if not made:
         raise ReadError(_DAMAGED)
     return made[0] if len(made) == 1 else b"".join(made)
+
+
+def _member(data: bytes, place: int) -> tuple[bytes, int, bool]:
+    """What a gzip member holds, where it ends, and whether it is whole; fed in steps, as files may have many."""
+    unpacker = zlib.decompressobj(wbits=31)
+    made: list[bytes] = []
+    step = _FIRST_STEP
+    try:
+        while place < len(data) and not unpacker.eof:
+            fed = data[place : place + step]
+            made.append(unpacker.decompress(fed))
+            place += len(fed)
+            step = min(2 * step, _LARGEST_STEP)
+    except zlib.error:
+        return b"".join(made), place, False
+    return b"".join(made), place - len(unpacker.unused_data), unpacker.eof
 
 
 def inflated(body: bytes) -> bytes:

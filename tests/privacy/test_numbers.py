@@ -38,6 +38,7 @@ def test_names_and_numbers_of_the_patient_go(tag, vr, value):
     [
         (0x00181060, "DS", b"57812182"), (0x00181060, "DS", b"-578.12181"), (0x00189073, "FD", struct.pack("<d", 0.1)),
         (0x00209157, "UL", struct.pack("<II", 1, 7)), (0x00280010, "US", b"AB"), (0x00180060, "DS", b"120 "),
+        (0x3004000C, "DS", b"0 "), (0x00209157, "UL", struct.pack("<I", 70000)),
     ],
 )  # fmt: skip
 def test_other_numbers_stay_as_they_are(tag, vr, value):

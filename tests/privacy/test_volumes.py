@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from medseg.errors import ReadError
 from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd
+from medseg.privacy.voxels import gunzip
 from tests.privacy.corpus import Who
 from tests.privacy.corpus.volumes import meta_image, nifti2, nrrd
 
@@ -76,3 +77,26 @@ def test_a_header_that_points_to_another_file_is_refused():
         )
     with pytest.raises(ReadError, match="elsewhere"):
         clean_nrrd(b"NRRD0004\ntype: uchar\ndimension: 1\nsizes: 3\nencoding: raw\ndata file: a.raw\n\n")
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_hexadecimal_voxels_keep_their_byte_order(order, tmp_path):
+    values = np.arange(-500, 500, dtype="<i2" if order == "little" else ">i2").reshape(10, 10, 10)
+    head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: 10 10 10\nencoding: hex\nendian: {order}\n\n"
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(clean_nrrd(head.encode("ascii") + values.tobytes().hex().encode("ascii")))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(path)), values)
+
+
+def test_more_lines_to_skip_than_there_are_end_at_once():
+    head = b"NRRD0004\ntype: short\ndimension: 1\nsizes: 4\nencoding: raw\nline skip: 999999999999\n\n"
+    with pytest.raises(ReadError):
+        clean_nrrd(head + b"x\n" * 20)
+
+
+def test_gzip_of_many_members_is_read_member_by_member_and_ends_with_the_last():
+    data = nib.Nifti1Image(np.random.default_rng(0).random((30, 30, 30)), np.eye(4)).to_bytes()
+    members = [gzip.compress(data[start : start + 512], 1) for start in range(0, len(data), 512)]
+    assert gunzip(b"".join(members) + b"NOVAKOVA") == data
+    assert gunzip(gzip.compress(data)) == data
+    assert gunzip(b"".join(members)[:-9]) == data[: (len(members) - 1) * 512]
