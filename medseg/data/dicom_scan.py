@@ -140,6 +140,8 @@ _VRS: dict[int, bytes] = {
 _MADE: dict[tuple[bytes, bytes], Any] = {}
 """Values made before: the files of a series share most of theirs."""
 _MOST_MADE: Final = 4096
+_LONGEST_MADE: Final = 256
+"""Bytes; what is longer is nothing that files share, and thousands of such values would fill the memory."""
 
 
 def _meta(data: bytes) -> tuple[int, str]:
@@ -204,6 +206,8 @@ def _value(data: bytes, start: int, length: int, vr: bytes) -> Any:
         raise IndexError
     value = _MADE.get((vr, raw))
     if value is None:
+        if length > _LONGEST_MADE:
+            return _made(raw, vr)
         if len(_MADE) >= _MOST_MADE:
             _MADE.clear()
         value = _MADE[vr, raw] = _made(raw, vr)

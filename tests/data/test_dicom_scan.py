@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pydicom
 
+from tests.data.dicom_factory import make_series
+
 
 def test_the_scan_reads_what_pydicom_reads(test_data: Path) -> None:
     from medseg.data.dicom_header import _KEYWORD_OF, _read_facts
@@ -30,3 +32,14 @@ def test_the_scan_reads_what_pydicom_reads(test_data: Path) -> None:
             for text, other in zip(texts, expected, strict=True):
                 assert text == str(other).strip() or float(text) == float(other), (path.name, keyword)
     assert scanned > 100
+
+
+def test_long_values_are_read_and_not_kept(tmp_path: Path) -> None:
+    from medseg.data.dicom_scan import _MADE, scan_elements
+
+    series = make_series((1, 4, 4), extra={"SeriesDescription": "x" * 60_000})
+    path = series.write(tmp_path)[0]
+    facts = scan_elements(path, {0x0008103E: "SeriesDescription", 0x00280010: "Rows"})
+    assert facts is not None
+    assert (len(facts["SeriesDescription"]), facts["Rows"]) == (60_000, 4)
+    assert max(len(raw) for _, raw in _MADE) <= 256
