@@ -30,5 +30,6 @@ def require_plausible(unpacked: int, packed: int) -> None:
     if unpacked > SUSPECT_BYTES and unpacked > packed * SUSPECT_RATIO:
         raise ReadError(
             f"the file would grow {unpacked // max(packed, 1):,} times, to {unpacked / 1e9:.1f} GB, as no image does "
-            "(a decompression bomb); nothing of it was read"
+            "(a decompression bomb); nothing of it was read. If it is a label map that is nearly empty, save it with 8 "
+            "bits a voxel, or uncompressed"
         )
