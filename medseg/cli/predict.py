@@ -172,6 +172,7 @@ def _predict(
     from medseg.data.source import find_inputs
     from medseg.export.load import load_model
 
+    _refuse_folder_of_inputs(source, out)
     try:
         loaded = load_model(model, mirror=not fast, scratch=out)
         reading = reading_for(loaded.predictor.plan.channels)
@@ -209,6 +210,23 @@ def _say_other_modality(inputs: list[Input], trained: str) -> None:
     others = {entry.modality for entry in inputs} - {trained, "OTHER"}
     if others and trained != "OTHER":
         note(f"warning: the model was trained on {trained}, the images are {', '.join(sorted(others))}")
+
+
+def _refuse_folder_of_inputs(source: Path, out: Path) -> None:
+    """Refuse to write among the images or the label maps, of which one may bear the name of a prediction.
+
+    Raises:
+        RequestError: The output folder is one that inputs lie in.
+    """
+    folders = {source.resolve() if source.is_dir() else source.resolve().parent}
+    if source.suffix == ".csv" and source.is_file():
+        from medseg.data.manifest import read_manifest
+
+        for case in read_manifest(source).cases:
+            files = (*case.images.values(), *([case.label] if case.label is not None else []))
+            folders |= {path.resolve().parent for path in files}
+    if out.resolve() in folders:
+        raise RequestError("expected a folder of its own for the predictions; found the one that the inputs lie in")
 
 
 def _make_folder(out: Path, output_format: _Format, *, internal: bool) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from medseg.data.volume import Volume
+from medseg.errors import LabelError
 from medseg.metrics.extent import largest_distance, surface_points
 from medseg.metrics.lesions import components
 from medseg.types import Array, LabelMap
 
-__all__ = ["Lesion", "measure_lesions"]
+__all__ = ["MAX_LESIONS", "Lesion", "measure_lesions"]
+
+MAX_LESIONS: Final = 1000
+"""Of one label in a report; each is outlined on every slice, and an archive reads them all when it lists a study."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +57,20 @@ def measure_lesions(label_map: LabelMap, volume: Volume) -> list[Lesion]:
 
     Returns:
         By label value, the largest first.
+
+    Raises:
+        LabelError: There are more lesions of a label than anybody reads a report of.
     """
     from scipy.ndimage import find_objects
 
     lesions = []
     for value in sorted(set(np.unique(label_map).tolist()) - {0}):
         numbered, count = components(label_map == value)
+        if count > MAX_LESIONS:
+            raise LabelError(
+                f"expected at most {MAX_LESIONS} lesions of a label for a report; found {count}, which is noise rather "
+                "than lesions. --format dicom-seg takes it as it is"
+            )
         sizes = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
         boxes = find_objects(numbered)
         for number, component in enumerate(np.argsort(-sizes, kind="stable").tolist(), start=1):

@@ -114,7 +114,7 @@ def write_report(
         source_files, label_map.shape, volume.affine, what="a report", identified=identified_source
     )
     lesions = measure_lesions(label_map, volume)
-    numbered = np.zeros(label_map.shape, dtype=np.uint16)
+    numbered = np.zeros(label_map.shape, dtype=np.uint32)
     for number, lesion in enumerate(lesions, start=1):
         box = tuple(slice(a, a + n) for a, n in zip(lesion.start, lesion.mask.shape, strict=True))
         numbered[box][lesion.mask] = number

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast
 
-__all__ = ["names_of_code", "standard_code"]
+__all__ = ["is_public_scheme", "names_of_code", "standard_code"]
+
+_RETIRED = ("SRT", "SNM3", "99SDM")
 
 
 @lru_cache(maxsize=8192)
@@ -24,6 +26,11 @@ def standard_code(value: str, scheme: str) -> tuple[str, str, str] | None:
     return None if found is None else (value, scheme, found[0])
 
 
+def is_public_scheme(scheme: str) -> bool:
+    """Whether pydicom's dictionaries have codes of a coding scheme, or of what took its place."""
+    return scheme in _RETIRED or bool(_meanings(scheme))
+
+
 def names_of_code(value: str, scheme: str) -> tuple[str, ...]:
     """All names that pydicom's dictionaries have for a code, in their order; none for a code they don't know."""
     value, scheme = _current(value, scheme)
@@ -32,7 +39,7 @@ def names_of_code(value: str, scheme: str) -> tuple[str, ...]:
 
 def _current(value: str, scheme: str) -> tuple[str, str]:
     """A code, or the one in SNOMED CT that took the place of a retired one."""
-    return (_retired().get(value, ""), "SCT") if scheme in ("SRT", "SNM3", "99SDM") else (value, scheme)
+    return (_retired().get(value, ""), "SCT") if scheme in _RETIRED else (value, scheme)
 
 
 @lru_cache(maxsize=1)

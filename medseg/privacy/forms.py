@@ -16,6 +16,8 @@ import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from medseg.privacy.vocabulary import ROLE_WORDS, is_known_text
+
 __all__ = ["Form", "Stands", "canonical", "forms_of", "lowered", "squeezed"]
 
 _LOWER = bytes(ord(chr(byte).lower()) if byte < 128 else byte for byte in range(256))
@@ -42,6 +44,8 @@ posterior power precision price purple radiology range reader research right roy
 series sharp short silver small south space spacing split start state stone study table teaching test torch train
 training trust under university unknown upper value violet volume voxel white width world yellow young
 """
+_OURS = frozenset(("REMOVED", "MODIFIED", "ANONYMIZED", "ANONYMISED", "ANONYMOUS", "DEIDENTIFIED", "SIEMENS"))
+"""What a de-identified file says of itself, and a name of a vendor that private blocks are called by."""
 _GENERAL = frozenset(_GENERAL_TEXT.split())
 """Words too general to count when they stand alone, though somebody may be called so."""
 
@@ -185,8 +189,13 @@ def _text_forms(text: str) -> Iterator[Form]:
             yield Form(run.encode(), False, "id", Stands.IN_NUMBER)
     if _is_person(text, words):
         for word in {part for name in words for part in _LETTERS.findall(name)}:
-            if len(word) >= _SHORTEST_WORD and word.lower() not in _GENERAL:
+            if len(word) >= _SHORTEST_WORD and not _is_general(word):
                 yield from _word_forms(word)
+
+
+def _is_general(word: str) -> bool:
+    """Whether a word of a longer text stands in everybody's files: of medicine, of formats, or of de-identification."""
+    return word.lower() in _GENERAL or word.lower() in ROLE_WORDS or word.upper() in _OURS or is_known_text(word)
 
 
 def _is_person(text: str, words: list[str]) -> bool:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from pydicom._private_dict import private_dictionaries
 from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from medseg.privacy.codes import standard_code
+from medseg.privacy.codes import is_public_scheme, standard_code
 from medseg.privacy.dates import utc_offset_minutes
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.vocabulary import is_known_text
@@ -41,6 +42,8 @@ _NUMBERED = (
     0x00401001, 0x00402016, 0x00402017, 0x00101090, 0x00102154,
 )  # fmt: skip
 """IDs of the patient, the order, the study and the procedure, telephone numbers, and the dates of a file."""
+_SCHEME = 0x00080102
+_MOST_DIGITS = 4
 _LONG_NUMBER = re.compile(rb"\d{5,18}")
 
 
@@ -156,17 +159,28 @@ class _Gathered:
 def _collect(dataset: Dataset, root: Dataset, gathered: _Gathered) -> None:
     """Gather what may identify in a data set and its items, private ones too: names, texts, UIDs, the birth date."""
     told = _CODE if _is_standard_code(dataset) else frozenset()
-    for element in elements_of(dataset):
-        if isinstance(element, DataElement):
-            if isinstance(element.value, Sequence):
-                for item in element.value:
-                    _collect(item, root, gathered)
+    for element in list(elements_of(dataset)):
+        if isinstance(element, DataElement) or (element.VR or dictionary_vr(element.tag)) == "SQ":
+            for item in _items(element, dataset):
+                _collect(item, root, gathered)
         elif element.tag not in told:
             _collect_element(element, root, gathered)
 
 
+def _items(element: RawDataElement | DataElement, dataset: Dataset) -> list[Dataset]:
+    """The items of a sequence, which pydicom leaves undecoded where it states its length; none where it is damaged."""
+    try:
+        whole = convert_raw_data_element(element, ds=dataset) if isinstance(element, RawDataElement) else element
+    except Exception:
+        # pydicom raises whatever a damaged file makes it raise; such a sequence is not kept either.
+        return []
+    return list(whole.value) if isinstance(whole.value, Sequence) else []
+
+
 def _collect_element(element: RawDataElement, root: Dataset, gathered: _Gathered) -> None:
     vr = element.VR or dictionary_vr(element.tag)
+    if _is_everybodys(element):
+        return
     if vr == "PN" or (vr in TEXT_VRS and element.value):
         found = _found_in(element.value or b"", raw_bytes(root, 0x00080005), is_name=vr == "PN")
         gathered.identities |= found.identities
@@ -176,6 +190,16 @@ def _collect_element(element: RawDataElement, root: Dataset, gathered: _Gathered
         gathered.identities.add(element.value.rstrip(b" \0").decode("latin-1"))
     elif vr == "DT" and gathered.zone_minutes is None and element.value:
         gathered.zone_minutes = utc_offset_minutes(element.value.rstrip(b" \0")[-5:].decode("ascii", "replace"))
+
+
+def _is_everybodys(element: RawDataElement) -> bool:
+    """Whether a value is a public coding scheme, a vendor's name of a private block, or a short number but no ID."""
+    text = (element.value or b"").strip(b" \0")
+    if element.tag == _SCHEME:
+        return is_public_scheme(text.decode("latin-1"))
+    if element.tag >> 16 & 1:
+        return 0x10 <= element.tag & 0xFFFF <= 0xFF and text.decode("latin-1") in private_dictionaries
+    return text.isdigit() and len(text) <= _MOST_DIGITS and element.tag not in _NUMBERED
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,8 @@ def read_predicted(
             return table[picture]
         return paint_labels([entry], Target(grid), values, order=_order(labels, rules))[0]
     label, own = read_label(prediction)
+    if len(grid.shape) == 2 and label.ndim == 3 and label.shape[2] == 1:  # As NIfTI holds the label map of a picture.
+        label, own = label[..., 0], Geometry(own.shape[:2], own.affine)
     if grid.corner_distance(own) > GEOMETRY_TOLERANCE_MM:
         raise GeometryError(
             f"the prediction lies on another grid than the label; expected {grid.describe()}, found {own.describe()}. "

@@ -176,3 +176,12 @@ def test_coco_goes_on_where_it_stopped_and_refuses_volumes(tmp_path: Path) -> No
     assert status == 3
     assert "COCO outlines pictures" in err
     assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_the_folder_that_the_inputs_lie_in_takes_no_predictions(tmp_path: Path) -> None:
+    _photographs(tmp_path / "in")
+    model = _model(tmp_path / "m.medseg", 2)
+    before = {path: path.read_bytes() for path in (tmp_path / "in").rglob("*") if path.is_file()}
+    status, _, err = _run("predict", model, tmp_path / "in", tmp_path / "in", "--keep-names", "--format", "png")
+    assert (status, "expected a folder of its own" in err) == (2, True)
+    assert {path: path.read_bytes() for path in (tmp_path / "in").rglob("*") if path.is_file()} == before

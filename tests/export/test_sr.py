@@ -7,7 +7,7 @@ import pytest
 
 from medseg.data.dicom import read_series
 from medseg.data.volume import Volume
-from medseg.errors import DataError, PrivacyError
+from medseg.errors import DataError, LabelError, PrivacyError
 from medseg.export import write_dicom_seg, write_report
 from medseg.export.measure import measure_lesions
 from tests.export.source_series import ALGORITHM, LABELS, clean_series, errors_of, random_rotation
@@ -195,3 +195,11 @@ def test_an_identified_source_and_a_picture_are_refused(tmp_path):
             np.ones(volume.shape, dtype=np.uint8) * 2, volume, files, tmp_path / "sr.dcm",
             labels=LABELS, algorithm=ALGORITHM,
         )  # fmt: skip
+
+
+def test_noise_is_no_report():
+    grid = np.zeros((40, 40, 14), np.uint8)
+    grid[::2, ::2, ::2] = 1
+    volume = Volume(grid[np.newaxis].astype(np.float32), np.eye(4), ("CT",), "CT")
+    with pytest.raises(LabelError, match="expected at most 1000 lesions of a label for a report; found 2800"):
+        measure_lesions(grid, volume)

@@ -2,19 +2,25 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import struct
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
 from typer.testing import CliRunner
 
 from medseg.cli.app import app
 from medseg.errors import PrivacyError, RequestError
 from medseg.privacy import patterns
 from medseg.privacy.audit import audit_bytes, audit_paths, gate
+from medseg.privacy.dicom import read_dicom
 from medseg.privacy.identities import IdentityIndex
 from medseg.privacy.ledger import Ledger
+from medseg.privacy.person import person_of
+from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.types import Tier
+from tests.privacy.corpus import Who, image, save
 from tests.privacy.holders import TEXT, dicom_with, known_identities, zip_of
 
 
@@ -170,3 +176,24 @@ def test_the_command_takes_the_index_beside_the_key_and_verifies_a_ledger(tmp_pa
     assert "ledger: line 2" in broken.stdout
     missing = CliRunner().invoke(app, ["audit", str(tmp_path / "a.txt"), "--key", str(tmp_path / "other.key")])
     assert missing.exit_code == 2
+
+
+def test_words_of_everybody_s_files_in_texts_that_were_removed_are_no_finds() -> None:
+    index = IdentityIndex()
+    index.add(["Removed for HIPAA compliance", "CT-derived mu-map,^CT 4 AC: AC_CT", "Iowa QIN segmentation result",
+               "BREAST RECURRENCE", "Novakova segmentation"])  # fmt: skip
+    for text in (b"REMOVED", b"DERIVED\\PRIMARY", b"case_1_segmentation.nii.gz", b"BREAST"):
+        assert audit_bytes(text, "a", identities=index) == []
+    assert audit_bytes(b"seen: NOVAKOVA", "a", identities=index)
+
+
+def test_a_public_scheme_a_vendor_s_block_and_a_short_number_are_no_identities() -> None:
+    source = image(Who(random.Random(2)))
+    source.ManufacturerModelName = "1093"
+    source.add_new(0x00290010, "LO", "SIEMENS CSA HEADER")
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "X-NOVAK", "99SDM", "Lesion of Novak"
+    source.ProcedureCodeSequence = [code]
+    found = person_of(read_dicom(save(source)), Pseudonymiser(bytes(32))).identities
+    assert found.isdisjoint({"1093", "SIEMENS CSA HEADER", "99SDM"})
+    assert "Lesion of Novak" in found

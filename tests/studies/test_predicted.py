@@ -162,6 +162,9 @@ def test_a_coco_file_scores_as_png_does_as_a_folder_or_by_itself(tmp_path):
     path = _coco(tmp_path / "coco", found)
     scored = _scores(tmp_path / "png", manifest)
     assert len(scored.rows) == 4
+    for name, label in (("C1", found), ("C2", np.zeros((9, 8), np.uint8))):
+        write_nifti(label[..., np.newaxis], np.eye(4), tmp_path / "nifti" / f"{name}.nii.gz")
+    assert repr(_scores(tmp_path / "nifti", manifest)) == repr(scored)
     # Undefined figures are nan, which equals nothing.
     assert repr(_scores(path, manifest)) == repr(_scores(path.parent, manifest)) == repr(scored)
     result = CliRunner().invoke(app, ["evaluate", str(path), str(manifest.path), "--json"])
