@@ -390,10 +390,11 @@ def _stem(name: str) -> str:
 
 
 def _name_identities(files: Sequence[str]) -> set[str]:
-    """Folder names and file stems of the source that aren't made of role words alone."""
+    """Folder names and file stems of the source that aren't made of role words or up to six digits alone."""
     names: set[str] = set()
     for name in files:
         *folders, last = as_folder(name).split("/")
         base, _, _ = split_name(last)
-        names.update(part for part in (*folders, base) if split_name(part)[0])
+        stems = (part for part in (*folders, base) if not (part.isdigit() and len(part) <= 6))
+        names.update(part for part in stems if split_name(part)[0])
     return names

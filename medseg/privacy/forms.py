@@ -42,7 +42,8 @@ images imaging inner institute label labels large later learn liver local lower 
 neutral noise none north number orange order other outer patch patient patients phantom pixel place plain point
 posterior power precision price purple radiology range reader research right royal sagittal saint sample scale scanner
 series sharp short silver small south space spacing split start state stone study table teaching test torch train
-training trust under university unknown upper value violet volume voxel white width world yellow young
+training trust diagnosis days offset under university unknown upper value violet volume voxel white width world yellow
+young
 """
 _OURS = frozenset(("REMOVED", "MODIFIED", "ANONYMIZED", "ANONYMISED", "ANONYMOUS", "DEIDENTIFIED", "SIEMENS"))
 """What a de-identified file says of itself, and a name of a vendor that private blocks are called by."""
