@@ -227,7 +227,7 @@ def _decoder(dataset: Dataset) -> Decoder:
     syntax = transfer_syntax(dataset)
     try:
         decoder = get_decoder(syntax)
-    except NotImplementedError:
+    except NotImplementedError:  # pydicom's word for a transfer syntax that none of its decoders is for.
         raise ReadError(undecodable(syntax)) from None
     if not decoder.is_available:
         raise ReadError(undecodable(syntax))

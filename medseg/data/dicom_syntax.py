@@ -60,7 +60,7 @@ def _absent_packages(syntax: UID) -> str:
     """What pydicom's decoders of a syntax would need and don't find; empty where all that medseg brings are there."""
     try:
         missing = get_decoder(syntax).missing_dependencies
-    except NotImplementedError:
+    except NotImplementedError:  # pydicom's word for a transfer syntax that none of its decoders is for.
         return ""
     needs = [text.partition("requires ")[2] or text for text in missing if not text.startswith(_NOT_ON_AN_INDEX)]
     return " or ".join(needs)

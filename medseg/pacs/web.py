@@ -201,6 +201,7 @@ class WebArchive:
                 raise ArchiveError("the archive's answer to a search has no end; check dicomweb.url") from None
             raise _RefusedError("the archive's answer is longer than 2 GiB; `medseg pacs` takes longer ones") from None
         except (ValueError, LookupError, AttributeError, TypeError, EOFError, NotImplementedError, RecursionError):
+            # What the client library, pydicom and the JSON parser raise on an answer that is none.
             if missing_is_fatal:
                 raise ArchiveError("the archive's answer to a search isn't DICOM JSON; check dicomweb.url") from None
             raise _RefusedError("expected one DICOM object from the archive, found something else") from None

@@ -41,7 +41,7 @@ def wait_for(*ports: int, process: subprocess.Popen[bytes] | None = None) -> Non
                 raise RuntimeError(f"the server ended with {process.returncode}")
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
                 break
-            time.sleep(0.02)
+            time.sleep(0.02)  # Until the server answers.
         else:
             raise RuntimeError("the server doesn't listen")
 

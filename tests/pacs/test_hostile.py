@@ -130,7 +130,7 @@ class _Fresh:
 def test_an_answer_that_only_drips_counts_as_none(tmp_path):
     def drops():
         while True:
-            time.sleep(0.1)
+            time.sleep(0.1)  # The archive that drips.
             yield b" "
 
     with _server({"/studies": (200, "application/dicom+json", drops())}) as port:

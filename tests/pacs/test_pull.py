@@ -83,7 +83,7 @@ def test_a_killed_pull_goes_on_where_it_stopped(hospital, stored, tmp_path):
         process = subprocess.Popen([sys.executable, "-c", code, str(slow), stored.study, str(out)])
         deadline = time.monotonic() + 60
         while len(list(out.rglob("I*.dcm"))) < 3 and time.monotonic() < deadline:
-            time.sleep(0.005)
+            time.sleep(0.005)  # Nothing tells when a file is there.
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     there = len(list(out.rglob("I*.dcm")))
