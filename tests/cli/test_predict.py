@@ -7,17 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from medseg.cli.app import app
-from medseg.config import parse_study
 from medseg.data.manifest import read_manifest
 from medseg.data.readers import read_label, read_volume
-from medseg.export import write_nifti, write_package
-from medseg.models import build_model
-from medseg.planning import ChannelNormalisation, Plan
+from medseg.export import write_nifti
+from tests.export.chance import chance_model
 from tests.export.source_series import LABELS, clean_series, random_rotation
 from tests.export.test_dicom_match import turned
 
@@ -25,31 +22,6 @@ from tests.export.test_dicom_match import turned
 def _run(*arguments: object) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     return result.exit_code, result.stdout, result.stderr
-
-
-def _model(path: Path, dims: int) -> Path:
-    """A package of an untrained network of two labels, for volumes or for photographs."""
-    study = parse_study({"name": "chance", "data": {"manifest": "removed"}, "inference": {"mirror": False},
-                         "model": {"name": "unet", "base_features": 4, "levels": 2}})  # fmt: skip
-    is_3d = dims == 3
-    rgb = ("red", "green", "blue")
-    plan = Plan(
-        spatial_dims=3 if is_3d else 2, channels=("CT",) if is_3d else rgb, modality="CT" if is_3d else "DERMOSCOPY",
-        labels={value: info.name for value, info in LABELS.items()}, fit="spacing" if is_3d else "image",
-        spacing=(0.8, 0.8, 2.5)[:dims], crop_nonzero=False,
-        normalisation=(ChannelNormalisation("zscore"),) if is_3d else (ChannelNormalisation("rgb", mean=0.5),) * 3,
-        patch_size=(8, 8, 4) if is_3d else (16, 16), batch_size=1, iterations=1, budget_minutes=None, features=(4, 8),
-        strides=((1,) * dims, (2,) * dims), kernels=((3,) * dims,) * 2, precision="32", device="cpu",
-        deep_supervision=False,
-    )  # fmt: skip
-    torch.manual_seed(3)
-    network = build_model(study.model, spatial_dims=dims, in_channels=len(plan.channels), out_channels=3,
-                          features=plan.features, strides=plan.strides, kernels=plan.kernels)  # fmt: skip
-    labels = {str(value): info.model_dump(mode="json") for value, info in LABELS.items()}
-    model = {"name": "chance", "study": study.model_dump(mode="json"), "plan": plan.to_dict(), "labels": labels,
-             "channels": list(plan.channels), "modality": plan.modality}  # fmt: skip
-    write_package(path, states=[network.state_dict()], model=model)
-    return path
 
 
 @pytest.fixture
@@ -62,7 +34,7 @@ def converted(tmp_path: Path) -> Path:
 
 
 def test_a_nifti_file_gives_a_seg_of_its_series_with_a_report(converted: Path) -> None:
-    model, image, out = _model(converted / "m.medseg", 3), converted / "image.nii.gz", converted / "out"
+    model, image, out = chance_model(converted / "m.medseg", 3), converted / "image.nii.gz", converted / "out"
     assert _run("predict", model, image, out)[0] == 0
     arguments = ("predict", model, image, out, "--format", "dicom-seg", "--report")
     status, _, err = _run(*arguments)
@@ -81,7 +53,7 @@ def test_a_nifti_file_gives_a_seg_of_its_series_with_a_report(converted: Path) -
 
 
 def test_the_series_of_an_identified_patient_is_refused_unless_the_result_stays_inside(converted: Path) -> None:
-    model, image = _model(converted / "m.medseg", 3), converted / "image.nii.gz"
+    model, image = chance_model(converted / "m.medseg", 3), converted / "image.nii.gz"
     clean_series(rotation=random_rotation(2), removed="NO").write(converted / "dicom")
     arguments = ("predict", model, image, converted / "out", "--format", "rtstruct", "--dicom-source")
     status, _, err = _run(*arguments, converted / "dicom")
@@ -102,7 +74,7 @@ def test_the_series_of_an_identified_patient_is_refused_unless_the_result_stays_
 def test_a_source_that_does_not_go_with_the_rest_exits_2_and_writes_nothing(
     source: str, output_format: str, folder: str, message: str, converted: Path
 ) -> None:
-    model = _model(converted / "m.medseg", 3)
+    model = chance_model(converted / "m.medseg", 3)
     status, _, err = _run("predict", model, converted / source, converted / "out", "--format", output_format,
                           "--dicom-source", converted / folder)  # fmt: skip
     assert status == 2
@@ -111,7 +83,7 @@ def test_a_source_that_does_not_go_with_the_rest_exits_2_and_writes_nothing(
 
 
 def test_a_volume_of_few_slices_is_predicted_with_a_warning_and_a_single_slice_refused(tmp_path: Path) -> None:
-    model = _model(tmp_path / "m.medseg", 3)
+    model = chance_model(tmp_path / "m.medseg", 3)
     array = np.random.default_rng(0).integers(0, 100, size=(16, 16, 4)).astype(np.uint8)
     for count in (1, 2, 4):
         write_nifti(array[..., :count], np.diag([0.8, 0.8, 2.0, 1.0]), tmp_path / "in" / f"scan{count}.nii.gz")
@@ -132,7 +104,7 @@ def _photographs(folder: Path) -> None:
 
 def test_photographs_give_one_coco_file_that_import_and_evaluate_read_as_the_png(tmp_path: Path) -> None:
     _photographs(tmp_path / "in")
-    model = _model(tmp_path / "m.medseg", 2)
+    model = chance_model(tmp_path / "m.medseg", 2)
     for output_format in ("png", "coco"):
         status, told, err = _run("predict", model, tmp_path / "in", tmp_path / output_format, "--keep-names",
                                  "--format", output_format)  # fmt: skip
@@ -160,7 +132,7 @@ def test_photographs_give_one_coco_file_that_import_and_evaluate_read_as_the_png
 
 def test_coco_goes_on_where_it_stopped_and_refuses_volumes(tmp_path: Path) -> None:
     _photographs(tmp_path / "in")
-    model = _model(tmp_path / "m.medseg", 2)
+    model = chance_model(tmp_path / "m.medseg", 2)
     arguments = ("predict", model, tmp_path / "in", tmp_path / "out", "--format", "coco")
     (tmp_path / "in" / "b" / "two.png").rename(tmp_path / "later.png")
     assert _run(*arguments, "--keep-names")[0] == 0
@@ -171,7 +143,7 @@ def test_coco_goes_on_where_it_stopped_and_refuses_volumes(tmp_path: Path) -> No
     assert content["images"][0] == first["images"][0]
     assert [image["file_name"] for image in content["images"]] == ["one.png", "two.png"]
     files = clean_series().write(tmp_path / "dicom")
-    volumes = _model(tmp_path / "v.medseg", 3)
+    volumes = chance_model(tmp_path / "v.medseg", 3)
     status, _, err = _run("predict", volumes, files[0].parent, tmp_path / "none", "--format", "coco")
     assert status == 3
     assert "COCO outlines pictures" in err
@@ -180,7 +152,7 @@ def test_coco_goes_on_where_it_stopped_and_refuses_volumes(tmp_path: Path) -> No
 
 def test_the_folder_that_the_inputs_lie_in_takes_no_predictions(tmp_path: Path) -> None:
     _photographs(tmp_path / "in")
-    model = _model(tmp_path / "m.medseg", 2)
+    model = chance_model(tmp_path / "m.medseg", 2)
     before = {path: path.read_bytes() for path in (tmp_path / "in").rglob("*") if path.is_file()}
     status, _, err = _run("predict", model, tmp_path / "in", tmp_path / "in", "--keep-names", "--format", "png")
     assert (status, "expected a folder of its own" in err) == (2, True)

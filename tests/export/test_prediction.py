@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from medseg.cli.app import app
-from medseg.config import parse_study
 from medseg.data.dicom import find_series, read_series
 from medseg.data.dicom_structures import StructureRule
 from medseg.data.importer import ImportOptions, import_tree
@@ -25,18 +23,17 @@ from medseg.data.recognise import Choice
 from medseg.data.source import Input
 from medseg.data.volume import Volume
 from medseg.errors import DataError, GeometryError, PrivacyError, ReadError, RequestError
-from medseg.export import write_nifti, write_package, write_png
+from medseg.export import write_nifti, write_png
 from medseg.export.dicom_frames import read_source_frames
 from medseg.export.dicom_map import write_uncertainty_map
 from medseg.export.dicom_overlay import draw_frames
 from medseg.export.prediction import output_paths, write_prediction
 from medseg.inference.predict import Prediction
 from medseg.inference.uncertainty import normalised_entropy
-from medseg.models import build_model
-from medseg.planning import ChannelNormalisation, Plan
 from medseg.privacy.identities import IdentityIndex
 from tests.data.dicom_factory import make_enhanced, make_series
 from tests.examples import examples
+from tests.export.chance import chance_model
 from tests.export.source_series import ALGORITHM, LABELS
 
 CLEAN = {"PatientIdentityRemoved": "YES", "DeidentificationMethod": "test"}
@@ -337,30 +334,9 @@ def _plain_labelmap_errors(series, folder: Path) -> set[str]:
     )
 
 
-def _model(path: Path) -> Path:
-    """A package of an untrained network of two labels."""
-    study = parse_study({"name": "chance", "data": {"manifest": "removed"}, "inference": {"mirror": False},
-                         "model": {"name": "unet", "base_features": 4, "levels": 2}})  # fmt: skip
-    plan = Plan(
-        spatial_dims=3, channels=("CT",), modality="CT", labels={2: "tumour", 5: "oedema"}, fit="spacing",
-        spacing=(0.7, 0.8, 2.5), crop_nonzero=False, normalisation=(ChannelNormalisation("zscore"),),
-        patch_size=(8, 8, 4), batch_size=1, iterations=1, budget_minutes=None, features=(4, 8),
-        strides=((1, 1, 1), (2, 2, 2)), kernels=((3, 3, 3), (3, 3, 3)), precision="32", device="cpu",
-        deep_supervision=False,
-    )  # fmt: skip
-    torch.manual_seed(3)
-    network = build_model(study.model, spatial_dims=3, in_channels=1, out_channels=3, features=plan.features,
-                          strides=plan.strides, kernels=plan.kernels)  # fmt: skip
-    labels = {str(value): info.model_dump(mode="json") for value, info in LABELS.items()}
-    model = {"name": "chance", "study": study.model_dump(mode="json"), "plan": plan.to_dict(), "labels": labels,
-             "channels": ["CT"], "modality": "CT"}  # fmt: skip
-    write_package(path, states=[network.state_dict()], model=model)
-    return path
-
-
 def test_the_command_writes_every_format_and_segs_come_home_equal_to_the_nifti(tmp_path):
     make_series((8, 12, 14), extra=CLEAN).write(tmp_path / "in")
-    model = _model(tmp_path / "m.medseg")
+    model = chance_model(tmp_path / "m.medseg", 3)
     for output_format in ("nifti", "nrrd", *SEGS, "dicom-uncertainty", "dicom-overlay"):
         arguments = ["predict", model, tmp_path / "in", tmp_path / "out", "--format", output_format]
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])
