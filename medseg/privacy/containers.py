@@ -130,7 +130,7 @@ def _inflate(data: bytes, window: int) -> tuple[bytes, bytes, bool]:
 
 def _open_gzip(data: bytes) -> Iterator[tuple[str, bytes]]:
     rest, member = data, 0
-    while rest[:2] == b"\x1f\x8b":
+    while _is_gzip(rest):
         out, rest, whole = _inflate(rest, 31)
         yield f"gzip{member or ''}", out
         if not whole:
@@ -277,6 +277,19 @@ def _starts(*magic: bytes) -> Callable[[bytes], bool]:
     return lambda data: data.startswith(magic)
 
 
+def _is_gzip(data: bytes) -> bool:
+    """Method and flags too (RFC 1952): of the run ids of a store, read as base64, two bytes agree now and then."""
+    return len(data) >= 10 and data.startswith(b"\x1f\x8b\x08") and data[3] < 0x20
+
+
+def _is_bz2(data: bytes) -> bool:
+    return data.startswith(b"BZh") and data[3:4].isdigit()
+
+
+def _is_picture(data: bytes) -> bool:
+    return data.startswith((b"II*\0", b"MM\0*")) or (data.startswith(b"\xff\xd8\xff") and data[3:4] >= b"\xc0")
+
+
 def _is_tar(data: bytes) -> bool:
     return data[257:262] == b"ustar"
 
@@ -296,7 +309,7 @@ def _open_raster(data: bytes) -> Iterator[tuple[str, bytes]]:
     """The compressed voxels behind a text header: NRRD, MetaImage."""
     end = data.find(b"\n\n") + 2 if data.startswith(b"NRRD") else data.find(b"\n", data.find(b"ElementDataFile")) + 1
     body = data[end:]
-    if _starts(b"\x1f\x8b")(body):
+    if _is_gzip(body):
         yield from _open_gzip(body)
     elif _is_zlib(body):
         yield from _open_zlib(body)
@@ -310,15 +323,15 @@ def _dicom(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
 
 _OPENERS: tuple[tuple[Callable[[bytes], bool], _Opener], ...] = (
     (_starts(b"PK\x03\x04", b"PK\x05\x06"), _open_zip),
-    (_starts(b"\x1f\x8b"), _open_gzip),
+    (_is_gzip, _open_gzip),
     (_is_zlib, _open_zlib),
-    (_starts(b"BZh"), _open_bz2),
+    (_is_bz2, _open_bz2),
     (_starts(b"\xfd7zXZ\0"), _open_xz),
     (_is_tar, _open_tar),
     (_starts(b"SQLite format 3\0"), _open_sqlite),
     (_starts(b"%PDF"), pdf_layers),
     (_starts(b"\x89PNG\r\n\x1a\n"), _open_png),
-    (_starts(b"\xff\xd8\xff", b"II*\0", b"MM\0*"), _open_picture),
+    (_is_picture, _open_picture),
     (_is_pickle, _open_pickle),
     (_is_raster, _open_raster),
     (looks_like_dicom, _dicom),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import os
@@ -121,3 +122,13 @@ def test_a_stored_member_is_searched_once_and_also_behind_a_damaged_one():
     torn = data.replace(bytes(1000), bytes(999) + b"\1")
     finds = {(find.place, find.rule) for find in audit_bytes(torn, "a.zip", identities=index)}
     assert {("a.zip!second.txt", "name"), ("a.zip!first.bin", "damaged or encrypted")} <= finds
+
+
+def test_a_run_id_that_happens_to_begin_like_an_archive_is_no_damaged_archive():
+    for magic in (b"\x1f\x8b\x3a", b"\x1f\x8b\x08\xe4", b"\xff\xd8\xff\x11", b"BZhx"):
+        coded = base64.b64encode(magic + bytes(range(100, 124 - len(magic))))
+        assert audit_bytes(b"run " + coded + b" ended", "mlflow.db", identities=IdentityIndex()) == []
+    torn = base64.b64encode(gzip.compress(os.urandom(400))[:-200])
+    assert [find.rule for find in audit_bytes(b"run " + torn, "mlflow.db", identities=IdentityIndex())] == [
+        "damaged or encrypted"
+    ]
