@@ -132,17 +132,22 @@ def _files_below(folder: str) -> Iterator[Path]:
 
 
 def sort_series(
-    paths: Sequence[Path], *, progress: Callable[[], None] | None = None
+    paths: Sequence[Path], *, progress: Callable[[], None] | None = None, names: Sequence[str] = ()
 ) -> tuple[list[SeriesFiles], list[Refusal]]:
-    """Sort files into series; as `find_series`."""
-    series, _, refusals = sort_files(paths, progress=progress)
+    """Sort files into series; as `sort_files`."""
+    series, _, refusals = sort_files(paths, progress=progress, names=names)
     return series, refusals
 
 
 def sort_files(
-    paths: Sequence[Path], *, progress: Callable[[], None] | None = None
+    paths: Sequence[Path], *, progress: Callable[[], None] | None = None, names: Sequence[str] = ()
 ) -> tuple[list[SeriesFiles], list[Path], list[Refusal]]:
     """Sort files into series with images and files that outline structures (SEG, RTSTRUCT).
+
+    Args:
+        paths: The files.
+        progress: Called once a file.
+        names: What refusals call each file, where they are some of many; else ``file 3 of 20``.
 
     Returns:
         The volumes; the files that outline structures; and all files that hold no image, those included, with the
@@ -154,10 +159,11 @@ def sort_files(
     for number, header in enumerate(_headers(paths), start=1):
         if progress is not None:
             progress()
+        name = names[number - 1] if names else f"file {number} of {len(paths)}"
         if isinstance(header, str):
-            refusals.append(Refusal(f"file {number} of {len(paths)}", header))
+            refusals.append(Refusal(name, header))
         elif not header.is_image:
-            refusals.append(Refusal(f"file {number} of {len(paths)}", f"not an image: {header.kind}"))
+            refusals.append(Refusal(name, f"not an image: {header.kind}"))
             outlines += [header.path] if header.modality in LABEL_MODALITIES else []
         else:
             groups[header.series_uid or f"without UID {number}"].append(header)

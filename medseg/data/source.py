@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from medseg.data.cases import read_case_image
+from medseg.data.dicom_header import looks_like_dicom
+from medseg.data.dicom_sort import SeriesFiles, sort_series
 from medseg.data.manifest import Case, read_manifest
 from medseg.data.readers import PICTURE_ENDINGS, VOLUME_ENDINGS, read_volume, series_files
 from medseg.data.reading import DEFAULT_READING, Reading
 from medseg.data.recognise import modality_of, split_masks, words_of
-from medseg.data.refusal import Refusal
+from medseg.data.refusal import Refusal, most_frequent
 from medseg.data.volume import Volume
 from medseg.errors import ManifestError, ReadError
 from medseg.privacy.outcomes import OWN_FILES
 
 __all__ = ["Input", "find_inputs"]
 
-_DEIDENTIFIED_MARK = "medseg-deidentified.json"
+_DEIDENTIFIED_MARK: Final = "medseg-deidentified.json"
+_BETWEEN_SERIES: Final = (
+    "it lies between DICOM series, which are what is predicted here; to predict it too, give the file itself"
+)
+_DETACHED: Final = (".mhd", ".nhdr")
+"""Headers whose voxels may lie in another file of the same stem."""
+_VOXELS: Final = (".raw", ".zraw", ".raw.gz")
+_DOCUMENTS: Final = frozenset(
+    (".txt", ".md", ".rst", ".yaml", ".yml", ".json", ".xml", ".csv", ".tsv", ".pdf", ".html", ".log", ".bval", ".bvec",
+     ".ini", ".db")
+)  # fmt: skip
+_DOCUMENT_NAMES: Final = frozenset(("README", "LICENSE", "LICENCE", "CHANGES", "CHANGELOG", "CITATION", "DICOMDIR"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +77,8 @@ def find_inputs(
     a file's name may identify; with `keep_names` they keep their stems. In a folder that `medseg deidentify` wrote,
     names are pseudonyms already and are kept: a series is named by patient and series. Series of another modality than
     the model's are refused where there are some of it, as are files whose names say that, or that they are label maps.
+    Every other file of a folder is predicted or refused by its number too; only hidden files and documents are passed
+    over (texts, tables, a README).
 
     Args:
         source: What to predict.
@@ -84,22 +101,41 @@ def find_inputs(
         return [Input(name, lambda: _read_file(source, series, reading), series, picture)], []
     if not source.is_dir():
         raise ReadError("expected a manifest, an image, a folder or a DICOM tree to predict; found nothing there")
-    files = sorted(p for p in source.rglob("*") if p.is_file() and not p.is_symlink() and _ending(p))
-    pseudonymous = (source / _DEIDENTIFIED_MARK).exists()
-    inputs, refusals = _series_inputs(
-        source, keep_names=keep_names or pseudonymous, has_files=bool(files), reading=reading, modality=modality
-    )
-    if not inputs:
-        files, refusals = _images_of(files, modality)
-        root = source if keep_names or pseudonymous else None
-        inputs = [_file_input(path, number, root) for number, path in enumerate(files)]
-    if not inputs:
-        raise ReadError("the folder holds no image of a known format (NIfTI, NRRD, MHA, JPEG, PNG, TIFF, DICOM)")
+    keep_names = keep_names or (source / _DEIDENTIFIED_MARK).exists()
+    inputs, refusals = _folder_inputs(source, keep_names=keep_names, reading=reading, modality=modality)
     names = [entry.name for entry in inputs]
     if len(set(names)) != len(names):
         raise ManifestError(
             "two inputs would write the same output name; leave out --keep-names, or predict a manifest"
         )
+    return inputs, refusals
+
+
+def _folder_inputs(
+    source: Path, *, keep_names: bool, reading: Reading, modality: str
+) -> tuple[list[Input], list[Refusal]]:
+    """The series of a folder or, where it has none that can be read, its files; and everything else, refused.
+
+    Raises:
+        ReadError: No image is there, or none that can be predicted.
+    """
+    paths = _paths_below(source)
+    numbers = {path: f"file {number} of {len(paths)}" for number, path in enumerate(paths, start=1)}
+    files = [path for path in paths if _ending(path) and not path.is_symlink()]
+    dicom = [path for path in paths if _is_dicom(path)]
+    series, refusals = sort_series(dicom, names=[numbers[path] for path in dicom])
+    known = {*files, *dicom}
+    refusals += [Refusal(numbers[path], _why_no_image(path)) for path in paths if path not in known]
+    inputs, others = _series_inputs(source, series, keep_names=keep_names, reading=reading, modality=modality)
+    if inputs:
+        others += [Refusal(numbers[path], _BETWEEN_SERIES) for path in files]
+    else:
+        inputs, others = _file_inputs(files, numbers, root=source if keep_names else None, modality=modality)
+    refusals += others
+    if not inputs and refusals:
+        raise ReadError(f"none of the {len(paths)} files can be predicted:{most_frequent(refusals)}")
+    if not inputs:
+        raise ReadError("the folder holds no image of a known format (NIfTI, NRRD, MHA, JPEG, PNG, TIFF, DICOM)")
     return inputs, refusals
 
 
@@ -120,18 +156,20 @@ def _read_file(path: Path, series: tuple[Path, ...], reading: Reading) -> Volume
     return read_series(series, reading=reading)
 
 
-def _images_of(files: list[Path], modality: str) -> tuple[list[Path], list[Refusal]]:
-    """The files whose names say neither label map nor another modality; those others, refused by number."""
+def _file_inputs(
+    files: list[Path], numbers: Mapping[Path, str], *, root: Path | None, modality: str
+) -> tuple[list[Input], list[Refusal]]:
+    """The files whose names say neither label map nor another modality; those others, refused by number.
+
+    `root` is the folder where names are kept.
+    """
     images = set(split_masks(files)[0])
     if modality != "OTHER" and any(modality_of(words_of(path)) == modality for path in images):
         images = {path for path in images if modality_of(words_of(path)) in (modality, "OTHER")}
     reason = "by its name a label map or an image of another modality; to predict it too, give the file itself"
-    refusals = [
-        Refusal(input=f"file {number} of {len(files)}", reason=reason)
-        for number, path in enumerate(files, start=1)
-        if path not in images
-    ]
-    return [path for path in files if path in images], refusals
+    refusals = [Refusal(numbers[path], reason) for path in files if path not in images]
+    kept = [path for path in files if path in images]
+    return [_file_input(path, number, root) for number, path in enumerate(kept)], refusals
 
 
 def _file_input(path: Path, number: int, root: Path | None) -> Input:
@@ -151,19 +189,14 @@ def _picture(path: Path, root: Path | None, name: str) -> str:
 
 
 def _series_inputs(
-    source: Path, *, keep_names: bool, has_files: bool, reading: Reading, modality: str
+    source: Path, series: Sequence[SeriesFiles], *, keep_names: bool, reading: Reading, modality: str
 ) -> tuple[list[Input], list[Refusal]]:
-    """DICOM series of a tree; masks and other files that lie between them are no inputs.
-
-    Where some series are of the model's modality, those of another are refused by number.
-    """
-    from medseg.data.dicom import read_sorted_series, sort_series
+    """DICOM series of a tree. Where some are of the model's modality, those of another are refused by number."""
+    from medseg.data.dicom import read_sorted_series
     from medseg.data.dicom_tree import series_modality
 
-    if has_files and not _looks_like_dicom(source):
-        return [], []
-    series, refusals = sort_series([path for path in sorted(source.rglob("*")) if _may_be_image(path)])
     inputs: list[Input] = []
+    refusals: list[Refusal] = []
     told = [series_modality(entry) for entry in series]
     for number, entry in enumerate(replace(one, reading=reading) for one in series):
         if modality != "OTHER" and modality in told and told[number] not in (modality, "OTHER"):
@@ -180,22 +213,44 @@ def _series_inputs(
     return inputs, refusals
 
 
-def _may_be_image(path: Path) -> bool:
-    """Whether a file isn't hidden, no link, no directory of a medium, and none of those that `deidentify` adds."""
-    told = path.name.startswith(".") or path.name.upper() == "DICOMDIR" or path.name in OWN_FILES
-    return path.is_file() and not path.is_symlink() and not told
+def _paths_below(source: Path) -> list[Path]:
+    """Everything below a folder that may be meant as an image, in order, with links and folders that can't be opened.
+
+    Left out are hidden files, the directory of a medium, documents, what `medseg deidentify` adds, and the voxels of a
+    header that lies beside them.
+    """
+    closed: list[OSError] = []
+    found: list[Path] = []
+    for folder, folders, names in os.walk(source, onerror=closed.append):
+        kept = [Path(folder, name) for name in names if not name.startswith(".")]
+        parts = {f"{path.stem}{end}" for path in kept if path.suffix.lower() in _DETACHED for end in _VOXELS}
+        found += [path for path in kept if not _is_no_input(path) and path.name not in parts]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [path for name in folders if (path := Path(folder, name)).is_symlink()]
+    return sorted([*found, *(Path(error.filename) for error in closed)])
 
 
-def _looks_like_dicom(source: Path) -> bool:
-    """Whether some file of the tree has DICOM's prefix, or an ending that says so."""
-    for path in source.rglob("*"):
-        if path.is_file() and not _ending(path):
-            if path.suffix.lower() in (".dcm", ".ima"):
-                return True
-            with path.open("rb") as stream:
-                if stream.read(132)[128:] == b"DICM":
-                    return True
-    return False
+def _is_no_input(path: Path) -> bool:
+    """Whether a name says document, directory of a medium, or a file that `deidentify` adds."""
+    ending, stem = path.suffix.lower(), path.name.split(".")[0].upper()
+    return ending in _DOCUMENTS or stem in _DOCUMENT_NAMES or path.name in OWN_FILES
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether the marks or the ending of a file say DICOM, so that it is read as such, or refused for its damage."""
+    if _ending(path) or path.is_symlink() or not path.is_file():
+        return False
+    return path.suffix.lower() in (".dcm", ".ima") or looks_like_dicom(path)
+
+
+def _why_no_image(path: Path) -> str:
+    if path.is_symlink():
+        return "a link, and links are not followed; give the folder that it leads to, or copy the file"
+    if path.is_dir():
+        return "a folder that cannot be opened; ask its owner for the right to read it"
+    if not os.access(path, os.R_OK):
+        return "a file that cannot be read; ask its owner for the right to"
+    return "no image of a known format (NIfTI, NRRD, MHA, JPEG, PNG, TIFF, DICOM), by its ending and its first bytes"
 
 
 def _ending(path: Path) -> str:

@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from medseg.data.source import find_inputs
+from medseg.errors import ReadError
 from medseg.export.nifti import write_nifti
 from tests.data.dicom_factory import make_series
 
@@ -39,3 +41,66 @@ def test_series_of_another_modality_are_refused_where_the_model_s_own_is_there(t
     assert "of another modality (PT) than the model's" in refusals[0].reason
     inputs, refusals = find_inputs(tmp_path, modality="MR")
     assert (len(inputs), refusals) == (3, [])
+
+
+def _damage(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(128) + b"DICM" + bytes(range(60)))
+
+
+def _reasons(source: Path, **options: str) -> tuple[list[str], dict[str, str]]:
+    inputs, refusals = find_inputs(source, **options)  # type: ignore[arg-type]
+    return [entry.name for entry in inputs], {one.input: one.reason for one in refusals}
+
+
+def test_damaged_dicom_between_volumes_is_refused_by_number(tmp_path: Path) -> None:
+    _volume(tmp_path / "b.nii.gz")
+    _damage(tmp_path / "a.dcm")
+    _damage(tmp_path / "c")
+    names, refused = _reasons(tmp_path)
+    assert names == ["image_0001"]
+    assert list(refused) == ["file 1 of 3", "file 3 of 3"]
+    assert all("DICOM" in reason for reason in refused.values())
+
+
+def test_volumes_between_dicom_series_are_refused_by_number(tmp_path: Path) -> None:
+    make_series(patient="P", seed=1, modality="CT").write(tmp_path / "b")
+    _volume(tmp_path / "a.nii.gz")
+    _damage(tmp_path / "c.dcm")
+    names, refused = _reasons(tmp_path)
+    count = sum(1 for path in tmp_path.rglob("*") if path.is_file())
+    assert names == ["image_0001"]
+    assert "lies between DICOM series" in refused.pop(f"file 1 of {count}")
+    assert list(refused) == [f"file {count} of {count}"]
+
+
+def test_dicom_files_without_preamble_beside_volumes_are_found(tmp_path: Path) -> None:
+    for number, path in enumerate(make_series(patient="P", seed=1, modality="CT").write(tmp_path / "s")):
+        (tmp_path / "s" / f"slice{number}").write_bytes(path.read_bytes()[132:])
+        path.unlink()
+    _volume(tmp_path / "mask.nii.gz")
+    names, refused = _reasons(tmp_path)
+    assert names == ["image_0001"]
+    assert len(refused) == 1
+
+
+def test_links_and_unknown_files_are_refused_and_documents_and_voxels_of_headers_are_not(tmp_path: Path) -> None:
+    _volume(tmp_path / "real" / "a.nii.gz")
+    (tmp_path / "linked.nii.gz").symlink_to(tmp_path / "real" / "a.nii.gz")
+    (tmp_path / "folder").symlink_to(tmp_path / "real")
+    (tmp_path / "cases.zip").write_bytes(b"PK")
+    (tmp_path / "detached.mhd").write_text("NDims = 3\nElementDataFile = detached.raw\n")
+    for name in ("detached.raw", "README", "notes.txt", ".hidden"):
+        (tmp_path / name).write_bytes(b"")
+    names, refused = _reasons(tmp_path)
+    assert names == ["image_0001", "image_0002"]
+    assert [reason.split(",")[0] for reason in refused.values()] == [
+        "no image of a known format (NIfTI", "a link", "a link",
+    ]  # fmt: skip
+
+
+def test_a_folder_of_damaged_files_alone_says_so(tmp_path: Path) -> None:
+    for name in ("a.dcm", "b.dcm"):
+        _damage(tmp_path / name)
+    with pytest.raises(ReadError, match="none of the 2 files can be predicted:\n  2 x "):
+        find_inputs(tmp_path)
