@@ -164,7 +164,8 @@ def read_dicom(data: bytes) -> FileDataset:
     """
 
     def after_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-        return bool(tag > 0x7FE00010)
+        # A tag compares in Python, which takes as long as reading an element does; a number compares in C.
+        return int(tag) > 0x7FE00010
 
     try:
         with warnings.catch_warnings():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from operator import itemgetter
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -53,8 +54,8 @@ def _elements(dataset: Dataset) -> bytes:
 
 def _parts(dataset: Dataset) -> list[bytes]:
     parts: list[bytes] = []
-    for tag in sorted(dataset._dict):
-        element = dataset._dict[tag]
+    # By number: tags compare in Python.
+    for tag, element in sorted(((int(tag), element) for tag, element in dataset._dict.items()), key=itemgetter(0)):
         if isinstance(element, RawDataElement):
             _add(parts, tag, element)
         else:

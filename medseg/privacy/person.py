@@ -194,12 +194,12 @@ def _collect_element(element: RawDataElement, root: Dataset, gathered: _Gathered
 
 def _is_everybodys(element: RawDataElement) -> bool:
     """Whether a value is a public coding scheme, a vendor's name of a private block, or a short number but no ID."""
-    text = (element.value or b"").strip(b" \0")
-    if element.tag == _SCHEME:
+    text, tag = (element.value or b"").strip(b" \0"), int(element.tag)
+    if tag == _SCHEME:
         return is_public_scheme(text.decode("latin-1"))
-    if element.tag >> 16 & 1:
-        return 0x10 <= element.tag & 0xFFFF <= 0xFF and text.decode("latin-1") in private_dictionaries
-    return text.isdigit() and len(text) <= _MOST_DIGITS and element.tag not in _NUMBERED
+    if tag >> 16 & 1:
+        return 0x10 <= tag & 0xFFFF <= 0xFF and text.decode("latin-1") in private_dictionaries
+    return text.isdigit() and len(text) <= _MOST_DIGITS and tag not in _NUMBERED
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,12 +81,11 @@ def rebuild_dataset(
     code = _code_item(source) if is_code else None
     if is_code and code is None:
         return result
-    for tag in [tag for tag in source._dict if tag in rules]:
-        rule = rules[tag]
+    for tag, element, rule in _permitted(source, rules):
         if rule.kind is Kind.ITEMS:
             _add_items(result, tag, rule, place)
             continue
-        vr, value = _value(tag, rule, place)
+        vr, value = _value(tag, element, rule, place)
         if value is None:
             if rule.kind is Kind.NUMBER and not may_be_missing(rule.keyword, rule.required):
                 raise ReadError(
@@ -104,6 +103,12 @@ def rebuild_dataset(
     return result
 
 
+def _permitted(source: Dataset, rules: Rules) -> list[tuple[int, RawDataElement | DataElement, Rule]]:
+    """The attributes with a rule; their tags as numbers, since a tag's own comparisons take as long as its rule."""
+    found = ((int(tag), element) for tag, element in source._dict.items())
+    return [(tag, element, rule) for tag, element in found if (rule := rules.get(tag)) is not None]
+
+
 def _put_empty(result: Dataset, tag: int, vr: str) -> None:
     if vr == "SQ":
         result._dict[BaseTag(tag)] = DataElement(tag, "SQ", Sequence([]))
@@ -111,12 +116,11 @@ def _put_empty(result: Dataset, tag: int, vr: str) -> None:
         put(result, tag, "US" if vr == "US|SS" else vr, b"")
 
 
-def _value(tag: BaseTag, rule: Rule, place: _Place) -> tuple[str, bytes | None]:
+def _value(tag: int, element: RawDataElement | DataElement, rule: Rule, place: _Place) -> tuple[str, bytes | None]:
     """VR and value of an attribute under its rule; None when the value can't stay."""
     vr = rule.vr
     if vr == "US|SS":
         vr = "SS" if place.signed else "US"
-    element: Any = place.source._dict.get(tag)
     if rule.kind is Kind.DUMMY:
         return vr, None
     if not isinstance(element, RawDataElement):
@@ -274,7 +278,7 @@ def _hides_text(raw: bytes) -> bool:
     return False
 
 
-def _add_items(result: Dataset, tag: BaseTag, rule: Rule, place: _Place) -> None:
+def _add_items(result: Dataset, tag: int, rule: Rule, place: _Place) -> None:
     items = []
     for item in items_of(place.source, tag):
         rebuilt = rebuild_dataset(
@@ -287,7 +291,7 @@ def _add_items(result: Dataset, tag: BaseTag, rule: Rule, place: _Place) -> None
         _put_code(unknown, "261665006", "SCT", "Unknown")
         items.append(unknown)
     if items or rule.required == 2:
-        result._dict[tag] = DataElement(tag, "SQ", Sequence(items))
+        result._dict[BaseTag(tag)] = DataElement(tag, "SQ", Sequence(items))
 
 
 def items_of(source: Dataset, tag: int) -> list[Dataset]:
