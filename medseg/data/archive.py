@@ -20,9 +20,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from medseg.data.dicom_header import looks_like_dicom, read_dataset, refusing_damage
-from medseg.data.limits import SUSPECT_BYTES, SUSPECT_RATIO
 from medseg.data.refusal import Refusal
 from medseg.errors import DataError, ReadError, StorageError
+from medseg.privacy.limits import SUSPECT_BYTES, SUSPECT_RATIO
 
 __all__ = ["is_dicomdir", "missing_from_dicomdir", "opened"]
 

@@ -33,11 +33,11 @@ from medseg.data.dicom_sort import (
     sort_series,
     volumes_of,
 )
-from medseg.data.limits import MAX_VOXELS, SUSPECT_BYTES, require_plausible
 from medseg.data.reading import DEFAULT_READING, NO_SPACING, RESAMPLED, SUV_CHANNELS, Reading
 from medseg.data.suv import suv_factor
 from medseg.data.volume import Geometry, Volume
 from medseg.errors import GeometryError, ReadError
+from medseg.privacy.limits import MAX_VOXELS, SUSPECT_BYTES, require_plausible
 from medseg.types import Affine, Array
 
 __all__ = [

@@ -35,9 +35,9 @@ from medseg.data.dicom_frames import (
     tomographic_frames,
 )
 from medseg.data.dicom_scan import PIXEL_PLACE, scan_elements
-from medseg.data.limits import MAX_VOXELS
 from medseg.errors import DataError, ReadError
 from medseg.privacy.deflated import check_deflated
+from medseg.privacy.limits import MAX_VOXELS
 
 __all__ = ["Header", "looks_like_dicom", "read_dataset", "read_header", "refusing_damage"]
 

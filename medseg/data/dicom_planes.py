@@ -9,9 +9,9 @@ import numpy as np
 
 from medseg.data.dicom_frames import Frame
 from medseg.data.dicom_geometry import plane_affine
-from medseg.data.limits import MAX_VOXELS
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError
+from medseg.privacy.limits import MAX_VOXELS
 from medseg.types import Affine, Array, FloatArray, LabelMap
 
 __all__ = ["ON_VOXELS", "corners", "even_grid", "heights_of", "is_on_voxels", "nearest", "pixel_to_world"]

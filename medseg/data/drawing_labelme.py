@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from medseg.data.drawing import Area, Drawing, Ellipse, Pixels, Polygon, Region, rectangle
-from medseg.data.limits import MAX_PIXELS
 from medseg.data.rle import runs_of_mask
 from medseg.errors import LabelError, ReadError
+from medseg.privacy.limits import MAX_PIXELS
 
 __all__ = ["is_labelme", "parse_labelme"]
 

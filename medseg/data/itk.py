@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from medseg.data.limits import MAX_VOXELS, require_plausible
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError, ReadError
+from medseg.privacy.limits import MAX_VOXELS, require_plausible
 from medseg.types import Affine, Array
 
 __all__ = ["read_itk", "read_itk_fields", "read_itk_geometry"]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from medseg.data.files import atomic_write
-from medseg.data.limits import MAX_VOXELS, require_plausible
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError, ReadError
+from medseg.privacy.limits import MAX_VOXELS, require_plausible
 from medseg.types import Affine, Array
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from medseg.data.limits import MAX_PIXELS
 from medseg.errors import GeometryError, ReadError
+from medseg.privacy.limits import MAX_PIXELS
 from medseg.types import Array, Shape
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from medseg.data.limits import MAX_PIXELS
 from medseg.errors import LabelError
+from medseg.privacy.limits import MAX_PIXELS
 
 __all__ = ["compress_runs", "expand_runs", "mask_of_runs", "runs_of_mask"]
 

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from medseg.errors import ReadError
+from medseg.privacy.unfold import gunzip, gunzip_start, inflated
 from medseg.privacy.volume_heads import faceless_nifti, refuse_head
 from medseg.privacy.voxels import (
     NRRD_TEXTS,
-    gunzip,
-    inflated,
     nrrd_type,
     nrrd_voxels,
     numbers_of_text,
@@ -27,6 +26,7 @@ __all__ = ["clean_meta_image", "clean_nifti", "clean_nrrd", "deface_nifti"]
 
 _DAMAGED = "expected a complete volume, found a damaged or cut off one"
 _NO_TRANSFORM = "expected a transform in millimetres, found numbers that no body has"
+_HEADER_BYTES = 540
 _LARGEST_MM = 1e6
 _LARGEST_SCALE = 1e15
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64}
@@ -70,19 +70,23 @@ def _nifti_file(header: bytes, voxels: bytes, *, packed: bool) -> bytes:
 
 
 def _nifti(data: bytes) -> tuple[bytes, bytes, str]:
-    """The new header, the voxels and the byte order of a file."""
-    raw = gunzip(data) if _is_packed(data) else data
-    order = next((o for o in "<>" if struct.unpack_from(o + "i", raw.ljust(4, b"\0"))[0] in (348, 540)), "")
+    """The new header, the voxels and the byte order of a file; no more of it is unpacked than its header claims."""
+    packed = _is_packed(data)
+    start = gunzip_start(data, _HEADER_BYTES) if packed else data[:_HEADER_BYTES]
+    order = next((o for o in "<>" if struct.unpack_from(o + "i", start.ljust(4, b"\0"))[0] in (348, 540)), "")
     if not order:
         raise ReadError(_DAMAGED)
     try:
-        header, voxels = (_nifti1 if struct.unpack_from(order + "i", raw)[0] == 348 else _nifti2)(raw, order)
+        header, place, kind = (_nifti1 if struct.unpack_from(order + "i", start)[0] == 348 else _nifti2)(start, order)
     except struct.error:
         raise ReadError(_DAMAGED) from None
-    return header, voxels, order
+    raw = gunzip(data, most=place.stop) if packed else data
+    if place.stop > len(raw):
+        raise ReadError(_DAMAGED)
+    return header, without_payload(raw[place], order + kind), order
 
 
-def _nifti1(raw: bytes, order: str) -> tuple[bytes, bytes]:
+def _nifti1(raw: bytes, order: str) -> tuple[bytes, slice, str]:
     if raw[344:348] != b"n+1\0":
         raise ReadError("expected header and voxels in one file, found a pair or an Analyze header; save it as .nii.gz")
     dim = struct.unpack_from(order + "8h", raw, 40)
@@ -91,7 +95,7 @@ def _nifti1(raw: bytes, order: str) -> tuple[bytes, bytes]:
     offset, slope, inter = struct.unpack_from(order + "3f", raw, 108)
     qform, sform = struct.unpack_from(order + "2h", raw, 252)
     geometry = struct.unpack_from(order + "18f", raw, 256)
-    voxels = _voxels(raw, order, dim, (datatype, bits), int(offset))
+    place = _place(dim, datatype, bits, int(offset))
     made = bytearray(348)
     struct.pack_into(order + "i", made, 0, 348)
     struct.pack_into(order + "8h", made, 40, *_dimensions(dim))
@@ -102,10 +106,10 @@ def _nifti1(raw: bytes, order: str) -> tuple[bytes, bytes]:
     struct.pack_into(order + "2h", made, 252, _form(qform), _form(sform))
     struct.pack_into(order + "18f", made, 256, *_geometry(geometry, qform, sform))
     made[344:348] = b"n+1\0"
-    return bytes(made), voxels
+    return bytes(made), place, _FLOATS.get(datatype, "u1")
 
 
-def _nifti2(raw: bytes, order: str) -> tuple[bytes, bytes]:
+def _nifti2(raw: bytes, order: str) -> tuple[bytes, slice, str]:
     if raw[4:8] != b"n+2\0":
         raise ReadError("expected header and voxels in one file, found a pair; save it as .nii.gz")
     datatype, bits = struct.unpack_from(order + "2h", raw, 12)
@@ -115,7 +119,7 @@ def _nifti2(raw: bytes, order: str) -> tuple[bytes, bytes]:
     qform, sform = struct.unpack_from(order + "2i", raw, 344)
     geometry = struct.unpack_from(order + "18d", raw, 352)
     (units,) = struct.unpack_from(order + "i", raw, 500)
-    voxels = _voxels(raw, order, dim, (datatype, bits), offset)
+    place = _place(dim, datatype, bits, offset)
     made = bytearray(540)
     struct.pack_into(order + "i", made, 0, 540)
     made[4:12] = b"n+2\0\r\n\x1a\n"
@@ -126,18 +130,17 @@ def _nifti2(raw: bytes, order: str) -> tuple[bytes, bytes]:
     struct.pack_into(order + "2i", made, 344, _form(qform), _form(sform))
     struct.pack_into(order + "18d", made, 352, *_geometry(geometry, qform, sform))
     struct.pack_into(order + "i", made, 500, units & 0x1F)
-    return bytes(made), voxels
+    return bytes(made), place, _FLOATS.get(datatype, "u1")
 
 
-def _voxels(raw: bytes, order: str, dim: tuple[int, ...], kind: tuple[int, int], offset: int) -> bytes:
-    datatype, bits = kind
+def _place(dim: tuple[int, ...], datatype: int, bits: int, offset: int) -> slice:
+    """Where the voxels lie in the file."""
     if not 1 <= dim[0] <= 7 or _BITS.get(datatype) != bits or any(d < 1 for d in dim[1 : dim[0] + 1]):
         raise ReadError("expected a NIfTI header with a known data type and positive sizes, found another")
-    count = int(np.prod([int(d) for d in dim[1 : dim[0] + 1]], dtype=object))
-    length = count * bits // 8
-    if offset < 348 or offset + length > len(raw):
+    if offset < 348:
         raise ReadError(_DAMAGED)
-    return without_payload(raw[offset : offset + length], order + _FLOATS.get(datatype, "u1"))
+    count = int(np.prod([int(d) for d in dim[1 : dim[0] + 1]], dtype=object))
+    return slice(offset, offset + count * bits // 8)
 
 
 def _dimensions(dim: tuple[int, ...]) -> tuple[int, ...]:
@@ -304,7 +307,9 @@ def clean_meta_image(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
         fields |= {"BinaryData": "True", "BinaryDataByteOrderMSB": "False"}
         fields.pop("ElementByteOrderMSB", None)
     else:
-        voxels = without_payload((inflated(data[place:]) if packed else data[place:])[:length], order + kind)
+        voxels = without_payload(
+            (inflated(data[place:], most=length) if packed else data[place:])[:length], order + kind
+        )
     if len(voxels) < length:
         raise ReadError(_DAMAGED)
     if not acknowledge_faces:

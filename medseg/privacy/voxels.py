@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import bz2
 import re
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from medseg.errors import ReadError
+from medseg.privacy.limits import longest_plausible, require_plausible
+from medseg.privacy.unfold import bunzip, gunzip
 
-__all__ = ["NRRD_TEXTS", "gunzip", "inflated", "nrrd_type", "nrrd_voxels", "numbers_of_text", "without_payload"]
+__all__ = ["NRRD_TEXTS", "nrrd_type", "nrrd_voxels", "numbers_of_text", "without_payload"]
 
 NRRD_TEXTS = ("ascii", "text", "txt", "hex")
 """Encodings of NRRD that write voxels as text."""
-_FIRST_STEP, _LARGEST_STEP = 1 << 16, 1 << 24
 _DAMAGED = "expected a complete volume, found a damaged or cut off one"
 _NRRD_TYPES = {
     "signed char": "i1", "int8": "i1", "int8_t": "i1", "char": "i1", "uchar": "u1", "unsigned char": "u1",
@@ -64,10 +63,20 @@ def nrrd_voxels(body: bytes, encoding: str, kind: DTypeLike, count: int, skipped
         return bytes.fromhex(digits.decode("ascii"))
     if encoding in NRRD_TEXTS:
         return numbers_of_text(body[max(0, skipped.get("byte", 0)) :], kind, count)
-    unpack = {"gzip": gunzip, "gz": gunzip, "bzip2": _bunzip, "bz2": _bunzip}.get(encoding)
-    voxels = body if unpack is None else unpack(body)
-    skip = skipped.get("byte", 0)
-    return voxels[skip if skip >= 0 else max(0, len(voxels) - count * np.dtype(kind).itemsize) :]
+    skip, length = skipped.get("byte", 0), count * np.dtype(kind).itemsize
+    most = skip + length if skip >= 0 else longest_plausible(len(body))
+    voxels = _unpacked(body, encoding, most=most)
+    if skip >= 0:
+        return voxels[skip:]
+    require_plausible(len(voxels) + 1, len(body))
+    return voxels[max(0, len(voxels) - length) :]
+
+
+def _unpacked(body: bytes, encoding: str, *, most: int) -> bytes:
+    """The first bytes of a body's voxels."""
+    if encoding in ("gzip", "gz"):
+        return gunzip(body, most=most)
+    return bunzip(body, most=most) if encoding in ("bzip2", "bz2") else body
 
 
 def _without_lines(body: bytes, count: int) -> bytes:
@@ -123,57 +132,3 @@ def without_payload(voxels: bytes, kind: DTypeLike) -> bytes:
     made = values.copy()
     made[odd] = np.nan
     return made.tobytes() + voxels[len(made) * part.itemsize :]
-
-
-def gunzip(data: bytes) -> bytes:
-    """The members of a gzip file; their names and comments, and what follows the last whole one of them, are gone.
-
-    Raises:
-        ReadError: The first member is damaged or cut off.
-    """
-    made: list[bytes] = []
-    place = 0
-    while data[place : place + 2] == b"\x1f\x8b":
-        member, end, whole = _member(data, place)
-        if not whole:
-            break
-        made.append(member)
-        place = end
-    if not made:
-        raise ReadError(_DAMAGED)
-    return made[0] if len(made) == 1 else b"".join(made)
-
-
-def _member(data: bytes, place: int) -> tuple[bytes, int, bool]:
-    """What a gzip member holds, where it ends, and whether it is whole; fed in steps, as files may have many."""
-    unpacker = zlib.decompressobj(wbits=31)
-    made: list[bytes] = []
-    step = _FIRST_STEP
-    try:
-        while place < len(data) and not unpacker.eof:
-            fed = data[place : place + step]
-            made.append(unpacker.decompress(fed))
-            place += len(fed)
-            step = min(2 * step, _LARGEST_STEP)
-    except zlib.error:
-        return b"".join(made), place, False
-    return b"".join(made), place - len(unpacker.unused_data), unpacker.eof
-
-
-def inflated(body: bytes) -> bytes:
-    """What a zlib stream holds; what follows it is gone.
-
-    Raises:
-        ReadError: It is damaged.
-    """
-    try:
-        return zlib.decompressobj().decompress(body)
-    except zlib.error:
-        raise ReadError(_DAMAGED) from None
-
-
-def _bunzip(body: bytes) -> bytes:
-    try:
-        return bz2.BZ2Decompressor().decompress(body)
-    except (OSError, ValueError):
-        raise ReadError(_DAMAGED) from None

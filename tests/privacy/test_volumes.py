@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import random
+import tracemalloc
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -9,10 +12,20 @@ import pytest
 import SimpleITK as sitk
 
 from medseg.errors import ReadError
+from medseg.privacy.unfold import gunzip
 from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd
-from medseg.privacy.voxels import gunzip
 from tests.privacy.corpus import Who
 from tests.privacy.corpus.volumes import meta_image, nifti2, nrrd
+
+NRRD = b"NRRD0004\ntype: uchar\ndimension: 1\nsizes: %s\nencoding: %s\n\n"
+MHA = b"""ObjectType = Image
+NDims = 3
+BinaryData = True
+CompressedData = True
+DimSize = %s
+ElementType = MET_UCHAR
+ElementDataFile = LOCAL
+"""
 
 
 def who() -> Who:
@@ -97,6 +110,52 @@ def test_more_lines_to_skip_than_there_are_end_at_once():
 def test_gzip_of_many_members_is_read_member_by_member_and_ends_with_the_last():
     data = nib.Nifti1Image(np.random.default_rng(0).random((30, 30, 30)), np.eye(4)).to_bytes()
     members = [gzip.compress(data[start : start + 512], 1) for start in range(0, len(data), 512)]
-    assert gunzip(b"".join(members) + b"NOVAKOVA") == data
-    assert gunzip(gzip.compress(data)) == data
-    assert gunzip(b"".join(members)[:-9]) == data[: (len(members) - 1) * 512]
+    assert gunzip(b"".join(members) + b"NOVAKOVA", most=1 << 30) == data
+    assert gunzip(gzip.compress(data), most=1 << 30) == data
+    assert gunzip(gzip.compress(data), most=1000) == data[:1000]
+    assert gunzip(b"".join(members)[:-9], most=1 << 30) == data[: (len(members) - 1) * 512]
+
+
+def zeros(gigabytes: int, *, start: bytes, window: int) -> bytes:
+    """A deflate stream of so many zeros behind a start; blocks that end in a full flush are alike, so one is enough."""
+    machine = zlib.compressobj(9, wbits=window)
+    first = machine.compress(start) + machine.flush(zlib.Z_FULL_FLUSH)
+    block = machine.compress(bytes(1 << 26)) + machine.flush(zlib.Z_FULL_FLUSH)
+    return first + block * (gigabytes * 16)
+
+
+def grown_nifti(shape: list[int]) -> bytes:
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape(shape)
+    header["vox_offset"], header["magic"] = 352, b"n+1\0"
+    return zeros(10, start=header.binaryblock + bytes(4), window=31)
+
+
+@pytest.mark.parametrize(
+    ("clean", "data"),
+    [
+        (clean_nifti, lambda: grown_nifti([1000, 1000, 10000])),
+        (clean_nifti, lambda: grown_nifti([4, 4, 4])),
+        (clean_nifti, lambda: b"\x1f\x8b" + gzip.compress(bytes(1 << 26))[2:] * 160),
+        (clean_nrrd, lambda: NRRD % (b"10000000000", b"gzip") + zeros(10, start=b"", window=31)),
+        (clean_nrrd, lambda: NRRD % (b"10000000000", b"bzip2") + bz2.compress(bytes(1 << 26)) * 160),
+        (clean_nrrd, lambda: NRRD % (b"8\nbyte skip: -1", b"gzip") + zeros(5, start=b"", window=31)),
+        (clean_meta_image, lambda: MHA % b"1000 1000 10000" + zeros(10, start=b"", window=15)),
+    ],
+)
+def test_gigabytes_of_zeros_are_refused_in_little_memory(clean, data):
+    bomb = data()
+    tracemalloc.start()
+    with pytest.raises(ReadError, match=r"bomb|damaged"):
+        clean(bomb)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (1 << 28 if b"skip: -1" not in bomb else 5 << 28)
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [(b"gzip", gzip.compress), (b"bzip2", bz2.compress), (b"raw", bytes)])
+def test_packed_nrrd_voxels_may_lie_at_the_end_of_what_is_unpacked(encoding, pack):
+    clean = clean_nrrd(NRRD % (b"8\nbyte skip: -1", encoding) + pack(b"NOVAKOVA" + bytes(range(8))))
+    body = clean.partition(b"\n\n")[2]
+    assert (body if encoding == b"raw" else gzip.decompress(body)) == bytes(range(8))

@@ -6,7 +6,7 @@ from typing import Final
 
 from medseg.errors import ReadError
 
-__all__ = ["MAX_PIXELS", "MAX_VOXELS", "SUSPECT_BYTES", "SUSPECT_RATIO", "require_plausible"]
+__all__ = ["MAX_PIXELS", "MAX_VOXELS", "SUSPECT_BYTES", "SUSPECT_RATIO", "longest_plausible", "require_plausible"]
 
 MAX_VOXELS: Final = 1 << 31
 """Voxels times channels of a volume (2.1 thousand million: 1024 slices of 1448 x 1448)."""
@@ -27,9 +27,14 @@ def require_plausible(unpacked: int, packed: int) -> None:
     Raises:
         ReadError: It claims more than 1 GiB and more than 200 times its size.
     """
-    if unpacked > SUSPECT_BYTES and unpacked > packed * SUSPECT_RATIO:
+    if unpacked > longest_plausible(packed):
         raise ReadError(
             f"the file would grow {unpacked // max(packed, 1):,} times, to {unpacked / 1e9:.1f} GB, as no image does "
             "(a decompression bomb); nothing of it was read. If it is a label map that is nearly empty, save it with 8 "
             "bits a voxel, or uncompressed"
         )
+
+
+def longest_plausible(packed: int) -> int:
+    """Bytes to which a file of so many may grow (`require_plausible`)."""
+    return max(SUSPECT_BYTES, packed * SUSPECT_RATIO)
