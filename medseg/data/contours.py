@@ -117,10 +117,26 @@ def _to_index(contours: Sequence[FloatArray], geometry: Geometry) -> list[FloatA
 
 
 def _without_copies(contours: Sequence[FloatArray]) -> tuple[list[FloatArray], tuple[str, ...]]:
-    """A contour that was written twice would undo itself."""
-    unique = {points.tobytes(): points for points in contours}
+    """A contour that was written twice would undo itself, from wherever and whichever way round it runs."""
+    unique: dict[bytes, FloatArray] = {}
+    for points in contours:
+        unique.setdefault(_canonical(points).tobytes(), points)
     copies = len(contours) - len(unique)
     return list(unique.values()), (f"{copies:,} contours stand there twice; counted once",) if copies else ()
+
+
+def _canonical(points: FloatArray) -> FloatArray:
+    """The points to 0.001 mm without repeated ones, from the smallest on, towards its smaller neighbour."""
+    rounded = np.rint(points * 1000)
+    apart = (rounded != np.roll(rounded, 1, axis=0)).any(axis=1)
+    rounded = rounded[apart] if apart.any() else rounded[:1]
+    first = np.lexsort(rounded.T[::-1])[0]
+    forth = np.roll(rounded, -first, axis=0)
+    back = np.roll(forth[::-1], 1, axis=0)
+    differs = np.argwhere(forth != back)
+    swap = len(differs) and forth[tuple(differs[0])] > back[tuple(differs[0])]
+    chosen: FloatArray = back if swap else forth
+    return chosen + 0.0  # No minus zero, whose bytes are others.
 
 
 def _plane_axis(indices: Sequence[FloatArray]) -> int:
@@ -255,7 +271,7 @@ def _crossing_slices(polygons: Sequence[tuple[int, FloatArray]], *, columns: int
 
 
 def _cross(polygons: Sequence[FloatArray], *, columns: int, rows: int) -> bool:
-    """Whether two of them overlap in part; of many, the first pairs whose boxes overlap are looked at."""
+    """Whether two overlap in part, or undo each other; of many, the first pairs whose boxes overlap are looked at."""
     low = np.array([polygon.min(axis=0) for polygon in polygons])
     high = np.array([polygon.max(axis=0) for polygon in polygons])
     looked = 0
@@ -269,6 +285,6 @@ def _cross(polygons: Sequence[FloatArray], *, columns: int, rows: int) -> bool:
                 int(_fill([(0, polygon) for polygon in chosen], columns=columns, rows=rows)[0].sum())
                 for chosen in ([polygons[a]], [polygons[b]], [polygons[a], polygons[b]])
             )
-            if both not in (one + other, abs(one - other)):
+            if both not in (one + other, abs(one - other)) or both == 0 < one:
                 return True
     return False

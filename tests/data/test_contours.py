@@ -126,6 +126,11 @@ def test_what_is_drawn_twice_counts_once_and_what_overlaps_is_told():
     twice = fill_contours([ring, ring.copy()], _GRID)
     assert np.array_equal(twice.on_grid(_GRID.shape), _filled([ring]))
     assert twice.notes == ("1 contours stand there twice; counted once",)
+    for copy in (ring[::-1], np.roll(ring, 7, axis=0), np.vstack([ring, ring[:1]]), np.roll(ring[::-1], 5, axis=0)):
+        again = fill_contours([ring, copy], _GRID)
+        assert (np.array_equal(again.on_grid(_GRID.shape), _filled([ring])), again.notes) == (True, twice.notes)
+    moved = fill_contours([ring, ring + 0.002], _GRID)
+    assert moved.notes == ("contours overlap on 1 slices; what two of them share counts as outside",)
     overlapping = fill_contours([ring, other], _GRID)
     assert overlapping.notes == ("contours overlap on 1 slices; what two of them share counts as outside",)
     assert fill_contours([ring, _ring(2, 2)], _GRID).notes == ()
