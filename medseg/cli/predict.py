@@ -13,6 +13,7 @@ import typer
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note
 from medseg.cli.keys import KeyOption, identities_beside
 from medseg.errors import ReadError, RequestError
+from medseg.wording import counted
 
 if TYPE_CHECKING:
     from medseg.data.reading import Reading
@@ -34,6 +35,7 @@ class _Format(StrEnum):
     NIFTI = "nifti"
     NRRD = "nrrd"
     PNG = "png"
+    OVERLAY = "overlay"
     COCO = "coco"
     DICOM_SEG = "dicom-seg"
     DICOM_SEG_LABELMAP = "dicom-seg-labelmap"
@@ -46,7 +48,7 @@ class _Format(StrEnum):
     @property
     def is_dicom(self) -> bool:
         """Whether it is a DICOM object, which refers to the instances of a series."""
-        return self not in (_Format.NIFTI, _Format.NRRD, _Format.PNG, _Format.COCO)
+        return self not in (_Format.NIFTI, _Format.NRRD, _Format.PNG, _Format.OVERLAY, _Format.COCO)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +75,9 @@ class _Files:
 
     def holds(self, entry: Input) -> bool:
         """Whether the prediction of an input is there."""
-        from medseg.export.prediction import output_paths
+        from medseg.export.prediction import is_written
 
-        return all(path.exists() for path in output_paths(self.out, entry.name, self.output_format, report=self.report))
+        return is_written(self.out, entry.name, self.output_format, report=self.report)
 
     def write(self, loaded: LoadedModel, entry: Input, volume: Volume) -> None:
         """Predict an image and write what was found."""
@@ -158,7 +160,9 @@ def _predict(
 
     Outputs are named by the manifest's cases; those of files and folders are numbered, since file names may identify.
     Predictions that are there already are left: the same command goes on where it stopped. nrrd is a segmentation of 3D
-    Slicer; coco is one instances.json of all pictures. DICOM formats refer to a series, which is the input itself or is
+    Slicer; png of a volume is a folder NAME.slices with a picture of each slice, whose indices are the label values,
+    and their place in the patient; overlay shows the labels of the fullest slice to the eye alone; coco is one
+    instances.json of all pictures. DICOM formats refer to a series, which is the input itself or is
     found among those of --dicom-source by its voxels: dicom-seg (binary), -labelmap (the new storage class) and
     -fractional (probabilities), dicom-uncertainty (parametric map of the entropy), dicom-overlay (colour capture for
     viewers that know nothing else), rtstruct, sr.
@@ -201,7 +205,9 @@ def _predict(
     if internal:
         note("these files may name their patients; keep them to yourself, and push them home with `medseg pacs push`")
     result = {"written": written, "refused": [{"input": r.input, "reason": r.reason} for r in refusals]}
-    emit(result, as_json=as_json, text=f"{written} of {len(inputs)} images predicted as {output_format.value}")
+    emit(
+        result, as_json=as_json, text=f"{written} of {counted(len(inputs), 'image')} predicted as {output_format.value}"
+    )
     return EXIT_PARTLY_REFUSED if refusals else 0
 
 

@@ -1,7 +1,8 @@
 """Label formats: label files that hold names or colours instead of this data set's values, numbered for all cases.
 
 The layouts pair files by name and place. Here the pairs whose label file is a segmentation of 3D Slicer, a mask in
-colours or one of Pascal VOC get what makes their label map, with one value a name over the whole data set.
+colours or one of Pascal VOC get what makes their label map, with one value a name over the whole data set. Label stacks
+hold values, and name them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from pathlib import Path
 from medseg.data.colours import ColourMap, colour_source, read_colour_map, read_voc_colours, voc_source
 from medseg.data.dicom_structures import tabulate
 from medseg.data.label_source import LabelSource
+from medseg.data.label_stack import is_stack, read_stack_header
 from medseg.data.readers import PICTURE_ENDINGS
 from medseg.data.recognise import Choice, Recognised, Source
 from medseg.data.slicer import SLICER_ENDING, Segment, read_segments, slicer_source
 from medseg.errors import DataError
+from medseg.privacy.vocabulary import is_known_text
+from medseg.wording import counted
 
 __all__ = ["VOC_LABELS", "settle_formats"]
 
@@ -35,7 +39,7 @@ def settle_formats(found: Recognised, choice: Choice, root: Path) -> Recognised:
     Raises:
         RequestError: A colour map is wrong, or no segment is left.
     """
-    found = _settle_slicer(found, choice)
+    found = _name_stacks(_settle_slicer(found, choice))
     if choice.colours is not None:
         return _settle_colours(found, read_colour_map(choice.colours), _is_picture)
     if any(_is_voc(path) for path in _label_paths(found)):
@@ -61,7 +65,9 @@ def _is_voc(path: Path) -> bool:
 
 def _settle_colours(found: Recognised, colours: ColourMap, fits: Callable[[Path], bool]) -> Recognised:
     sources = {path: colour_source(path, colours) for path in _label_paths(found) if fits(path)}
-    note = f"{len(sources):,} masks in colours read by the colour map of {len(colours.labels)} labels"
+    note = (
+        f"{counted(len(sources), 'mask')} in colours read by the colour map of {counted(len(colours.labels), 'label')}"
+    )
     names = {value: info.name for value, info in colours.labels.items()}
     return replace(_changed(found, sources), labels=names, described=colours.labels, notes=(*found.notes, note))
 
@@ -86,8 +92,27 @@ def _settle_slicer(found: Recognised, choice: Choice) -> Recognised:
         sources=sources,
         labels={**found.labels, **{value: info.name for value, info in table.labels.items()}},
         described={**found.described, **table.labels},
-        notes=(*found.notes, f"{len(paths):,} segmentations of 3D Slicer", *table.notes()),
+        notes=(*found.notes, f"{counted(len(paths), 'segmentation')} of 3D Slicer", *table.notes()),
     )
+
+
+def _name_stacks(found: Recognised) -> Recognised:
+    """Take the names of the labels of stacks, where all of them agree and nobody else stated names."""
+    stated: dict[int, set[str]] = {}
+    stacks = [path for path in _label_paths(found) if is_stack(path)]
+    for path in stacks:
+        try:
+            labels = read_stack_header(path).labels
+        except DataError:
+            continue  # Its case is refused with the reason when it is copied.
+        for value, name in labels.items():
+            stated.setdefault(value, set()).add(name)
+    names = {value: names.pop() for value, names in stated.items() if len(names) == 1}
+    is_clear = len(names) == len(stated) == len(set(names.values())) and len(stacks) == len(_label_paths(found))
+    known = all(is_known_text(name) and len(name) <= 64 and 1 <= value <= 255 for value, name in names.items())
+    if found.labels or not names or not is_clear or not known:
+        return found
+    return replace(found, labels=names, notes=(*found.notes, f"{counted(len(stacks), 'label stack')} of PNG slices"))
 
 
 def _with_problem(source: Source, problems: Mapping[Path, str]) -> Source:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from medseg.data.dicom_header import looks_like_dicom
+from medseg.data.label_stack import STACK_ENDING, is_stack, read_stack, read_stack_header
 from medseg.data.volume import Geometry, Volume
 from medseg.errors import LabelError, ReadError
 from medseg.types import Array, LabelMap
@@ -20,8 +21,8 @@ __all__ = ["PICTURE_ENDINGS", "VOLUME_ENDINGS", "read_geometry", "read_label", "
 
 NIFTI_ENDINGS: Final = (".nii", ".nii.gz")
 ITK_ENDINGS: Final = (".nrrd", ".nhdr", ".mha", ".mhd")
-VOLUME_ENDINGS: Final = (*NIFTI_ENDINGS, *ITK_ENDINGS)
-"""Endings of files with voxels in the world."""
+VOLUME_ENDINGS: Final = (*NIFTI_ENDINGS, *ITK_ENDINGS, STACK_ENDING)
+"""Endings of files with voxels in the world, and of the folders of label stacks."""
 PICTURE_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 """Endings of camera pictures."""
 
@@ -30,7 +31,8 @@ def read_volume(path: str | Path) -> Volume:
     """Read an image.
 
     Args:
-        path: A NIfTI, NRRD, MetaImage, JPEG, PNG, TIFF, BMP or DICOM file, or a folder that holds one DICOM series.
+        path: A NIfTI, NRRD, MetaImage, JPEG, PNG, TIFF, BMP or DICOM file, or a folder that holds one DICOM series or
+            a label stack.
 
     Returns:
         Axes (channel, x, y, z) or (channel, x, y); `notes` says what the reader did to the values.
@@ -59,6 +61,9 @@ def read_volume(path: str | Path) -> Volume:
         from medseg.data.itk import read_itk
 
         (array, affine), notes = read_itk(path), ()
+    elif kind == "stack":
+        label, grid = read_stack(path)
+        array, affine, notes = label[np.newaxis], grid.affine, ()
     else:
         from medseg.data.pictures import read_picture
 
@@ -82,7 +87,7 @@ def read_label(path: str | Path, *, image: str | Path | None = None) -> tuple[La
     (see `medseg.data.dicom_seg.read_seg`). An RTSTRUCT has no grid and needs the image that it was drawn on.
 
     Args:
-        path: A NIfTI, NRRD, MetaImage, PNG, TIFF, BMP, DICOM SEG or RTSTRUCT file.
+        path: A NIfTI, NRRD, MetaImage, PNG, TIFF, BMP, DICOM SEG or RTSTRUCT file, or the folder of a label stack.
         image: For SEG and RTSTRUCT: the series (its folder, or a file of it) or volume to draw the label map on, whose
             grid it then has. The values are the numbers of the segments or regions.
 
@@ -156,6 +161,8 @@ def read_geometry(path: str | Path) -> Geometry:
         from medseg.data.itk import read_itk_geometry
 
         return read_itk_geometry(path)
+    if kind == "stack":
+        return read_stack_header(path).geometry
     from medseg.data.pictures import picture_size
 
     return Geometry(shape=picture_size(path), affine=np.eye(4))
@@ -171,10 +178,10 @@ def series_files(path: Path) -> tuple[Path, ...]:
 
 
 def _kind(path: Path) -> str:
-    """``dicom``, ``nifti``, ``itk`` or ``picture``."""
+    """``dicom``, ``nifti``, ``itk``, ``stack`` or ``picture``."""
     name = path.name.lower()
     if path.is_dir():
-        return "dicom"
+        return "stack" if is_stack(path) else "dicom"
     if not path.is_file():
         raise ReadError("expected an image file, or a folder of one DICOM series; found none")
     if name.endswith(NIFTI_ENDINGS):

@@ -19,10 +19,12 @@ from medseg.data.card import LabelInfo
 from medseg.data.dicom_header import looks_like_dicom
 from medseg.data.dicom_structures import StructureRule
 from medseg.data.label_source import LabelSource
+from medseg.data.label_stack import is_stack, stack_files
 from medseg.data.readers import PICTURE_ENDINGS, VOLUME_ENDINGS
 from medseg.data.reading import DEFAULT_READING, Reading
 from medseg.data.refusal import Refusal
 from medseg.errors import RequestError
+from medseg.wording import counted
 
 if TYPE_CHECKING:
     from medseg.data.dicom_sort import SeriesFiles
@@ -141,7 +143,7 @@ class Source:
         """Every file of the case."""
         images = self.series.files if self.series is not None else tuple(self.images.values())
         labels = [path for one in self.label_maps for path in (one.paths if isinstance(one, LabelSource) else (one,))]
-        return (*images, *labels)
+        return tuple(one for path in (*images, *labels) for one in (stack_files(path) if is_stack(path) else (path,)))
 
     @property
     def label_maps(self) -> tuple[Path | LabelSource, ...]:
@@ -178,7 +180,7 @@ class Recognised:
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """The files below a folder, by kind; links and hidden files are left out."""
+    """The files below a folder, by kind; links and hidden files are left out. A label stack is one of `volumes`."""
 
     root: Path
     volumes: tuple[Path, ...]
@@ -213,6 +215,9 @@ def list_files(root: Path) -> Files:
     }  # fmt: skip
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        stacks = [name for name in folders if is_stack(Path(folder) / name) and not (Path(folder) / name).is_symlink()]
+        kinds["volume"] += [Path(folder) / name for name in stacks]
+        folders[:] = [name for name in folders if name not in stacks]
         for name in sorted(names):
             path = Path(folder) / name
             if not name.startswith(".") and path.is_file() and not path.is_symlink():
@@ -297,8 +302,12 @@ def chosen_modality(counts: Mapping[str, int], wanted: str | None) -> tuple[str,
 
 
 def count_note(**counts: int) -> str:
-    """``36 images, 36 label maps``: the counts that aren't 0."""
-    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count) or "no file"
+    """``36 images, 1 label map``: the counts that aren't 0; each is given under its plural."""
+    said = []
+    for name, count in counts.items():
+        many = name.replace("_", " ")
+        said += [counted(count, many if many == "series" else many.removesuffix("s"), many)] if count else []
+    return ", ".join(said) or "no file"
 
 
 def settle_unlabelled(sources: Sequence[Source], choice: Choice) -> tuple[Source, ...]:

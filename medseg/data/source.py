@@ -13,6 +13,7 @@ from typing import Final
 from medseg.data.cases import read_case_image
 from medseg.data.dicom_header import looks_like_dicom
 from medseg.data.dicom_sort import SeriesFiles, sort_series
+from medseg.data.label_stack import is_stack
 from medseg.data.manifest import Case, read_manifest
 from medseg.data.readers import PICTURE_ENDINGS, VOLUME_ENDINGS, read_volume, series_files
 from medseg.data.reading import DEFAULT_READING, Reading
@@ -216,8 +217,8 @@ def _series_inputs(
 def _paths_below(source: Path) -> list[Path]:
     """Everything below a folder that may be meant as an image, in order, with links and folders that can't be opened.
 
-    Left out are hidden files, the directory of a medium, documents, what `medseg deidentify` adds, and the voxels of a
-    header that lies beside them.
+    Left out are hidden files, the directory of a medium, documents, what `medseg deidentify` adds, the voxels of a
+    header that lies beside them, and label stacks.
     """
     closed: list[OSError] = []
     found: list[Path] = []
@@ -225,7 +226,7 @@ def _paths_below(source: Path) -> list[Path]:
         kept = [Path(folder, name) for name in names if not name.startswith(".")]
         parts = {f"{path.stem}{end}" for path in kept if path.suffix.lower() in _DETACHED for end in _VOXELS}
         found += [path for path in kept if not _is_no_input(path) and path.name not in parts]
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not is_stack(Path(folder, name))]
         found += [path for name in folders if (path := Path(folder, name)).is_symlink()]
     return sorted([*found, *(Path(error.filename) for error in closed)])
 

@@ -20,7 +20,7 @@ __all__ = ["outgoing"]
 
 @contextmanager
 def outgoing(folder: Path, *, tier: Tier, identities: IdentityIndex | None = None) -> Iterator[Path]:
-    """A folder whose files appear in `folder` when the block has ended and each of them has passed the gate.
+    """A folder whose files and folders appear in `folder` when the block has ended and each has passed the gate.
 
     Args:
         folder: Where the files shall be; made where it is missing.
@@ -38,12 +38,16 @@ def outgoing(folder: Path, *, tier: Tier, identities: IdentityIndex | None = Non
     try:
         with tempfile.TemporaryDirectory(prefix=".outgoing-", dir=folder) as name:
             yield Path(name)
-            files = sorted(Path(name).iterdir())
+            made = sorted(Path(name).iterdir())
+            files = [file for path in made for file in (sorted(path.rglob("*")) if path.is_dir() else (path,))]
             if tier == "shareable":
                 for file in files:
-                    gate(file.read_bytes(), name=file.name, tier=tier, identities=identities)
-            for file in files:
-                os.replace(file, folder / file.name)
+                    shown = file.relative_to(name).as_posix()
+                    gate(file.read_bytes(), name=shown, tier=tier, identities=identities)
+            for path in made:
+                if path.is_dir() and (folder / path.name).is_dir():  # No system replaces a folder that holds files.
+                    os.replace(folder / path.name, Path(name) / f"{path.name}.earlier")
+                os.replace(path, folder / path.name)
     except BaseException:
         if is_new:
             with suppress(OSError):  # It may hold other files meanwhile.

@@ -1,20 +1,23 @@
-"""PNG: a 2D label map as a picture, and a label map drawn over the image it belongs to."""
+"""PNG: a label map as a picture or as a stack of slices, and a label map drawn over the image it belongs to."""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from medseg.data.card import LabelInfo
 from medseg.data.files import atomic_write
-from medseg.data.volume import Volume
-from medseg.errors import GeometryError, LabelError
-from medseg.types import Array, LabelMap
+from medseg.data.label_stack import STACK_CONVENTION, STACK_ENDING, STACK_FILE, STACK_VERSION, slice_name
+from medseg.data.volume import Geometry, Volume
+from medseg.errors import GeometryError, LabelError, RequestError
+from medseg.types import Affine, Array, LabelMap
 
-__all__ = ["LABEL_COLOURS", "draw_labels", "overlay_picture", "write_overlay_png", "write_png"]
+__all__ = ["LABEL_COLOURS", "draw_labels", "overlay_picture", "write_label_stack", "write_overlay_png", "write_png"]
 
 _FILL = 0.3
 _SMALLEST_EDGE = 384
@@ -39,7 +42,7 @@ def write_png(label_map: LabelMap, path: Path, *, label_count: int = 1) -> None:
     """
     if label_map.ndim != 2:
         raise GeometryError(
-            f"expected a 2D label map to write as PNG; found {label_map.ndim} axes, write NIfTI instead"
+            f"expected a 2D label map to write as one PNG; found {label_map.ndim} axes, write a label stack or NIfTI"
         )
     highest = 1 if label_count == 1 else 255
     if label_map.size and (label_map.min() < 0 or label_map.max() > highest):
@@ -48,6 +51,59 @@ def write_png(label_map: LabelMap, path: Path, *, label_count: int = 1) -> None:
         )
     rows = np.ascontiguousarray(label_map.T.astype(np.uint8))
     _write(Image.fromarray(rows * 255 if label_count == 1 else rows), path)
+
+
+def write_label_stack(label_map: LabelMap, affine: Affine, folder: Path, *, labels: Mapping[int, LabelInfo]) -> None:
+    """Write the label map of a volume as one indexed PNG a slice, with a JSON that places them in the patient.
+
+    The palette's indices are the label values, its colours those of the labels. The same label map gives the same
+    bytes. `medseg.data.label_stack.read_stack` reads it back unchanged, at its place.
+
+    Args:
+        label_map: Axes (x, y, z); a slice is what has one z, x its column and y its row counted from the top.
+        affine: 4 x 4, voxel index to world, RAS+, millimetres.
+        folder: Ends in ``.slices``; is new or empty. The JSON is written last: a folder without it is no stack.
+        labels: Label value to name and colour.
+
+    Raises:
+        GeometryError: The label map isn't 3D, or the affine isn't invertible.
+        LabelError: A value isn't described, or is above 255.
+        RequestError: The folder holds files.
+    """
+    if label_map.ndim != 3 or 0 in label_map.shape:
+        raise GeometryError(f"expected a label map of 3 axes to write as slices; found shape {label_map.shape}")
+    if not folder.name.endswith(STACK_ENDING):
+        raise ValueError(f"expected a folder whose name ends in {STACK_ENDING}")
+    affine = Geometry(label_map.shape, affine).affine
+    found = {int(value) for value in np.unique(label_map)} - {0}
+    if not found <= set(labels) or max(labels, default=0) > 255:
+        known = ", ".join(str(value) for value in sorted(labels))
+        raise LabelError(f"expected label values 0, {known}, up to 255; found others, add them to the card")
+    if folder.exists() and any(folder.iterdir()):
+        raise RequestError("expected a new folder for the slices; found one with files in it")
+    folder.mkdir(parents=True, exist_ok=True)
+    palette = _palette(labels)
+    for number in range(label_map.shape[2]):
+        picture = Image.fromarray(np.ascontiguousarray(label_map[..., number].T.astype(np.uint8)))
+        picture.putpalette(palette)
+        picture.save(folder / slice_name(number + 1), format="PNG")
+    content = {
+        "label_stack": STACK_VERSION,
+        "shape": list(label_map.shape),
+        "affine": affine.tolist(),
+        "convention": STACK_CONVENTION,
+        "labels": {str(value): info.name for value, info in sorted(labels.items())},
+    }
+    with atomic_write(folder / STACK_FILE, mode="w") as stream:
+        stream.write(json.dumps(content, indent=2) + "\n")
+
+
+def _palette(labels: Mapping[int, LabelInfo]) -> list[int]:
+    """Red, green and blue of the indices 0 to the highest label; the background is black."""
+    colours = [(0, 0, 0), *(LABEL_COLOURS[n % len(LABEL_COLOURS)] for n in range(max(labels, default=0)))]
+    for value, info in labels.items():
+        colours[value] = info.colour or colours[value]
+    return [part for colour in colours for part in colour]
 
 
 def write_overlay_png(

@@ -1,4 +1,4 @@
-"""A prediction as files: NIfTI, NRRD, PNG, and DICOM objects of many kinds, named by case."""
+"""A prediction as files: NIfTI, NRRD, PNG, an overlay, and DICOM objects of many kinds, named by case."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from medseg.data.card import LabelInfo
+from medseg.data.label_stack import STACK_ENDING, is_stack
 from medseg.data.source import Input
 from medseg.data.volume import Volume
 from medseg.errors import DataError, ReadError, RequestError
@@ -17,7 +18,7 @@ from medseg.export.dicom_source import Algorithm
 from medseg.export.nifti import write_nifti
 from medseg.export.nrrd import write_seg_nrrd
 from medseg.export.outgoing import outgoing
-from medseg.export.png import write_overlay_png, write_png
+from medseg.export.png import write_label_stack, write_overlay_png, write_png
 from medseg.export.rtstruct import write_rtstruct
 from medseg.export.sr import write_report
 from medseg.inference.predict import Prediction
@@ -27,12 +28,20 @@ from medseg.types import FloatArray, Tier
 if TYPE_CHECKING:
     from medseg.privacy.identities import IdentityIndex
 
-__all__ = ["NEED_PROBABILITIES", "PredictionFormat", "output_paths", "require_instances", "write_prediction"]
+__all__ = [
+    "NEED_PROBABILITIES",
+    "PredictionFormat",
+    "is_written",
+    "output_paths",
+    "require_instances",
+    "write_prediction",
+]
 
 PredictionFormat = Literal[
     "nifti",
     "nrrd",
     "png",
+    "overlay",
     "dicom-seg",
     "dicom-seg-labelmap",
     "dicom-seg-fractional",
@@ -47,6 +56,7 @@ _ENDINGS: Mapping[PredictionFormat, str] = {
     "nifti": ".nii.gz",
     "nrrd": ".seg.nrrd",
     "png": ".png",
+    "overlay": ".overlay.png",
     "dicom-seg": ".dcm",
     "dicom-seg-labelmap": ".labelmap.dcm",
     "dicom-seg-fractional": ".fractional.dcm",
@@ -61,6 +71,8 @@ _Kept = Literal["refuse", "keep"]
 def output_paths(folder: Path, name: str, output_format: PredictionFormat, *, report: bool = False) -> tuple[Path, ...]:
     """Where the prediction of an input is written, and the report beside it where one is wanted.
 
+    PNG of a volume is a folder beside that, ``NAME.slices`` (`is_written` knows both).
+
     Raises:
         RequestError: A report beside something else than a binary SEG, whose segments it refers to.
     """
@@ -68,6 +80,17 @@ def output_paths(folder: Path, name: str, output_format: PredictionFormat, *, re
         raise RequestError("--report goes with --format dicom-seg; --format sr writes a report alone")
     kinds: tuple[PredictionFormat, ...] = (output_format, "sr") if report else (output_format,)
     return tuple(folder / f"{name}{_ENDINGS[kind]}" for kind in kinds)
+
+
+def is_written(folder: Path, name: str, output_format: PredictionFormat, *, report: bool = False) -> bool:
+    """Whether the prediction of an input is there, with the report where one is wanted.
+
+    Raises:
+        RequestError: As `output_paths`.
+    """
+    if output_format == "png" and is_stack(folder / f"{name}{STACK_ENDING}"):
+        return True
+    return all(path.exists() for path in output_paths(folder, name, output_format, report=report))
 
 
 def require_instances(source: Input, output_format: PredictionFormat) -> tuple[Path, ...]:
@@ -106,7 +129,8 @@ def write_prediction(
         source: Names the output, and the DICOM instances for DICOM objects; of an image that is no DICOM series,
             `medseg.export.dicom_match.refer_to_series` finds them.
         folder: Where to write.
-        output_format: ``png`` is the label map of a picture, and an overlay of the fullest slice of a volume.
+        output_format: ``png`` is the label map, of a volume a folder with a picture of each slice
+            (`medseg.data.label_stack`); ``overlay`` draws the fullest slice for the eye.
         labels: Label value to name, code and colour.
         algorithm: What predicted, for DICOM objects.
         report: Whether a SEG gets a structured report beside it that refers to it; for no other format.
@@ -152,12 +176,14 @@ def _write(
         write_nifti(prediction.label_map, prediction.geometry.affine, path)
     elif output_format == "nrrd":
         write_seg_nrrd(prediction.label_map, prediction.geometry.affine, path, labels=labels)
+    elif output_format == "png" and prediction.label_map.ndim == 2:
+        write_png(prediction.label_map, path, label_count=len(labels))
     elif output_format == "png":
-        if prediction.label_map.ndim == 2:
-            write_png(prediction.label_map, path, label_count=len(labels))
-        else:
-            colours = {value: info.colour for value, info in labels.items() if info.colour is not None}
-            write_overlay_png(volume, prediction.label_map, path, colours=colours)
+        path = folder / f"{source.name}{STACK_ENDING}"
+        write_label_stack(prediction.label_map, prediction.geometry.affine, path, labels=labels)
+    elif output_format == "overlay":
+        colours = {value: info.colour for value, info in labels.items() if info.colour is not None}
+        write_overlay_png(volume, prediction.label_map, path, colours=colours)
     else:
         files = require_instances(source, output_format)
         _write_dicom(

@@ -1,9 +1,9 @@
 """Predicted labels: what anybody's model found in the cases of a manifest, in any format of label maps or outlines.
 
-A folder holds a file for each case, named by it: a label map (NIfTI, NRRD, MetaImage, PNG, TIFF, BMP), whose values are
-the manifest's; or a SEG, an RTSTRUCT or a segmentation of 3D Slicer, whose structures bear the names of its labels. A
-COCO file holds all pictures. Outlines are drawn onto the grid of the case's own label map by the readers and the rules
-of `medseg import`; a label map has to lie on it.
+A folder holds a file for each case, named by it: a label map (NIfTI, NRRD, MetaImage, PNG, TIFF, BMP, or a folder of a
+volume's slices, `medseg.data.label_stack`), whose values are the manifest's; or a SEG, an RTSTRUCT or a segmentation of
+3D Slicer, whose structures bear the names of its labels. A COCO file holds all pictures. Outlines are drawn onto the
+grid of the case's own label map by the readers and the rules of `medseg import`; a label map has to lie on it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from medseg.data.dicom_structures import StructureRule
 from medseg.data.drawing import Drawing, paint_drawing
 from medseg.data.drawing_coco import is_coco, parse_coco
 from medseg.data.exchange import read_json
+from medseg.data.label_stack import STACK_ENDING, is_stack
 from medseg.data.manifest import Case
 from medseg.data.readers import read_label
 from medseg.data.slicer import SLICER_ENDING, read_segments, slicer_source
@@ -38,8 +39,13 @@ PREDICTION_ENDINGS: Final = (*_ENDINGS, *_DICOM)
 
 
 def find_prediction(folder: Path, case: str) -> Path | None:
-    """The file of a case in a folder (CASE.nii.gz, CASE.png, CASE.dcm, ...), the first that is there; else None."""
-    return next((path for ending in PREDICTION_ENDINGS if (path := folder / f"{case}{ending}").is_file()), None)
+    """The file of a case in a folder (CASE.nii.gz, CASE.png, CASE.dcm, ...), the first that is there; else None.
+
+    A label stack, CASE.slices, is a folder, and comes last.
+    """
+    stack = folder / f"{case}{STACK_ENDING}"
+    found = (path for ending in PREDICTION_ENDINGS if (path := folder / f"{case}{ending}").is_file())
+    return next(found, stack if is_stack(stack) else None)
 
 
 def read_predicted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def test_a_nifti_file_gives_a_seg_of_its_series_with_a_report(converted: Path) -
     assert status == 2
     assert "name the folder of the series that they were converted from with --dicom-source" in err
     status, told, err = _run(*arguments, "--dicom-source", converted / "dicom")
-    assert (status, told.strip()) == (0, "1 of 1 images predicted as dicom-seg"), err
+    assert (status, told.strip()) == (0, "1 of 1 image predicted as dicom-seg"), err
     expected, grid = read_label(out / "image_0001.nii.gz")
     found, place = read_label(out / "image_0001.dcm", image=converted / "dicom")
     assert len(np.unique(expected)) > 1
@@ -128,6 +129,37 @@ def test_photographs_give_one_coco_file_that_import_and_evaluate_read_as_the_png
     status, told, _ = _run("evaluate", tmp_path / "again", tmp_path / "data" / "manifest.csv", "--json")
     assert status == 0
     assert json.loads(told)["mean_over_labels"]["metrics"]["dice"]["mean"] == 1
+
+
+def test_png_of_a_volume_is_scored_and_imported_and_goes_on_where_it_stopped(converted: Path) -> None:
+    model, image = chance_model(converted / "m.medseg", 3), converted / "image.nii.gz"
+    assert _run("predict", model, image, converted / "nifti")[0] == 0
+    expected, grid = read_label(converted / "nifti" / "image_0001.nii.gz")
+    arguments = ("predict", model, image, converted / "png", "--format", "png")
+    status, told, err = _run(*arguments)
+    assert (status, told.strip()) == (0, "1 of 1 image predicted as png"), err
+    stack = converted / "png" / "image_0001.slices"
+    found, place = read_label(stack)
+    assert np.array_equal(found, expected)
+    assert place.corner_distance(grid) < 1e-3
+    before = (stack / "slice_0001.png").stat().st_mtime_ns
+    assert _run(*arguments)[0] == 0
+    assert (stack / "slice_0001.png").stat().st_mtime_ns == before
+    source = converted / "in"
+    (source / "images").mkdir(parents=True)
+    shutil.copy(image, source / "images" / "image_0001.nii.gz")
+    shutil.copytree(stack, source / "labels" / "image_0001.slices")
+    status, _, err = _run("import", source, converted / "data", "--keep-names")
+    assert (status, "1 label stack of PNG slices" in err) == (0, True), err
+    manifest = converted / "data" / "manifest.csv"
+    assert read_manifest(manifest).card.label_names() == {2: "tumour", 5: "oedema"}
+    status, told, err = _run("evaluate", converted / "png", manifest, "--json")
+    assert status == 0, err
+    assert json.loads(told)["mean_over_labels"]["metrics"]["dice"]["mean"] == 1
+    # The folder of image and stack is one image to predict, not one more for each slice.
+    status, told, err = _run("predict", model, source, converted / "overlay", "--format", "overlay")
+    assert (status, told.strip()) == (0, "1 of 1 image predicted as overlay"), err
+    assert [path.name for path in (converted / "overlay").iterdir()] == ["image_0001.overlay.png"]
 
 
 def test_coco_goes_on_where_it_stopped_and_refuses_volumes(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def _import(source: Path, out: Path):
     flip=st.tuples(*[st.booleans()] * 3),
 )
 @settings(max_examples=examples(8), deadline=None, phases=PHASES)
-def test_seg_nifti_and_nrrd_keep_every_voxel_s_place_in_the_patient(seed, spacing, order, flip, tmp_path_factory):
+def test_every_format_keeps_every_voxel_s_place_in_the_patient(seed, spacing, order, flip, tmp_path_factory):
     folder = tmp_path_factory.mktemp("there")
     generator = np.random.default_rng(seed)
     rotation, _ = np.linalg.qr(generator.normal(size=(3, 3)))
@@ -95,10 +95,10 @@ def test_seg_nifti_and_nrrd_keep_every_voxel_s_place_in_the_patient(seed, spacin
     turned = Volume(array, volume.affine @ turn, volume.channels, volume.modality)
     prediction = _prediction(turned, seed=seed)
     expected = [_world(prediction.label_map == value, turned.affine) for value in (2, 5)]
-    for output_format in ("dicom-seg", "dicom-seg-labelmap", "nifti", "nrrd"):
+    for output_format in ("dicom-seg", "dicom-seg-labelmap", "rtstruct", "nifti", "nrrd", "png"):
         path = _write(turned, files, folder / "out", output_format, prediction=prediction)
-        label, grid = read_label(path)
-        values = (1, 2) if output_format == "dicom-seg" else (2, 5)  # a binary SEG counts its segments from 1
+        label, grid = read_label(path, image=folder / "ct" if output_format == "rtstruct" else None)
+        values = (1, 2) if output_format in ("dicom-seg", "rtstruct") else (2, 5)  # these count structures from 1
         for points, value in zip(expected, values, strict=True):
             assert _apart(points, _world(label == value, grid.affine)) < 1e-3, output_format
 
@@ -341,7 +341,7 @@ def test_the_command_writes_every_format_and_segs_come_home_equal_to_the_nifti(t
         arguments = ["predict", model, tmp_path / "in", tmp_path / "out", "--format", output_format]
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])
         assert result.exit_code == 0, result.output
-        assert f"1 of 1 images predicted as {output_format}" in result.stdout
+        assert f"1 of 1 image predicted as {output_format}" in result.stdout
         (path,) = output_paths(tmp_path / "out", "image_0001", output_format)
         assert path.is_file()
     nifti, _ = read_label(tmp_path / "out" / "image_0001.nii.gz")

@@ -38,7 +38,7 @@ DICOM = ("axial CT", "oblique CT", "enhanced CT")
 CONVERTED = ("NIfTI", "NRRD", "MHA")
 PICTURES = ("PNG", "JPEG")
 SEGS = ("dicom-seg", "dicom-seg-labelmap", "dicom-seg-fractional")
-LABEL_FORMATS = ("nifti", "nrrd", *SEGS, "rtstruct")
+LABEL_FORMATS = ("nifti", "nrrd", "png", *SEGS, "rtstruct")
 
 
 def make_input(kind: str, folder: Path) -> None:
@@ -110,11 +110,11 @@ def back(folder: Path, path: Path, out: Path) -> tuple[np.ndarray, Geometry, Vol
     is_dicom = not any(series.glob("case.*"))
     shutil.copytree(series, tree / ("patient/series" if is_dicom else "images"))
     if is_dicom:
-        shutil.copy(path, tree / "patient" / path.name.replace("series", "label"))
+        place = tree / "patient"
     else:
         place = tree / ("labels" if path.suffix != ".json" else ".")
         place.mkdir(exist_ok=True)
-        shutil.copy(path, place)
+    shutil.copytree(path, place / path.name) if path.is_dir() else shutil.copy(path, place)
     rules = (StructureRule("tumour"), StructureRule("oedema"))
     names = {2: "tumour", 5: "oedema"}
     options = ImportOptions(choice=Choice(structures=rules, labels=names), labels=names)
@@ -233,7 +233,7 @@ def _lesion_groups(report: pydicom.Dataset) -> list[pydicom.Dataset]:
 @pytest.mark.parametrize("kind", ["oblique CT", "NIfTI"])
 def test_nothing_found_is_a_file_that_reads_as_an_empty_label_map(kind, output_format, made, tmp_path):
     path, _, _ = predict(made / kind, tmp_path / "none", output_format, label=np.zeros(6 * 20 * 24, np.uint8))
-    if output_format in ("nifti", "nrrd"):
+    if output_format in ("nifti", "nrrd", "png"):
         label = read_label(path)[0]
     else:
         label = read_label(path, image=made / kind / ("dicom" if kind == "NIfTI" else "source"))[0]
