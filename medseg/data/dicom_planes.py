@@ -14,10 +14,12 @@ from medseg.errors import GeometryError
 from medseg.privacy.limits import MAX_VOXELS
 from medseg.types import Affine, Array, FloatArray, LabelMap
 
-__all__ = ["ON_VOXELS", "corners", "even_grid", "heights_of", "is_on_voxels", "nearest", "pixel_to_world"]
+__all__ = ["ON_VOXELS", "corners", "differ_in_step", "even_grid", "is_on_voxels", "nearest", "pixel_to_world"]
 
 ON_VOXELS: Final = 0.1
 """Largest distance of a pixel from a voxel centre, in voxels, that counts as the same grid."""
+_SAME_STEP: Final = 0.2
+"""Largest difference of two slice distances, as a share, that counts as the same."""
 _EVEN: Final = 0.2
 """Largest distance of a plane from its place on an even grid, as a share of the slice distance or the pixel spacing."""
 
@@ -60,7 +62,7 @@ def is_on_voxels(step: Affine, size: tuple[int, int]) -> bool:
     return bool(np.abs((step - whole)[:3] @ corners(size)).max() <= ON_VOXELS)
 
 
-def heights_of(places: Sequence[Frame]) -> FloatArray:
+def _heights_of(places: Sequence[Frame]) -> FloatArray:
     """How far along the first one's normal each plane lies, mm.
 
     Raises:
@@ -72,6 +74,34 @@ def heights_of(places: Sequence[Frame]) -> FloatArray:
     normal: FloatArray = np.cross(orientation[:3], orientation[3:])
     heights: FloatArray = np.stack([_facts(place)[0] for place in places]) @ normal
     return heights
+
+
+def differ_in_step(places: Sequence[Frame], step: float, *, stated: float, own: float, alone: bool) -> bool:
+    """Whether planes stand for more, or less, than one slice of an image each.
+
+    That is so where they are stated to lie further apart, or closer, than the image's; or, where no distance is stated,
+    where they lie as far apart as they are thick, and the image's own are not as thick.
+
+    Args:
+        places: Of the planes.
+        step: Distance of the image's slices in mm.
+        stated: Distance of the planes in mm as their file states it, or nan.
+        own: Thickness of the image's slices in mm, or nan.
+        alone: Whether a single plane counts; it shouldn't where it is said to be drawn on a slice of the image.
+    """
+    apart = np.diff(np.unique(np.round(_heights_of(places), 3)))
+    if not len(apart) and not alone:
+        return False
+    if not np.isnan(stated):
+        return not _is_same(stated, step)
+    thickness = places[0].thickness if places else np.nan
+    if not thickness > step or _is_same(thickness, step) or _is_same(thickness, own):
+        return False
+    return not len(apart) or _is_same(float(apart.min()), thickness)
+
+
+def _is_same(distance: float, step: float) -> bool:
+    return abs(distance - step) <= _SAME_STEP * step
 
 
 def even_grid(places: Sequence[Frame], size: tuple[int, int], *, unit: float) -> Geometry:
@@ -93,7 +123,7 @@ def even_grid(places: Sequence[Frame], size: tuple[int, int], *, unit: float) ->
             raise GeometryError(
                 "its frames have several orientations or pixel spacings; export the segmentation in one"
             )
-    heights = heights_of(places)
+    heights = _heights_of(places)
     levels = np.unique(np.round(heights, 3))
     span = float(levels[-1] - levels[0])
     if not np.isfinite(unit) or unit <= 0:

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -24,15 +24,20 @@ from medseg.data.dicom_frames import Frame, enhanced_frames, text_of
 from medseg.data.dicom_header import Header, read_dataset, refusing_damage
 from medseg.data.dicom_labels import Canvas, LabelObject, Structure, Target
 from medseg.data.dicom_pixels import decode_frames
-from medseg.data.dicom_planes import ON_VOXELS, corners, even_grid, heights_of, is_on_voxels, nearest, pixel_to_world
+from medseg.data.dicom_planes import (
+    ON_VOXELS,
+    corners,
+    differ_in_step,
+    even_grid,
+    is_on_voxels,
+    nearest,
+    pixel_to_world,
+)
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError, LabelError, ReadError
 from medseg.types import Affine, Array, LabelMap
 
 __all__ = ["describe_seg", "paint_seg", "read_seg"]
-
-_SAME_STEP: Final = 0.2
-"""Largest difference of two slice distances, as a share, that counts as the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +133,7 @@ def paint_seg(entry: LabelObject, chosen: Mapping[int, int], target: Target, can
     image = _image(seg, target)
     steps = [_step(plane, image, seg.size) for plane in seg.planes]
     known = [step for step in steps if step is not None]
-    if len(known) == len(steps) and not _is_coarser(seg, target.geometry):
+    if len(known) == len(steps) and not _is_coarser(seg, image):
         _paint_planes(seg, known, chosen, canvas)
         return
     grid = even_grid([plane.place for plane in seg.planes], seg.size, unit=seg.spacing_between)
@@ -274,13 +279,15 @@ def _image(seg: _Seg, target: Target) -> _Image:
     )
 
 
-def _is_coarser(seg: _Seg, geometry: Geometry) -> bool:
-    """Whether the SEG's slices are stated to lie further apart, or closer, than the image's."""
-    if np.isnan(seg.spacing_between) or len(geometry.shape) == 2:
+def _is_coarser(seg: _Seg, image: _Image) -> bool:
+    """Whether the SEG's slices stand for more, or less, than one of the image's each."""
+    if len(image.geometry.shape) == 2:
         return False
-    levels = np.unique(np.round(heights_of([p.place for p in seg.planes if p.place.is_placed]), 3))
-    step = geometry.spacing[2]
-    return len(levels) > 1 and abs(seg.spacing_between - step) > _SAME_STEP * step
+    places = [plane.place for plane in seg.planes if plane.place.is_placed]
+    step = image.geometry.spacing[2]
+    thickness = next((header.frames[0].thickness for header in image.headers.values()), step)
+    is_drawn_on_it = any(uid in image.headers for plane in seg.planes for uid, _ in plane.sources)
+    return differ_in_step(places, step, stated=seg.spacing_between, own=thickness, alone=not is_drawn_on_it)
 
 
 def _step(plane: _Plane, image: _Image, size: tuple[int, int]) -> Affine | None:

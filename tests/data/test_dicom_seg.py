@@ -201,6 +201,24 @@ def test_another_grid_in_the_same_world_is_resampled_by_the_nearest_voxel_and_sa
     assert any("resampled onto the image's by the nearest voxel: from shape 14 x 16 x 4" in note for note in notes)
 
 
+@pytest.mark.parametrize("planes", [1, 2], ids=["one plane", "two planes"])
+@pytest.mark.parametrize("stated", [True, False], ids=["distance stated", "thickness only"])
+def test_a_thick_slice_of_a_segmentation_stands_for_all_thin_slices_of_the_image_in_it(planes, stated, tmp_path):
+    fine, _ = _series(tmp_path, shape=(9, 8, 7), spacing=(0.8, 0.7, 1.0))
+    coarse = make_series((3, 8, 7), spacing=(0.8, 0.7, 3.0), origin=(-10.0, -20.0, 31.0))
+    for image in source_images(coarse):
+        image.FrameOfReferenceUID, image.StudyInstanceUID = fine.frame, fine.study
+    voxels = np.zeros((3, 8, 7), np.uint8)
+    voxels[1 : 1 + planes, 2:5, 3:6] = 1
+    content = make_seg(coarse.slices, voxels, ["lesion"])
+    measures = content.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SpacingBetweenSlices = 3.0
+    if not stated:
+        del measures.SpacingBetweenSlices
+    label, _ = _paint(write_seg(content, tmp_path / "seg.dcm"), tmp_path / "ct")
+    assert np.array_equal(label, np.repeat(voxels, 3, axis=0).transpose(2, 1, 0))
+
+
 def test_a_segment_that_vanishes_in_resampling_is_refused(tmp_path):
     fine = make_series((9, 16, 14), spacing=(0.4, 0.35, 1.25))
     coarse, _ = _series(tmp_path, shape=(5, 8, 7))
