@@ -248,6 +248,16 @@ def _require_alike(headers: Sequence[Header]) -> None:
         raise GeometryError(
             "expected one frame of reference in a series; found several. The slices share no coordinates"
         )
+    if len({header.units for header in headers}) > 1:
+        raise GeometryError("expected one unit of the values in a series; found several (Units). Split the series")
+    frames = [frame for header in headers for frame in header.frames]
+    by_table = len({header.has_modality_lut for header in headers}) > 1
+    by_rescale = len({frame.is_rescaled for frame in frames}) > 1
+    if by_table or (by_rescale and any((frame.slope, frame.intercept) != (1.0, 0.0) for frame in frames)):
+        raise GeometryError(
+            "some slices state how their stored values become values (RescaleSlope and RescaleIntercept) and some "
+            "don't; expected it in every slice. Export the original series"
+        )
 
 
 def _unplaced(headers: Sequence[Header], *, missing: int, count: int) -> str:

@@ -86,6 +86,7 @@ class Frame:
         stack: StackID of an enhanced image; empty elsewhere.
         variations: Keyword of `VARIATIONS` to value, for what the header states.
         is_in_unit: Whether a rescale is stated that gives the modality's unit (Hounsfield units of a CT).
+        is_rescaled: Whether slope and intercept are stated, both.
     """
 
     position: FloatArray | None
@@ -97,6 +98,7 @@ class Frame:
     stack: str = ""
     variations: Mapping[str, str] = field(default_factory=dict)
     is_in_unit: bool = False
+    is_rescaled: bool = False
 
     @property
     def is_placed(self) -> bool:
@@ -175,6 +177,7 @@ def _frame(facts: Facts, *, placing: Facts, variations: Mapping[str, str], stack
         stack=stack,
         variations=variations,
         is_in_unit=str(facts.get("RescaleType") or "HU") != "US" and facts.get("RescaleSlope") is not None,
+        is_rescaled=facts.get("RescaleSlope") not in (None, "") and facts.get("RescaleIntercept") not in (None, ""),
     )
 
 

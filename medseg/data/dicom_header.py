@@ -71,6 +71,7 @@ _KEYWORDS = [
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
+    "Units",
     "ModalityLUTSequence",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
@@ -128,6 +129,8 @@ class Header:
     localiser: bool
     has_modality_lut: bool
     rescale_is_unit: bool
+    units: str
+    """Units of a PET image; empty elsewhere."""
     frames: tuple[Frame, ...]
     frame_numbers: tuple[int, ...]
     """Which of the file's frames `frames` are, from 0."""
@@ -288,6 +291,7 @@ def _header_of(facts: Facts, path: Path) -> Header:
         localiser="LOCALIZER" in [str(word).upper() for word in list_of(facts.get("ImageType"))],
         has_modality_lut=bool(facts.get("ModalityLUTSequence")),
         rescale_is_unit=bool(frames) and all(frame.is_in_unit for frame in frames),
+        units=text_of(facts, "Units"),
         frames=frames,
         frame_numbers=tuple(range(len(frames))),
         frame_count=frame_count(facts),
@@ -327,6 +331,9 @@ def _variations(facts: Facts) -> dict[str, str]:
         value = facts.get(key)
         if value is not None and value != "":
             found[key] = value if type(value) is str else "\\".join(str(one) for one in list_of(value))
+    date = facts.get("AcquisitionDate")
+    if date and "AcquisitionTime" in found:
+        found["AcquisitionTime"] = f"{date}\\{found['AcquisitionTime']}"  # Scans go on after midnight.
     if "DiffusionBValue" not in found:
         for tag, creator, name in _B_VALUES:
             value = list_of(facts.get(_PRIVATE[tag]))

@@ -8,7 +8,9 @@ The rule, for frames of one direction:
    values of whatever else differs. Phases on one grid become channels of one volume: ``b0``, ``b800``, ``echo1``,
    ``phase3``, ``magnitude``; a value that isn't a b-value or a term of the standard is numbered, never written.
 3. Where values tell the frames apart but the phases cover different places, each phase is a volume of its own.
-4. Frames that nothing tells apart are duplicates, and the series is refused.
+4. One frame a place whose b-values or kernels take turns along the slices are several stacks pushed into each other:
+   each is a volume of its own.
+5. Frames that nothing tells apart are duplicates, and the series is refused.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ _TERMS: Final = {
     "VELOCITY": "velocity", "SUB": "subtraction", "MAGNITUDE_AND_PHASE": "magnitude_and_phase",
 }  # fmt: skip
 """Terms of Image Type and Frame Type (PS3.3 sections C.8.13.3.1 and C.8.3.1.1.1) that name a quantity."""
+_TAKING_TURNS: Final = ("DiffusionBValue", "ConvolutionKernel")
 _MOST: Final = 3
 """Attributes that together tell phases apart."""
 
@@ -95,7 +98,7 @@ def find_phases(frames: Sequence[Frame]) -> list[Phase]:
     counts = Counter(places)
     whole = [Phase("", tuple(range(len(frames))))]
     if max(counts.values()) == 1:
-        return whole
+        return _taking_turns(frames, places) or whole
     levels = {key: [frame.variations.get(key, "") for frame in frames] for key in VARIATIONS}
     telling = [key for key, values in levels.items() if _differs(values, places)]
     number = max(counts.values())
@@ -109,6 +112,20 @@ def find_phases(frames: Sequence[Frame]) -> list[Phase]:
         if groups is not None and min(len(group) for group in groups.values()) > 1:
             return _named(groups, keys)
     return whole
+
+
+def _taking_turns(frames: Sequence[Frame], places: Sequence[int]) -> list[Phase]:
+    """Stacks that were pushed into each other, by an attribute whose values recur along the slices; empty for none."""
+    order = sorted(range(len(frames)), key=lambda index: places[index])
+    for key in _TAKING_TURNS:
+        values = [frames[index].variations.get(key, "") for index in order]
+        period = len(set(values))
+        if 1 < period <= len(values) // 2 and all(a == b for a, b in zip(values, values[period:], strict=False)):
+            groups: defaultdict[tuple[Hashable, ...], list[int]] = defaultdict(list)
+            for index, value in zip(order, values, strict=True):
+                groups[(value,)].append(index)
+            return _named(groups, (key,))
+    return []
 
 
 def _differs(values: Sequence[str], places: Sequence[int]) -> bool:

@@ -106,6 +106,17 @@ def test_an_enhanced_image_with_two_frames_at_a_position_is_refused(tmp_path: Pa
         read_volume(tmp_path / "x")
 
 
+def test_slices_that_differ_in_what_their_values_are_become_no_volume(tmp_path: Path) -> None:
+    partly = make_series(extra={"RescaleSlope": 1, "RescaleIntercept": -1024})
+    del partly.slices[2].RescaleIntercept
+    with pytest.raises(GeometryError, match="some slices state how their stored values become values"):
+        read_series(partly.write(tmp_path / "partly"))
+    mixed = make_series(modality="PT", extra={"Units": "BQML"})
+    mixed.slices[2].Units = "GML"
+    with pytest.raises(GeometryError, match="expected one unit of the values in a series"):
+        read_series(mixed.write(tmp_path / "mixed"))
+
+
 def test_a_film_without_positions_is_refused(tmp_path: Path) -> None:
     series = make_series((1, 5, 6))
     data = series.slices[0]

@@ -115,6 +115,29 @@ def test_phases_of_different_places_are_volumes_of_their_own(tmp_path: Path) -> 
         read_series(paths)
 
 
+def test_times_are_ordered_across_midnight(tmp_path: Path) -> None:
+    before = {"AcquisitionTime": "235900", "AcquisitionDate": "20200101"}
+    series = _repeated([before, {"AcquisitionTime": "000100", "AcquisitionDate": "20200102"}])
+    expected = series.voxels.reshape(-1, 2, 5, 6).transpose(1, 3, 2, 0)
+    series.write(tmp_path)
+    volume = read_series(sorted(tmp_path.iterdir()))
+    assert volume.channels == ("phase1", "phase2")
+    assert np.array_equal(volume.array, expected)
+
+
+def test_stacks_pushed_into_each_other_are_volumes_of_their_own(tmp_path: Path) -> None:
+    series = make_series((6, 5, 6))
+    for number, data in enumerate(series.slices):
+        data.ConvolutionKernel = ("B30f", "B70f")[number % 2]
+    series.write(tmp_path)
+    found, _ = find_series(tmp_path)
+    volumes = [read_sorted_series(one) for one in found]
+    assert [one.part for one in found] == ["kernel1", "kernel2"]
+    assert [volume.spacing[2] for volume in volumes] == [pytest.approx(5.0)] * 2
+    for number, volume in enumerate(volumes):
+        assert np.array_equal(volume.array[0], series.voxels[number::2].transpose(2, 1, 0))
+
+
 def test_stacks_of_an_enhanced_image_are_volumes_of_their_own(tmp_path: Path) -> None:
     series = make_series((6, 5, 6))
     for number, data in enumerate(series.slices[3:]):
