@@ -11,6 +11,7 @@ import typer
 from medseg.cli.common import command, emit, progress_bars
 from medseg.cli.keys import KeyOption, known_identities
 from medseg.errors import PrivacyError
+from medseg.wording import counted
 
 if TYPE_CHECKING:
     from medseg.privacy.audit import AuditReport
@@ -106,5 +107,6 @@ def _text(report: AuditReport, index: IdentityIndex | None, problems: list[str],
     if index is None:
         lines.append("searched by patterns only; --key or --identities searches for this project's identities")
     elif index.left_out:
-        lines.append(f"{index.left_out} identities are too short or too general to be searched for")
+        told = counted(index.left_out, "identity is", "identities are")
+        lines.append(f"{told} too short or too general to be searched for")
     return "\n".join([*lines, report.summary()])

@@ -10,6 +10,7 @@ import typer
 
 from medseg.cli.common import command, emit, progress_bars
 from medseg.errors import RequestError
+from medseg.wording import counted
 
 __all__ = ["register"]
 
@@ -68,9 +69,9 @@ def _make(
         facts = make_cohort(out, patients=patients, pictures=pictures, seed=seed, progress=lambda: bars.advance(task))
         bars.update(task, completed=patients + pictures)
     text = (
-        f"{facts.series} CT series of {facts.patients} patients ({facts.without_lesions} without lesions, "
-        f"{facts.broken_series} series broken on purpose) and {facts.pictures} photographs; "
-        f"{facts.identities} identities planted in {facts.files} files, listed in {facts.planted}"
+        f"{facts.series} CT series of {counted(facts.patients, 'patient')} ({facts.without_lesions} without lesions, "
+        f"{facts.broken_series} series broken on purpose) and {counted(facts.pictures, 'photograph')}; "
+        f"{counted(facts.identities, 'identity')} planted in {counted(facts.files, 'file')}, listed in {facts.planted}"
     )
     emit(dataclasses.asdict(facts), as_json=as_json, text=text)
     return 0

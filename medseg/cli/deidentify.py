@@ -10,6 +10,7 @@ import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
 from medseg.errors import RequestError
+from medseg.wording import counted
 
 if TYPE_CHECKING:
     from medseg.privacy.crosswalk import Crosswalk
@@ -114,11 +115,12 @@ def _deidentify(
     left_out = len(report.quarantined) + len(report.refused)
     write_private_list(key_path.with_name(key_path.name + ".refused.csv"), files, report)
     if left_out:
-        note(f"{left_out} of {count} files have no copy; refused.csv in the output folder says why, by number;")
+        whole = counted(count, "file")
+        note(f"no copy was made of {left_out} of {whole}; refused.csv in the output folder says why, by number;")
         note("KEY.refused.csv beside the key says which files they are (keep that list to yourself)")
     painted = sum(outcome.kind == "photograph" and bool(outcome.reason) for outcome in report.written)
     if painted:
-        note(f"text was painted over in {painted} photographs; KEY.quarantine shows each before and after")
+        note(f"text was painted over in {counted(painted, 'photograph')}; KEY.quarantine shows each before and after")
     if report.quarantined or painted:
         write_decisions(quarantine / "decisions.csv", report)
         note("look at the pictures beside the key, in KEY.quarantine, write pass, paint or refuse into decisions.csv")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medseg.cli.common import command, emit, note
+from medseg.wording import counted
 
 if TYPE_CHECKING:
     from medseg.demo import DemoResult
@@ -49,13 +50,13 @@ def _demo(
 def _text(result: DemoResult) -> str:
     lines = [
         f"{f.name}: Dice {f.dice:.3f} ({f.confidence:.0%} interval {f.low:.3f} to {f.high:.3f}), out of fold, "
-        f"{f.cases} cases of {f.patients} patients"
+        f"{counted(f.cases, 'case')} of {counted(f.patients, 'patient')}"
         for f in result.figures
     ]
     lines += [f"refused: {count} x {reason}" for reason, count in result.refused.items()]
     found, files = result.audit.identities_found, result.audit.files
     lines += [
-        f"{found} of {result.planted} planted identities found in {files} files",
+        f"{found} of {result.planted} planted identities found in {counted(files, 'file')}",
         f"report: {os.path.relpath(result.report)}",
         result.mlflow,
     ]

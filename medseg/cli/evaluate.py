@@ -11,6 +11,7 @@ import typer
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars, text_table
 from medseg.cli.keys import KeyOption, identities_beside
 from medseg.errors import RequestError
+from medseg.wording import counted
 
 if TYPE_CHECKING:
     from medseg.data.dicom_structures import StructureRule
@@ -94,8 +95,8 @@ def _evaluate(
         note(f"{refusal.input}: {refusal.reason}")
     if not scored.rows:
         raise RequestError(
-            f"none of the {len(scored.missing) + len(scored.refusals)} labelled cases could be scored; expected files "
-            "named by the manifest's case ids (CASE.nii.gz, CASE.png, CASE.dcm, ...), or COCO's instances.json"
+            f"none of {counted(len(scored.missing) + len(scored.refusals), 'labelled case')} could be scored; expected "
+            "files named by the manifest's case ids (CASE.nii.gz, CASE.png, CASE.dcm, ...), or COCO's instances.json"
         )
     summary = summarise(
         scored.rows, bootstrap=bootstrap, confidence=confidence, seed=seed, empty_reference=empty_reference
@@ -253,11 +254,11 @@ def _summary_text(summary: dict[str, Any], *, unlabelled: int) -> str:
             interval = f"{_number(facts['low'])} to {_number(facts['high'])}"
             numbers = (_number(facts["mean"]), interval, _number(facts["median"]))
             rows.append((name, metric, *numbers, str(facts["n"]), str(facts["undefined"])))
-    head = f"{summary['cases']} cases of {summary['patients']} patients scored"
+    head = f"{counted(summary['cases'], 'case')} of {counted(summary['patients'], 'patient')} scored"
     if summary["missing"] or summary["refused"]:
         head += f"; {len(summary['missing'])} without a prediction, {len(summary['refused'])} refused"
     if unlabelled:
-        head += f"; {unlabelled} of the manifest have no label"
+        head += f"; {unlabelled} of the manifest {'has' if unlabelled == 1 else 'have'} no label"
     return head + "\n" + text_table(rows[0], rows[1:])
 
 
@@ -268,10 +269,13 @@ def _comparison_text(comparison: dict[str, Any]) -> str:
         interval = f"{c['low']:+.4f} to {c['high']:+.4f}"
         means = (_number(c["first_mean"]), _number(c["second_mean"]), f"{c['difference']:+.4f}")
         rows.append((f"{c['first']} -> {c['second']}", c["label_name"], *means, interval, f"{c['p_holm']:.2g}"))
-    head = f"{comparison['metric']} on {comparison['cases']} cases of {comparison['patients']} patients, paired"
+    cases, patients = counted(comparison["cases"], "case"), counted(comparison["patients"], "patient")
+    head = f"{comparison['metric']} on {cases} of {patients}, paired"
     left_out = sum(c["one_sided"] for c in comparison["comparisons"])
     if left_out:
-        head += f"; {left_out} case values are defined in one of two runs only and left out"
+        head += (
+            f"; {counted(left_out, 'case value is', 'case values are')} defined in one of two runs only and left out"
+        )
     return head + "\n" + text_table(rows[0], rows[1:])
 
 

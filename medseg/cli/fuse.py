@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars, text_table
+from medseg.wording import counted
 
 if TYPE_CHECKING:
     from medseg.studies.annotators import PairSummary
@@ -50,7 +51,7 @@ def fuse(
     for refusal in fusion.refusals:
         note(f"{refusal.input}: {refusal.reason}")
     if fusion.single:
-        note(f"{fusion.single} cases have one annotator only; their label map was taken as it is")
+        note(f"{counted(fusion.single, 'case has', 'cases have')} one annotator only; that label map is kept as it is")
     pairs = summarise_agreement(fusion.agreements)
     result = {
         "manifest": str(target),
@@ -59,7 +60,7 @@ def fuse(
         "refused": len(fusion.refusals),
         "pairs": [asdict(pair) for pair in pairs],
     }
-    written = f"{len(fusion.manifest.cases)} cases fused by {method}; wrote {target.name} and {table.name}"
+    written = f"{counted(len(fusion.manifest.cases), 'case')} fused by {method}; wrote {target.name} and {table.name}"
     emit(result, as_json=as_json, text=f"{_table(pairs)}\n\n{written}")
     return EXIT_PARTLY_REFUSED if fusion.refusals else 0
 

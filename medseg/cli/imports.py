@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
 from medseg.errors import RequestError
+from medseg.wording import counted
 
 if TYPE_CHECKING:
     from medseg.data.reading import SuvKind
@@ -168,12 +169,13 @@ def _list_structures(source: Path, out: Path | None, *, as_json: bool) -> int:
     return EXIT_PARTLY_REFUSED if refusals else 0
 
 
-def _summary(facts: dict[str, object]) -> str:
-    text = f"{facts['cases']} cases of {facts['patients']} patients, {facts['labelled']} with a label map"
+def _summary(facts: dict[str, Any]) -> str:
+    text = f"{counted(facts['cases'], 'case')} of {counted(facts['patients'], 'patient')}"
+    text += f", {facts['labelled']} with a label map"
     if facts["empty_labels"]:
         text += f" ({facts['empty_labels']} of them empty)"
     if facts["repaired_labels"]:
-        text += f", {facts['repaired_labels']} label grids repaired"
+        text += f", {counted(facts['repaired_labels'], 'label grid')} repaired"
     if facts["reused"]:
         text += f", {facts['reused']} copied before"
     if facts["refused"]:

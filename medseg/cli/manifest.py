@@ -14,6 +14,7 @@ from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress
 from medseg.cli.fuse import fuse
 from medseg.cli.keys import KeyOption, identities_beside
 from medseg.errors import DataError, ManifestError, RequestError
+from medseg.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -195,7 +196,7 @@ def _shareable_rows(manifest: Manifest, report: QualityReport, key: Path | None)
     text = "\n".join(f"{name}: {value}" for name, value in shared.rows)
     gate(text.encode("utf-8"), name="description.txt", tier="shareable", identities=identities_beside(key))
     record_release(ledger, shared.behind, what="description")
-    note(f"{shared.withheld} figures withheld, counts rounded to 5; noted in the ledger beside the manifest")
+    note(f"{counted(shared.withheld, 'figure')} withheld, counts rounded to 5; noted in the ledger beside the manifest")
     return list(shared.rows)
 
 
@@ -231,7 +232,7 @@ def _convert(
             count = adoption.cases
             if not adoption.patients_known:
                 note("patients are not known here: each case counts as one; correct the column 'patient', then split")
-    emit({"cases": count, "format": to or origin}, as_json=as_json, text=f"{count} cases written to {out}")
+    emit({"cases": count, "format": to or origin}, as_json=as_json, text=f"{counted(count, 'case')} written to {out}")
     return 0
 
 
@@ -251,10 +252,10 @@ def _check_text(report: QualityReport, warnings: int) -> str:
     if report.mirrored:
         judged = sum(case.mirror_gain == case.mirror_gain for case in report.cases)
         lines.append(
-            f"{report.mirrored} of {judged} labels fit better when mirrored left to right. About 1 of 500 right ones "
-            "does by chance; many mean that images and labels were flipped against each other"
+            f"{counted(report.mirrored, 'label fits', 'labels fit')} better when mirrored left to right, of {judged}. "
+            "About 1 of 500 right ones does by chance; many mean that images and labels were flipped against each other"
         )
-    lines.append(f"{usable} of {len(report.cases)} cases can be used, {warnings} of them with a warning")
+    lines.append(f"{usable} of {counted(len(report.cases), 'case')} can be used, {warnings} of them with a warning")
     return "\n".join(lines)
 
 

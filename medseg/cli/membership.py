@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from medseg.cli.common import command, emit
+from medseg.wording import counted
 
 __all__ = ["register"]
 
@@ -46,7 +47,7 @@ def _membership(
 
 def _text(facts: dict[str, Any]) -> str:
     percent = f"{facts['confidence']:.0%} interval over patients"
-    lines = [f"{facts['patients']} patients, {facts['models']} models; {percent}"]
+    lines = [f"{counted(facts['patients'], 'patient')}, {counted(facts['models'], 'model')}; {percent}"]
     for name, attack in facts["attacks"].items():
         lines.append(f"{_NAMES[name]}: AUC {_estimate(attack['auc'])}")
         rate = f"{_estimate(attack['tpr'])}, guessing gives {attack['tpr']['guessing']:.3f}"

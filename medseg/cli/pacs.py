@@ -12,6 +12,7 @@ import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
 from medseg.cli.keys import KeyOption, known_identities
+from medseg.wording import counted
 
 if TYPE_CHECKING:
     from medseg.data.refusal import Refusal
@@ -89,7 +90,7 @@ def _find_by(protocol: _Protocol) -> Callable[..., int]:
             {"line": f.number, "studies": f.studies, "series": len(f.series), "modalities": f.modalities} for f in found
         ]
         lines = [
-            f"line {f.number}: {_count(f.studies, 'study', 'studies')}, {_count(len(f.series), 'series', 'series')}"
+            f"line {f.number}: {counted(f.studies, 'study')}, {counted(len(f.series), 'series')}"
             f" {' '.join(f.modalities)}".rstrip()
             for f in found
         ]
@@ -125,8 +126,8 @@ def _pull_by(protocol: _Protocol) -> Callable[..., int]:
             "refused": _listed(report.refusals),
         }
         text = (
-            f"{report.fetched + report.already} of {report.instances} instances of "
-            f"{_count(report.studies, 'study', 'studies')} are here, {report.fetched} of them fetched now"
+            f"{report.fetched + report.already} of {counted(report.instances, 'instance')} of "
+            f"{counted(report.studies, 'study')} are here, {report.fetched} of them fetched now"
         )
         emit(result, as_json=as_json, text=text)
         return EXIT_PARTLY_REFUSED if report.refusals else 0
@@ -201,7 +202,7 @@ def _restore(
     emit(
         {"written": report.written, "refused": _listed(report.refusals)},
         as_json=as_json,
-        text=f"{report.written} of {total} results have their patients back",
+        text=f"patients restored in {report.written} of {counted(total, 'result')}",
     )
     return EXIT_PARTLY_REFUSED if report.refusals else 0
 
@@ -222,7 +223,3 @@ def _tell(refusals: tuple[Refusal, ...]) -> None:
 
 def _listed(refusals: tuple[Refusal, ...]) -> list[dict[str, Any]]:
     return [asdict(refusal) for refusal in refusals]
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

@@ -10,6 +10,7 @@ import typer
 
 from medseg.cli.common import command, emit, note
 from medseg.errors import RequestError, StorageError
+from medseg.wording import counted
 
 __all__ = ["register"]
 
@@ -151,7 +152,8 @@ def _check(study: _Study, overrides: _Set = None, as_json: _Json = False) -> int
         "labels": list(manifest.card.label_names().values()),
         "splits": splits,
     }
-    text = f"{resolved.name}: {len(manifest.cases)} cases ({labelled} labelled) of {patients} patients, {splits} splits"
+    cases, of = counted(len(manifest.cases), "case"), counted(patients, "patient")
+    text = f"{resolved.name}: {cases} ({labelled} labelled) of {of}, {counted(splits, 'split')}"
     emit(facts, as_json=as_json, text=text)
     return 0
 

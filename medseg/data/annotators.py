@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from medseg.data.recognise import Source
+from medseg.wording import counted
 
 __all__ = ["annotator_of", "annotator_of_folder", "join_annotators", "name_annotators"]
 
@@ -80,4 +81,6 @@ def name_annotators(sources: Sequence[Source], *, keep: bool) -> tuple[tuple[Sou
         replace(source, readers={named[name]: one for name, one in source.readers.items()}) for source in sources
     )
     listed = ", ".join(sorted(named.values()))
-    return renamed, (f"{len(found)} annotators: {listed}; `medseg manifest fuse` makes one label map of theirs",)
+    return renamed, (
+        f"{counted(len(found), 'annotator')}: {listed}; `medseg manifest fuse` makes one label map of theirs",
+    )

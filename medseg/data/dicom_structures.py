@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,21 +22,13 @@ from medseg.data.volume import Geometry
 from medseg.errors import DataError, RequestError
 from medseg.privacy.vocabulary import is_known_text
 from medseg.types import LabelMap
+from medseg.wording import counted
 
 if TYPE_CHECKING:
     from medseg.data.dicom_sort import SeriesFiles
 
-__all__ = [
-    "Outlined",
-    "StructureRule",
-    "StructureTable",
-    "find_label_objects",
-    "label_source",
-    "match_objects",
-    "outlined_series",
-    "structure_names",
-    "tabulate",
-]
+__all__ = ["Outlined", "StructureRule", "StructureTable", "find_label_objects", "label_source", "match_objects",
+           "outlined_series", "structure_names", "tabulate"]  # fmt: skip
 
 _MOST_LABELS = 255
 
@@ -84,24 +76,26 @@ class StructureTable:
         order: Label values in order of priority, from the order of the rules; without those that a pattern matched
             together with others.
         left_out: Structure names that were not chosen.
-        renamed: Labels that don't bear their structure's name, since it has words that may identify.
+        renamed: Values of labels that don't bear their structure's name, since it has words that may identify.
     """
 
     values: Mapping[str, int] = field(repr=False)
     labels: Mapping[int, LabelInfo]
     order: tuple[int, ...]
     left_out: int
-    renamed: int
+    renamed: frozenset[int]
 
-    def notes(self) -> list[str]:
-        """What was decided, in sentences."""
-        said = [f"structures: {len(self.values):,} names became {len(self.labels):,} labels"] if self.values else []
+    def notes(self, taken: Collection[int] | None = None) -> list[str]:
+        """What was decided, in sentences; of the label values that the data set has in the end, None for all."""
+        taken = self.labels if taken is None else taken
+        names = sum(value in taken for value in self.values.values())
+        said = [f"structures: {counted(names, 'name')} became {counted(len(taken), 'label')}"] if names else []
         if self.left_out:
-            said.append(f"{self.left_out:,} structure names left out, as --structure or --label asks")
-        if self.renamed:
+            said.append(f"{counted(self.left_out, 'structure name')} left out, as --structure or --label asks")
+        if renamed := len(self.renamed & set(taken)):
             said.append(
-                f"{self.renamed:,} labels got another name, since their structures' names hold words that may "
-                "identify; --list-structures shows them, --structure 'PATTERN=LABEL' names them"
+                f"{counted(renamed, 'label')} renamed, for words that may identify in the structure's own name; "
+                "--list-structures shows them, --structure 'PATTERN=LABEL' names them"
             )
         return said
 
@@ -113,16 +107,16 @@ class Outlined:
     Attributes:
         by_series: For each series what makes its label map, or why there is none, or None where no file outlines it.
         values: For each series the label values that its files can give.
-        labels: Label value to what it stands for.
+        table: Which label every structure gets.
         refusals: Label files that could not be used.
-        notes: What was decided, in sentences without names.
+        files: How many label files of each kind there are, in words; empty for none.
     """
 
     by_series: tuple[LabelSource | str | None, ...]
     values: tuple[frozenset[int], ...]
-    labels: Mapping[int, LabelInfo]
+    table: StructureTable
     refusals: tuple[Refusal, ...]
-    notes: tuple[str, ...]
+    files: str
 
 
 def outlined_series(
@@ -156,10 +150,9 @@ def outlined_series(
         frozenset(table.values[s.key] for entry in entries for s in entry.structures if s.key in table.values)
         for entries in given
     )
-    counts = Counter(entry.kind for entry in objects)
-    found = [f"{count:,} DICOM {kind} files" for kind, count in sorted(counts.items())]
-    notes = [", ".join(found), *table.notes()] if found else []
-    return Outlined(tuple(made), values, table.labels, (*unread, *lost), tuple(notes))
+    counts = sorted(Counter(entry.kind for entry in objects).items())
+    files = ", ".join(counted(count, f"DICOM {kind} file") for kind, count in counts)
+    return Outlined(tuple(made), values, table, (*unread, *lost), files)
 
 
 def structure_names(source: Path) -> tuple[dict[str, int], list[Refusal]]:
@@ -300,7 +293,8 @@ def tabulate(
     final = {**{value: name for name, value in numbers.items()}, **{v: n for v, n in stated.items() if v in members}}
     labels = {value: _info(final[value], members[value]) for value in sorted(members)}
     order = _order(names, numbers, named=named, rules=rules)
-    return StructureTable(values, labels, order, len(named) - len(values), len(renamed & set(numbers)))
+    other = frozenset(numbers[name] for name in renamed & set(numbers))
+    return StructureTable(values, labels, order, len(named) - len(values), renamed=other)
 
 
 def _rank(structure: Structure, rules: Sequence[StructureRule]) -> int:

@@ -28,10 +28,12 @@ from medseg.data.recognise import (
 )
 from medseg.data.volume import Geometry
 from medseg.errors import DataError
+from medseg.wording import counted
 
 __all__ = ["series_modality", "take_dicom_tree"]
 
 _NO_IMAGE = "not an image"
+_NONE_TAKEN = "no structure of the DICOM label files became a label: no image taken here has its label map from them"
 _NAMELESS = (
     "its label map holds plain values, and other images here have DICOM label files with several names: nobody can "
     "tell which value is which. State the names with --label, or import the two apart"
@@ -57,8 +59,9 @@ def take_dicom_tree(files: Files, choice: Choice, *, looking: Callable[[int, int
     notes = [count_note(DICOM_files=len(files.dicom), series=len(found), patients=len({s.patient for s in series}),
                         label_maps=sum(s.label is not None for s in sources), other_files=files.others)]  # fmt: skip
     if objects:
-        notes.append(f"{objects:,} DICOM objects are no images (reports, doses, presentations) and left out")
-    notes += [*outlined.notes, *superseded]
+        told = counted(objects, "DICOM object is no image", "DICOM objects are no images")
+        notes.append(f"{told} (reports, doses, presentations) and left out")
+    notes += [*([outlined.files] if outlined.files else []), *superseded]
     if any(source.label or source.problem for source in sources):
         sources, sentence = _labelled(sources)
         notes += [sentence] if sentence else []
@@ -68,12 +71,14 @@ def take_dicom_tree(files: Files, choice: Choice, *, looking: Callable[[int, int
         notes += [sentence] if sentence else []
         sources = [source for source in sources if source.modality == wanted]
     used = any(isinstance(source.label, LabelSource) for source in sources)
-    labels = dict(outlined.labels) if used else {}
+    labels = dict(outlined.table.labels) if used else {}
     if not choice.structures and not choice.labels:
         here = {value for source in sources for value in values[source.key]}
         absent = labels.keys() - here
         labels = {value: info for value, info in labels.items() if value in here}
-        notes += [f"{len(absent):,} labels left out, which no image taken here has"] if absent else []
+        notes += [f"{counted(len(absent), 'label')} left out, which no image taken here has"] if absent else []
+    if outlined.files:
+        notes += outlined.table.notes(labels) if used else [_NONE_TAKEN]
     if used and len(labels) > 1 and not choice.labels:
         sources = [replace(s, label=None, problem=_NAMELESS) if isinstance(s.label, Path) else s for s in sources]
     return Recognised(
@@ -102,7 +107,8 @@ def _with_structures(sources: Sequence[Source], outlined: Outlined, *, asked: bo
     if not both:
         return result, []
     taken = "the DICOM label files, as --structure asks" if asked else "the label maps; --structure takes the others"
-    return result, [f"{both:,} images have a label map beside them and a DICOM label file: took {taken}"]
+    told = counted(both, "image has a label map beside it", "images have a label map beside them")
+    return result, [f"{told} and a DICOM label file: took {taken}"]
 
 
 def _counter(looking: Callable[[int, int], None] | None, total: int) -> Callable[[], None] | None:
@@ -246,4 +252,5 @@ def _labelled(sources: Sequence[Source]) -> tuple[list[Source], str]:
     served = {source.patient for source in sources if source.label or source.problem}
     kept = [s for s in sources if s.label or s.problem or s.patient not in served]
     left = len(sources) - len(kept)
-    return kept, f"{left:,} series without a label map left out (their patients have another with one)" if left else ""
+    told = f"{counted(left, 'series')} without a label map left out (another of the same patient has one)"
+    return kept, told if left else ""

@@ -27,6 +27,7 @@ from medseg.data.label_source import LabelSource
 from medseg.data.recognise import Choice, Files, Recognised, Source, count_note, settle_unlabelled
 from medseg.data.refusal import Refusal, most_frequent
 from medseg.errors import DataError, ReadError, RequestError
+from medseg.wording import counted
 
 __all__ = ["DrawnFile", "find_drawings", "take_drawn"]
 
@@ -94,7 +95,7 @@ def take_drawn(files: Files, choice: Choice, drawn: Sequence[DrawnFile]) -> Reco
     notes = [
         count_note(images=len(index), outlined=len(of_picture), annotation_files=len(drawn), tables=len(files.tables)),
         *table.notes(),
-        *([f"{empty:,} pictures are listed without any outline: taken as without lesion"] if empty else []),
+        *([f"{counted(empty, 'picture')} listed without any outline: taken as without lesion"] if empty else []),
     ]
     return Recognised(
         layout=f"pictures outlined in {' and '.join(sorted(kinds))}",

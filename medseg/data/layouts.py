@@ -33,6 +33,7 @@ from medseg.data.recognise import (
 )
 from medseg.data.refusal import Refusal
 from medseg.errors import RequestError
+from medseg.wording import counted
 
 __all__ = ["recognise", "take_described", "take_flat", "take_pairs", "take_patients"]
 
@@ -173,7 +174,7 @@ def take_pairs(
     labelled = sum(bool(source.label_maps) for source in sources)
     notes = [count_note(images=len(sources), label_maps=labelled, tables=len(files.tables), other_files=files.others)]
     if left:
-        notes.append(f"{len(left):,} images outside these folders left out")
+        notes.append(f"{counted(len(left), 'image')} outside these folders left out")
     return Recognised(
         "images beside label maps", settle_unlabelled(sources, choice), tuple(refusals), notes=tuple(notes)
     )
@@ -354,7 +355,7 @@ def _one_kind(sources: Sequence[Source], *, patients: int) -> tuple[list[Source]
     best = min(shared, key=lambda kind: (-shared[kind], kind))
     left = sum(count for kind, count in kinds.items() if kind != best)
     kept = [source for source in sources if source.key.partition("/")[2] == best]
-    return kept, f"{left:,} images of other kinds left out; --image-pattern chooses among them"
+    return kept, f"{counted(left, 'image')} of other kinds left out; --image-pattern chooses among them"
 
 
 def _source(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from medseg.data.recognise import Source, pair_key, stem_of
+from medseg.wording import counted
 
 __all__ = ["CaseFacts", "join_metadata"]
 
@@ -67,7 +68,7 @@ def join_metadata(tables: Sequence[Path], sources: Sequence[Source]) -> tuple[li
     facts = [_facts(next((by_id[name] for name in own if name in by_id), {}), id_column) for own in names]
     taken = sorted({name for fact in facts for name in fact.covariates})
     dropped = sum(1 for column in rows[0] if column != id_column and not _is_known(column))
-    note = f"the table knows {hits:,} of {len(sources):,} images; covariates: {', '.join(taken) or 'none'}"
+    note = f"the table knows {hits:,} of {counted(len(sources), 'image')}; covariates: {', '.join(taken) or 'none'}"
     return facts, (f"{note}; {dropped} other columns left out",)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from medseg.data.readers import PICTURE_ENDINGS
 from medseg.data.recognise import Choice, Recognised, Source, modality_of, words_of
+from medseg.wording import counted
 
 __all__ = ["settle_modality"]
 
@@ -22,20 +23,18 @@ def settle_modality(found: Recognised, choice: Choice) -> Recognised:
     unknown = [source for source in found.sources if _is_unknown(source)]
     if not unknown:
         return found
-    asked = choice.modality
+    asked, images = choice.modality, counted(len(unknown), "image")
     named = {modality_of(word for path in source.images.values() for word in words_of(path)) for source in unknown}
     wanted = asked or (named.pop() if len(named) == 1 else "OTHER")
     if wanted == "OTHER":
         sentence = (
-            f"modality of {len(unknown):,} images not stated by any file: recorded as OTHER. --modality CT, MR or PET "
+            f"modality of {images} not stated by any file: recorded as OTHER. --modality CT, MR or PET "
             "says it; it decides how intensities are scaled"
         )
     elif asked:
-        sentence = f"modality of {len(unknown):,} images taken for {wanted}, as --modality says; no file states it"
+        sentence = f"modality of {images} taken for {wanted}, as --modality says; no file states it"
     else:
-        sentence = (
-            f"modality of {len(unknown):,} images taken for {wanted} by the words of their names; no file states it"
-        )
+        sentence = f"modality of {images} taken for {wanted} by the words of their names; no file states it"
     sources = tuple(replace(one, modality=wanted) if _is_unknown(one) else one for one in found.sources)
     return replace(found, sources=sources, notes=(*found.notes, sentence))
 

@@ -19,11 +19,14 @@ from medseg.errors import PrivacyError, RequestError
 from medseg.privacy.containers import DECODINGS, Layer, is_binary, layers
 from medseg.privacy.identities import IdentityIndex
 from medseg.privacy.patterns import find_patterns
+from medseg.privacy.unfinished import is_unfinished
 from medseg.types import Tier
+from medseg.wording import counted
 
 __all__ = ["AuditReport", "Find", "audit_bytes", "audit_paths", "gate"]
 
 _HIDDEN = "[hidden]"
+_LEFT = "a command was killed while it wrote this; give the command again, or delete it"
 _FEW = 64
 _INTERNAL_KINDS = frozenset({"identity"})
 """Kinds of finds that even an internal file may not hold."""
@@ -39,7 +42,8 @@ class Find:
 
     Attributes:
         place: File and place in it; parts of the name that identify are hidden.
-        kind: ``identity`` (of the project), ``machine``, ``person``, ``date``, ``metadata`` or ``unsearched``.
+        kind: ``identity`` (of the project), ``machine``, ``person``, ``date``, ``metadata``, ``unsearched`` or
+            ``unfinished``.
         rule: Which rule found it, for example ``name`` or ``home folder``.
         identity: Number of the identity in the list or index, from 1; None for patterns.
     """
@@ -71,9 +75,9 @@ class AuditReport:
 
     def summary(self) -> str:
         """``0 of 12 planted identities found in 340 files``, and how much else was found."""
-        text = f"{self.identities_found} of {self.identities} planted identities found in {self.files} files"
+        text = f"{self.identities_found} of {self.identities} planted identities found in {counted(self.files, 'file')}"
         others = sum(find.identity is None for find in self.finds)
-        return f"{text}; {others} other finds" if others else text
+        return f"{text}; {counted(others, 'other find')}" if others else text
 
 
 def audit_bytes(data: bytes, name: str, *, identities: IdentityIndex | None) -> list[Find]:
@@ -260,10 +264,11 @@ def _audit_shared(item: tuple[Path | None, str]) -> list[Find]:
 
 
 def _audit_file(file: Path | None, name: str, identities: IdentityIndex | None) -> list[Find]:
+    unfinished = [Find(_shown(name, identities), "unfinished", _LEFT)] if is_unfinished(Path(name).name) else []
     if file is None:
-        return list(_name_finds(name, _shown(name, identities), identities))
+        return [*unfinished, *_name_finds(name, _shown(name, identities), identities)]
     try:
         data = file.read_bytes()
     except OSError:
-        return [Find(_shown(name, identities), "unsearched", "the file cannot be read")]
-    return audit_bytes(data, name, identities=identities)
+        return [*unfinished, Find(_shown(name, identities), "unsearched", "the file cannot be read")]
+    return [*unfinished, *audit_bytes(data, name, identities=identities)]

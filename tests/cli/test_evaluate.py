@@ -43,7 +43,7 @@ def test_evaluate_without_any_prediction_exits_2_and_writes_nothing(tmp_path: Pa
     (tmp_path / "none").mkdir()
     status, _, err = _run("evaluate", tmp_path / "none", tmp_path / "manifest.csv", "--out", tmp_path / "scores")
     assert status == 2
-    assert "none of the 2 labelled cases" in err
+    assert "none of 2 labelled cases" in err
     assert not (tmp_path / "scores").exists()
 
 

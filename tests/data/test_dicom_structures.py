@@ -14,6 +14,7 @@ from medseg.data.dicom_structures import structure_names
 from medseg.data.manifest import read_manifest
 from medseg.data.readers import read_label
 from medseg.errors import RequestError
+from medseg.export.nifti import write_nifti
 from tests.data.dicom_factory import make_series
 from tests.data.seg_factory import NAMES, import_structures, make_seg, segment_numbers, source_images, write_seg
 
@@ -52,7 +53,26 @@ def test_labels_of_images_that_are_not_taken_are_no_labels_of_the_data_set(tmp_p
         series.write(folder / "series")
     report = import_structures(tmp_path / "in", tmp_path / "out")
     assert read_manifest(tmp_path / "out" / "manifest.csv").card.label_names() == {1: "gtv CT"}
-    assert "1 labels left out, which no image taken here has" in report.notes
+    assert "1 label left out, which no image taken here has" in report.notes
+    assert "structures: 1 name became 1 label" in report.notes
+
+
+def test_label_maps_beside_the_images_leave_the_structures_without_labels_and_that_is_said(tmp_path):
+    series = make_series()
+    images = source_images(series)
+    write_seg(make_seg(images, segment_numbers(values=2), ("lesion", "oedema")), tmp_path / "in" / "seg.dcm")
+    series.write(tmp_path / "in" / "ct")
+    label, geometry = read_label(tmp_path / "in" / "seg.dcm", image=tmp_path / "in" / "ct")
+    write_nifti((label == 1).astype(np.uint8), geometry.affine, tmp_path / "in" / "ct" / "mask.nii.gz")
+    notes = import_structures(tmp_path / "in", tmp_path / "out").notes
+    assert (
+        "1 image has a label map beside it and a DICOM label file: took the label maps; --structure takes the others"
+        in notes
+    )
+    assert not any("became 2" in note or "left out" in note for note in notes)
+    assert any(note.startswith("no structure of the DICOM label files became a label") for note in notes)
+    asked = import_structures(tmp_path / "in", tmp_path / "asked", structures=("*",)).notes
+    assert "structures: 2 names became 2 labels" in asked
 
 
 def test_names_that_may_identify_are_shown_on_request_and_written_nowhere(tmp_path):

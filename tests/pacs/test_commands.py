@@ -83,7 +83,7 @@ def test_a_study_is_pulled_cleaned_predicted_and_its_results_go_home_and_validat
     assert refused.exit_code == 4
     assert "medseg pacs restore" in refused.stderr
     restored = _run("pacs", "restore", tmp_path / "out", tmp_path / "pulled", tmp_path / "home", "--key", key)
-    assert (restored.exit_code, restored.stdout) == (0, "7 of 7 results have their patients back\n")
+    assert (restored.exit_code, restored.stdout) == (0, "patients restored in 7 of 7 results\n")
     # Orthanc 1.10 takes every kind by STOW-RS; by C-STORE it doesn't know label maps, the newest storage class.
     pushed = _run("pacs", "push", archive, tmp_path / "home")
     assert pushed.exit_code == 3, pushed.output

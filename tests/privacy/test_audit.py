@@ -149,7 +149,7 @@ def test_the_command_counts_and_exits_4_on_a_find_and_0_otherwise(tmp_path: Path
     command = ["audit", str(tmp_path / "out"), "--identities", str(tmp_path / "planted.txt")]
     clean = CliRunner().invoke(app, command)
     assert clean.exit_code == 0
-    assert clean.stdout.splitlines()[-1] == "0 of 2 planted identities found in 1 files"
+    assert clean.stdout.splitlines()[-1] == "0 of 2 planted identities found in 1 file"
     (tmp_path / "out" / "b.txt").write_bytes(TEXT)
     found = CliRunner().invoke(app, [*command, "--json"])
     assert found.exit_code == 4
