@@ -10,9 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from medseg.privacy.unfinished import clear_unfinished, hold
+
 __all__ = ["atomic_write", "sha256_of"]
 
 _CHUNK_BYTES = 1 << 20
+_cleared: set[str] = set()
+"""Folders that this process has freed of what killed ones left there."""
 
 
 @contextmanager
@@ -21,7 +25,8 @@ def atomic_write(path: Path, *, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[
 
     The bytes go to a temporary file in the same folder, are flushed to the disk and then moved over `path` in one step,
     so a reader sees the old file or the new one, never half of either. Missing parent folders are created. After an
-    exception, Ctrl-C included, the temporary file is gone and `path` is as it was.
+    exception, Ctrl-C included, the temporary file is gone and `path` is as it was; what a process that was killed left
+    in the folder is taken away by the next one that writes there.
 
     Args:
         path: Where the file shall be.
@@ -35,8 +40,8 @@ def atomic_write(path: Path, *, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    _clear_once(path.parent)
+    descriptor, temporary = _opened_temporary(path)
     try:
         text = {} if mode == "wb" else {"encoding": "utf-8", "newline": "\n"}
         with os.fdopen(descriptor, mode, **text) as stream:  # type: ignore[call-overload]
@@ -48,6 +53,23 @@ def atomic_write(path: Path, *, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _clear_once(folder: Path) -> None:
+    place = os.path.abspath(folder)
+    if place not in _cleared:
+        _cleared.add(place)
+        clear_unfinished(folder)
+
+
+def _opened_temporary(path: Path) -> tuple[int, Path]:
+    """A new file beside `path`, open, and known as being written."""
+    while True:
+        temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        if hold(descriptor):
+            return descriptor, temporary
+        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medseg.data.files import atomic_write
 from medseg.privacy.audit import gate
+from medseg.privacy.unfinished import held_folder, waiting_room
 from medseg.types import Tier
 
 if TYPE_CHECKING:
@@ -22,13 +25,15 @@ __all__ = ["outgoing"]
 def outgoing(folder: Path, *, tier: Tier, identities: IdentityIndex | None = None) -> Iterator[Path]:
     """A folder whose files and folders appear in `folder` when the block has ended and each has passed the gate.
 
+    What hasn't passed the gate is never in `folder`, not even where the process is killed.
+
     Args:
         folder: Where the files shall be; made where it is missing.
         tier: ``internal`` lets everything pass: it is for files that carry their patients home (decision 0009).
         identities: Identities of this project that the gate looks for, beside its patterns.
 
     Yields:
-        A new folder beside them.
+        A new folder elsewhere, which only this user can read.
 
     Raises:
         PrivacyError: The gate found something that identifies; none of the files was moved.
@@ -36,20 +41,42 @@ def outgoing(folder: Path, *, tier: Tier, identities: IdentityIndex | None = Non
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=".outgoing-", dir=folder) as name:
-            yield Path(name)
-            made = sorted(Path(name).iterdir())
-            files = [file for path in made for file in (sorted(path.rglob("*")) if path.is_dir() else (path,))]
+        with waiting_room() as aside:
+            yield aside
             if tier == "shareable":
-                for file in files:
-                    shown = file.relative_to(name).as_posix()
-                    gate(file.read_bytes(), name=shown, tier=tier, identities=identities)
-            for path in made:
-                if path.is_dir() and (folder / path.name).is_dir():  # No system replaces a folder that holds files.
-                    os.replace(folder / path.name, Path(name) / f"{path.name}.earlier")
-                os.replace(path, folder / path.name)
+                for file in _files_below(aside):
+                    gate(file.read_bytes(), name=file.relative_to(aside).as_posix(), tier=tier, identities=identities)
+            for path in sorted(aside.iterdir()):
+                _let_out(path, folder / path.name)
     except BaseException:
         if is_new:
             with suppress(OSError):  # It may hold other files meanwhile.
                 folder.rmdir()
         raise
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _let_out(path: Path, target: Path) -> None:
+    """Copy a file or folder, which may lie on another disk, so that it appears at once."""
+    if path.is_file():
+        with atomic_write(target) as stream, path.open("rb") as source:
+            shutil.copyfileobj(source, stream)
+        return
+
+    def hidden() -> Path:
+        made = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+        made.mkdir()
+        return made
+
+    with held_folder(hidden) as made:
+        for file in _files_below(path):
+            _let_out(file, made / file.relative_to(path))
+        if not target.is_dir():
+            os.replace(made, target)
+            return
+        with held_folder(hidden) as earlier:  # No system replaces a folder that holds files.
+            os.replace(target, earlier / target.name)
+            os.replace(made, target)

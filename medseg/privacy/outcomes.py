@@ -9,7 +9,6 @@ import csv
 import io
 import json
 import os
-import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from typing import Final, Literal
 from medseg.errors import RequestError
 from medseg.privacy.inputs import shown
 from medseg.privacy.pseudonym import Pseudonymiser
+from medseg.privacy.unfinished import HALF
 
 __all__ = [
     "OWN_FILES",
@@ -169,10 +169,6 @@ def _looked(path: Path) -> Iterable[tuple[str, int]]:
             continue
 
 
-_HALF = re.compile(r"\.[0-9a-f]{16}\.tmp")
-"""The name of a file that isn't whole yet."""
-
-
 def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write a file that is there whole or not at all; its folder is made.
 
@@ -253,7 +249,7 @@ def open_output(out: Path, marker: dict[str, object], *, key_check: str) -> None
                 "expected a new output folder or one made with the same key and profile, found one made with others"
             )
         for half in out.rglob(".*.tmp"):
-            if _HALF.fullmatch(half.name):
+            if HALF.fullmatch(half.name):
                 half.unlink(missing_ok=True)
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
