@@ -1,4 +1,4 @@
-"""Predicted RTSTRUCTs in other programs: each structure's voxels as medseg, plastimatch, rt-utils and dcmrtstruct2nii see them.
+"""Predicted RTSTRUCTs in other programs: the voxels that plastimatch, rt-utils and dcmrtstruct2nii see in them.
 
 usage: python benchmarks/rtstruct_readers.py MODEL SERIES     (needs benchmarks/requirements.txt, Debian's plastimatch)
 
