@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from medseg.privacy.identities import IdentityIndex
 
 __all__ = ["register"]
+
+_SAVE_SECONDS = 60.0
 
 
 class _Format(StrEnum):
@@ -106,11 +109,19 @@ class _Files:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _OneFile:
-    """The one file of the format COCO."""
+    """The one file of the format COCO; written now and then, so that a kill costs little.
+
+    Attributes:
+        coco: The file.
+        identities: What the privacy gate looks for, beside its patterns.
+        saved: When it was last written, in seconds of the monotonic clock.
+    """
 
     coco: CocoFile
+    identities: IdentityIndex | None
+    saved: float = field(default_factory=time.monotonic)
 
     def holds(self, entry: Input) -> bool:
         """Whether the picture is listed."""
@@ -120,6 +131,13 @@ class _OneFile:
         """Predict a picture and list what was found."""
         self.coco.require_picture(entry)
         self.coco.add(loaded.predictor.predict(volume, probabilities=True), entry)
+        if time.monotonic() - self.saved > _SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write the file, once it has passed the privacy gate."""
+        self.coco.save(identities=self.identities)
+        self.saved = time.monotonic()
 
 
 def register(app: typer.Typer) -> None:
@@ -290,11 +308,11 @@ def _predict_coco(
     """As `_predict_each`; what was found is written also when the person stops the command."""
     from medseg.export.coco import COCO_FILE, CocoFile
 
-    coco = CocoFile(out / COCO_FILE, labels=loaded.labels, algorithm=loaded.algorithm)
+    outputs = _OneFile(CocoFile(out / COCO_FILE, labels=loaded.labels, algorithm=loaded.algorithm), identities)
     try:
-        return _predict_each(loaded, inputs, _OneFile(coco))
+        return _predict_each(loaded, inputs, outputs)
     finally:
-        coco.save(identities=identities)
+        outputs.save()
 
 
 def _predict_each(loaded: LoadedModel, inputs: list[Input], outputs: _Files | _OneFile) -> tuple[int, list[Refusal]]:

@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from medseg.cli.app import app
 from medseg.data.manifest import read_manifest
 from medseg.data.readers import read_label, read_volume
+from medseg.data.source import Input
 from medseg.export import write_nifti
+from medseg.export.coco import CocoFile
 from tests.export.chance import chance_model
 from tests.export.source_series import LABELS, clean_series, random_rotation
 from tests.export.test_dicom_match import turned
@@ -180,6 +182,23 @@ def test_coco_goes_on_where_it_stopped_and_refuses_volumes(tmp_path: Path) -> No
     assert status == 3
     assert "COCO outlines pictures" in err
     assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_coco_is_written_now_and_then_so_that_a_kill_costs_little(tmp_path: Path, monkeypatch) -> None:
+    _photographs(tmp_path / "in")
+    listed = []
+    require = CocoFile.require_picture
+
+    def look(coco: CocoFile, source: Input) -> None:
+        path = tmp_path / "out" / "instances.json"
+        listed.append(len(json.loads(path.read_text())["images"]) if path.exists() else 0)
+        require(coco, source)
+
+    monkeypatch.setattr(CocoFile, "require_picture", look)
+    monkeypatch.setattr("medseg.cli.predict._SAVE_SECONDS", -1.0)
+    model = chance_model(tmp_path / "m.medseg", 2)
+    assert _run("predict", model, tmp_path / "in", tmp_path / "out", "--format", "coco")[0] == 0
+    assert listed == [0, 0, 1, 1]
 
 
 def test_the_folder_that_the_inputs_lie_in_takes_no_predictions(tmp_path: Path) -> None:
