@@ -7,7 +7,7 @@ folder or below it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,13 +35,27 @@ _PATTERN: Final = re.compile(r"[^%]*%(0?\d)?d[^%]*")
 _NO_END: Final = "the header has no end; the file is damaged, save it again"
 _LONGEST_AXIS: Final = 1.01
 """Length of an axis' direction; ITK hangs on huge ones."""
+_PATIENT: Final = frozenset(
+    ("lps", "ras", "las", "left-posterior-superior", "right-anterior-superior", "left-anterior-superior")
+)
+"""Spaces of NRRD that say where the patient's right and left are, and that ITK turns to LPS."""
+_SCALING: Final = {
+    "elementtointensityfunctionslope": r"\+?1(\.0*)?",
+    "elementtointensityfunctionoffset": r"[+-]?0(\.0*)?",
+}
+"""Fields of MetaImage that ITK ignores, and the values that do no harm."""
+_MILLIMETRES: Final = {
+    "": 1.0, "?": 1.0, "???": 1.0, "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "um": 1e-3, "micron": 1e-3,
+    "micrometer": 1e-3, "micrometre": 1e-3, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0, "m": 1e3,
+    "meter": 1e3, "metre": 1e3,
+}  # fmt: skip
 
 
-def read_itk(path: Path) -> tuple[Array, Affine]:
+def read_itk(path: Path) -> tuple[Array, Affine, tuple[str, ...]]:
     """Read a NRRD (``.nrrd``, ``.nhdr``) or MetaImage (``.mha``, ``.mhd``) file.
 
     Returns:
-        The array with axes (channel, x, y[, z]), and its affine (RAS+, mm).
+        The array with axes (channel, x, y[, z]), its affine (RAS+, mm), and notes.
 
     Raises:
         ReadError: The file is missing, damaged, truncated, not numeric, or holds NaN or infinity.
@@ -49,8 +63,10 @@ def read_itk(path: Path) -> tuple[Array, Affine]:
     """
     import SimpleITK as sitk
 
-    reader = _reader(path)
-    geometry = _geometry(reader)
+    reader, fields = _reader(path)
+    geometry = _geometry(reader, fields)
+    if any(word in fields and not re.fullmatch(usual, fields[word]) for word, usual in _SCALING.items()):
+        raise ReadError("the header scales the values, which readers ignore; save the scaled values themselves")
     try:
         image = reader.Execute()
     except Exception as error:
@@ -68,7 +84,7 @@ def read_itk(path: Path) -> tuple[Array, Affine]:
     if array.ndim - 1 > len(geometry.shape):  # a fourth axis of ITK is slowest, so it comes first
         array = array[0]
     axes = (0, *range(array.ndim - 1, 0, -1))
-    return array.transpose(axes), geometry.affine
+    return array.transpose(axes), geometry.affine, _notes(path, fields)
 
 
 def read_itk_geometry(path: Path) -> Geometry:
@@ -78,7 +94,7 @@ def read_itk_geometry(path: Path) -> Geometry:
         ReadError: As `read_itk`.
         GeometryError: As `read_itk`.
     """
-    return _geometry(_reader(path))
+    return _geometry(*_reader(path))
 
 
 def read_itk_fields(path: Path) -> tuple[dict[str, str], int]:
@@ -87,7 +103,7 @@ def read_itk_fields(path: Path) -> tuple[dict[str, str], int]:
     Raises:
         ReadError: As `read_itk`.
     """
-    reader = _reader(path)
+    reader, _ = _reader(path)
     try:
         texts = {key: str(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
     except (TypeError, UnicodeDecodeError):
@@ -95,12 +111,14 @@ def read_itk_fields(path: Path) -> tuple[dict[str, str], int]:
     return texts, int(reader.GetNumberOfComponents())
 
 
-def _reader(path: Path) -> Any:
+def _reader(path: Path) -> tuple[Any, dict[str, str]]:
+    """ITK's reader with the header read, and the header's fields of text, in lower case."""
     import SimpleITK as sitk
 
     if not path.is_file():
         raise ReadError("expected an image file; found none")
-    stored = sum(one.stat().st_size for one in _files_of(path) if one.is_file())
+    lines, files = _header_of(path)
+    stored = sum(one.stat().st_size for one in (path, *files) if one.is_file())
     sitk.ProcessObject_SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -116,16 +134,17 @@ def _reader(path: Path) -> Any:
         raise ReadError(f"the header claims more than {MAX_VOXELS:,} voxels; nothing that large is read")
     bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
     require_plausible(int(values) * (int(bits[1]) // 8 if bits else 1), stored)
-    return reader
+    fields = (re.split("[:=]", line, maxsplit=1) for line in lines if re.search("[:=]", line))
+    return reader, {name.strip().lower(): text.strip().lower() for name, text in fields}
 
 
-def _files_of(path: Path) -> Iterator[Path]:
-    """The file itself, and those that its header names for the voxels.
+def _header_of(path: Path) -> tuple[list[str], list[Path]]:
+    """The lines of a header, and the files that it names for the voxels.
 
     Raises:
         ReadError: One of them lies outside of the header's folder, or the header has no end.
     """
-    yield path
+    files = []
     with path.open("rb") as stream:
         head = stream.read(_LARGEST_HEADER)
     lines = [line.removesuffix("\r") for line in head.decode("latin-1").split("\n")]
@@ -149,7 +168,8 @@ def _files_of(path: Path) -> Iterator[Path]:
         _require_no_control(names)
         for one in map(str.strip, names):
             if one and one.upper() != "LOCAL":
-                yield _inside(path.parent, one)
+                files.append(_inside(path.parent, one))
+    return lines[:last], files
 
 
 def _require_one_end(head: bytes, lines: Sequence[str]) -> None:
@@ -191,7 +211,31 @@ def _inside(folder: Path, name: str) -> Path:
     return place
 
 
-def _geometry(reader: Any) -> Geometry:
+def _notes(path: Path, fields: Mapping[str, str]) -> tuple[str, ...]:
+    """What ITK assumes where the header doesn't say."""
+    if path.suffix.lower() not in (".nrrd", ".nhdr") or fields.get("space", "") in _PATIENT:
+        return ()
+    return ("the header names no patient axes: taken as left, posterior, superior",)
+
+
+def _unit(fields: Mapping[str, str]) -> float:
+    """Millimetres in the header's unit of length, which ITK ignores.
+
+    Raises:
+        ReadError: The axes of space have a unit that isn't known here, or several.
+    """
+    stated = fields.get("distanceunits") or fields.get("space units") or fields.get("units", "")
+    words = {word.strip().removesuffix("s") for word in re.findall(r'"([^"]*)"', stated) or stated.split()}
+    if "units" in fields and "space units" not in fields:  # Those of all axes, and one may be of time.
+        words &= _MILLIMETRES.keys()
+    found = {_MILLIMETRES.get(word) for word in words} or {1.0}
+    unit = found.pop()
+    if found or unit is None:
+        raise ReadError("expected the same unit of length along all axes, mm, um, cm or m; found others")
+    return unit
+
+
+def _geometry(reader: Any, fields: Mapping[str, str]) -> Geometry:
     dims = reader.GetDimension()
     size = tuple(int(n) for n in reader.GetSize())
     if not 2 <= dims <= 4 or (dims == 4 and reader.GetNumberOfComponents() > 1):
@@ -203,4 +247,5 @@ def _geometry(reader: Any) -> Geometry:
     affine = np.eye(4)
     affine[:spatial, :spatial] = direction * np.array(reader.GetSpacing()[:spatial])
     affine[:spatial, 3] = reader.GetOrigin()[:spatial]
+    affine[:3] *= _unit(fields)
     return Geometry(shape=size[:spatial], affine=_LPS_TO_RAS @ affine)

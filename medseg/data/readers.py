@@ -60,7 +60,7 @@ def read_volume(path: str | Path) -> Volume:
     elif kind == "itk":
         from medseg.data.itk import read_itk
 
-        (array, affine), notes = read_itk(path), ()
+        array, affine, notes = read_itk(path)
     elif kind == "stack":
         label, grid = read_stack(path)
         array, affine, notes = label[np.newaxis], grid.affine, ()

@@ -118,7 +118,7 @@ def _code(text: str) -> CodedConcept | None:
 def _paint(
     path: Path, segments: Sequence[Segment], geometry: Geometry, values: Mapping[str, int], order: Sequence[int]
 ) -> tuple[LabelMap, tuple[str, ...]]:
-    layers, affine = read_itk(path)
+    layers, affine, _ = read_itk(path)
     canvas = Canvas(geometry.shape, order=order)
     if layers[0].size == 1:
         return canvas.label, ()

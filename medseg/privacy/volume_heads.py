@@ -16,6 +16,8 @@ _HEAD_MM = (140.0, 300.0)
 _FACE_MM = 2.5
 _MOST_LABELS = 64
 _LEVELS = 500_000
+_MILLIMETRES = {1: 1000.0, 3: 0.001}
+"""Of NIfTI's code of the unit of length: metres and microns."""
 _KINDS = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _HEAD = "a volume of a head's size in voxels below 2.5 mm: a face can be rendered from it. "
 _NO_AFFINE = (
@@ -59,14 +61,17 @@ def faceless_nifti(header: bytes, voxels: bytes, order: str, *, deface: bool) ->
         dim, size = struct.unpack_from(order + "8h", header, 40), struct.unpack_from(order + "8f", header, 76)
         (datatype,) = struct.unpack_from(order + "h", header, 70)
         slope, intercept = struct.unpack_from(order + "2f", header, 112)
+        unit = header[123]
     else:
         dim, size = struct.unpack_from(order + "8q", header, 16), struct.unpack_from(order + "8d", header, 104)
         (datatype,) = struct.unpack_from(order + "h", header, 12)
         slope, intercept = struct.unpack_from(order + "2d", header, 176)
+        (unit,) = struct.unpack_from(order + "i", header, 500)
+    millimetres = _MILLIMETRES.get(unit & 7, 1.0)
     if dim[0] < 3 or datatype not in _KINDS:
         return voxels
     values = np.frombuffer(voxels, order + _KINDS[datatype])
-    if not _may_show_face([abs(float(s)) for s in size[1:4]], dim[1:4], values):
+    if not _may_show_face([abs(float(s)) * millimetres for s in size[1:4]], dim[1:4], values):
         return voxels
     import nibabel as nib
 
@@ -75,7 +80,7 @@ def faceless_nifti(header: bytes, voxels: bytes, order: str, *, deface: bool) ->
     geometry = (nib.Nifti1Header if len(header) == 348 else nib.Nifti2Header)(header, endianness=order)
     if not (int(geometry["sform_code"]) or int(geometry["qform_code"])):
         raise ReadError(_NO_AFFINE)
-    affine = geometry.get_best_affine()
+    affine = np.diag([*[millimetres] * 3, 1.0]) @ geometry.get_best_affine()
     slope, intercept = (slope, intercept) if np.isfinite(slope) and slope and np.isfinite(intercept) else (1.0, 0.0)
     pixels = values.reshape(dim[1 : dim[0] + 1], order="F").reshape(*dim[1:4], -1, order="F")
     first = pixels[..., 0].astype(np.float32) * slope + intercept

@@ -181,6 +181,9 @@ _NRRD_VALUES = {
     "kinds": r"[a-zA-Z0-9 -]+", "endian": r"little|big", "encoding": r"raw|gzip|gz|bzip2|bz2|ascii|text|txt|hex",
     "centerings": r"(?:cell|node|none|\?\?\?| )+", "centers": r"(?:cell|node|none|\?\?\?| )+",
 }  # fmt: skip
+_NRRD_UNITS = r'(?:"(?:mm|millimet(?:er|re)s?|s|ms|seconds|)"|none|\?\?\?|mm|\s)*'
+"""Of lengths, in quotes one an axis; a clean copy states none, which means millimetres."""
+_OTHER_UNIT = "expected lengths in mm, which a clean copy is read in; found another unit. Save the volume again in mm"
 _NRRD_WORDS = re.compile(
     r"domain|space|time|none|list|vector|scalar|complex|point|covariant-vector|normal|stub|color|3-color|RGB-color|"
     r"RGBA-color|left|right|anterior|posterior|superior|inferior|LPS|RAS|LAS|scanner-xyz|3D-(?:left|right)-handed|-|"
@@ -237,6 +240,8 @@ def _nrrd_fields(lines: Sequence[str]) -> tuple[dict[str, str], dict[str, int]]:
             raise ReadError("expected header and voxels in one NRRD file, found a header that points elsewhere")
         if name in ("line skip", "lineskip", "byte skip", "byteskip"):
             skipped[name[:4]] = _skip(value)
+        if name in ("units", "space units") and colon and not re.fullmatch(_NRRD_UNITS, value):
+            raise ReadError(_OTHER_UNIT)
         if colon and not value.startswith("=") and name in _NRRD_VALUES:
             if not re.fullmatch(_NRRD_VALUES[name], value.strip()) or not _known_nrrd_words(name, value):
                 raise ReadError("expected the values that the NRRD standard defines, found another one")
@@ -245,9 +250,10 @@ def _nrrd_fields(lines: Sequence[str]) -> tuple[dict[str, str], dict[str, int]]:
 
 
 def _nrrd_grid(fields: dict[str, str]) -> tuple[list[float], list[int]]:
-    """Spacing (mm) and number of voxels along the axes of space; empty where the header doesn't say."""
+    """Spacing (mm) and number of voxels along the axes of space."""
     shape = [int(n) for n in fields["sizes"].split()]
     parts = re.findall(r"none|\([^)]*\)", fields.get("space directions", "")) or fields.get("spacings", "").split()
+    parts = parts or ["1"] * len(shape)  # What readers take where nothing is stated.
     try:
         steps = [math.hypot(*(float(n) for n in p.strip("()").split(","))) if p != "none" else math.nan for p in parts]
     except ValueError:
@@ -272,10 +278,16 @@ def _skip(text: str) -> int:
 _META_VALUES = {
     "ObjectType": r"Image", "NDims": r"\d", "BinaryData": r"True|False", "BinaryDataByteOrderMSB": r"True|False",
     "ElementByteOrderMSB": r"True|False", "CompressedData": r"True|False", "TransformMatrix": _NUMBERS,
+    "Orientation": _NUMBERS, "Rotation": _NUMBERS, "ElementSize": _NUMBERS,
     "Offset": _NUMBERS, "Position": _NUMBERS, "Origin": _NUMBERS,
     "AnatomicalOrientation": r"[RLAPSI?]{2,3}", "ElementSpacing": _NUMBERS, "DimSize": r"[\d ]+",
     "ElementNumberOfChannels": r"\d+", "ElementType": r"MET_[A-Z_]+",
 }  # fmt: skip
+_META_HARMLESS = {
+    "DistanceUnits": r"mm|\?|", "HeaderSize": r"0|-1", "ElementToIntensityFunctionSlope": r"\+?1(?:\.0*)?",
+    "ElementToIntensityFunctionOffset": r"[-+]?0(?:\.0*)?",
+}  # fmt: skip
+"""Fields that a clean copy doesn't have, and the values without which it is the same volume."""
 _META_TYPES = {
     "CHAR": "i1", "UCHAR": "u1", "SHORT": "i2", "USHORT": "u2", "INT": "i4", "UINT": "u4", "LONG": "i4", "ULONG": "u4",
     "LONG_LONG": "i8", "ULONG_LONG": "u8", "FLOAT": "f4", "DOUBLE": "f8",
@@ -313,7 +325,8 @@ def clean_meta_image(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
     if len(voxels) < length:
         raise ReadError(_DAMAGED)
     if not acknowledge_faces:
-        spacing = [abs(float(n)) for n in fields.get("ElementSpacing", "").split()]
+        stated = fields.get("ElementSpacing") or fields.get("ElementSize") or "1 1 1"
+        spacing = [abs(float(n)) for n in stated.split()]
         refuse_head(spacing, [int(n) for n in fields["DimSize"].split()], voxels, width)
     body = zlib.compress(voxels, 6) if packed else voxels
     if packed:
@@ -334,6 +347,11 @@ def _meta_fields(data: bytes) -> tuple[dict[str, str], int]:
         place, name, text = end + 1, key.strip(), value.strip()
         if name in _META_VALUES and not re.fullmatch(_META_VALUES[name], text):
             raise ReadError("expected the values that the MetaImage format defines, found another one")
+        if name in _META_HARMLESS and not re.fullmatch(_META_HARMLESS[name], text):
+            raise ReadError(
+                "expected lengths in mm, values that the header doesn't scale and voxels right behind it; found "
+                "others, which a clean copy can't hold. Save the volume again"
+            )
         if name == "ElementDataFile" or name in _META_VALUES:
             fields[name] = text
     if fields["ElementDataFile"] != "LOCAL":

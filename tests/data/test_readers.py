@@ -299,3 +299,45 @@ def test_saving_and_reading_a_volume_changes_nothing(tmp_path: Path, shape: tupl
 def test_a_saved_png_is_the_picture_again(tmp_path: Path) -> None:
     save_png(RGB.transpose(2, 1, 0), tmp_path / "a.png")
     np.testing.assert_array_equal(read_volume(tmp_path / "a.png").array, RGB.transpose(2, 1, 0))
+
+
+def _bare_nrrd(path: Path, *fields: str) -> Path:
+    head = ("NRRD0005", "type: uchar", "dimension: 3", "sizes: 4 3 2", "encoding: raw", *fields, "", "")
+    path.write_bytes("\n".join(head).encode() + bytes(range(24)))
+    return path
+
+
+def _bare_meta_image(path: Path, *fields: str) -> Path:
+    head = ("ObjectType = Image", "NDims = 3", "BinaryData = True", "DimSize = 4 3 2", *fields)
+    path.write_bytes("\n".join((*head, "ElementType = MET_UCHAR", "ElementDataFile = LOCAL", "")).encode() + bytes(24))
+    return path
+
+
+@pytest.mark.parametrize(("unit", "size"), [("um", 1000), ("mm", 1), ("cm", 0.1), ("m", 0.001)])
+def test_the_unit_of_length_of_a_header_counts(tmp_path: Path, unit: str, size: float) -> None:
+    directions = f"space directions: ({size},0,0) (0,{2 * size},0) (0,0,{3 * size})"
+    place = f"space origin: ({4 * size},0,0)"
+    one = _bare_nrrd(tmp_path / "a.nrrd", "space: RAS", directions, place, "space units:" + f' "{unit}"' * 3)
+    two = _bare_meta_image(
+        tmp_path / "a.mha", f"DistanceUnits = {unit}", f"ElementSpacing = {size} {2 * size} {3 * size}"
+    )
+    np.testing.assert_allclose(read_volume(one).affine, [[1, 0, 0, 4], [0, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]])
+    assert read_volume(two).spacing == pytest.approx((1, 2, 3))
+    assert read_geometry(two).spacing == pytest.approx((1, 2, 3))
+
+
+def test_units_that_nobody_can_tell_and_values_that_a_header_scales_are_refused(tmp_path: Path) -> None:
+    for units in ('"inch" "inch" "inch"', '"mm" "mm" "um"'):
+        with pytest.raises(ReadError, match="the same unit of length along all axes"):
+            read_volume(_bare_nrrd(tmp_path / "a.nrrd", "space: RAS", f"space units: {units}"))
+    assert read_volume(_bare_nrrd(tmp_path / "a.nrrd", 'units: "mm" "mm" "s"')).spacing == (1, 1, 1)
+    with pytest.raises(ReadError, match="the header scales the values"):
+        read_volume(_bare_meta_image(tmp_path / "a.mha", "ElementToIntensityFunctionSlope = 2"))
+    assert read_volume(_bare_meta_image(tmp_path / "a.mha", "ElementToIntensityFunctionSlope = 1.0")).shape == (4, 3, 2)
+
+
+@pytest.mark.parametrize("space", ["scanner-xyz", "3D-left-handed", ""])
+def test_axes_that_a_header_does_not_name_are_told(tmp_path: Path, space: str) -> None:
+    (note,) = read_volume(_bare_nrrd(tmp_path / "a.nrrd", *([f"space: {space}"] if space else []))).notes
+    assert note == "the header names no patient axes: taken as left, posterior, superior"
+    assert read_volume(_bare_nrrd(tmp_path / "b.nrrd", "space: left-posterior-superior")).notes == ()

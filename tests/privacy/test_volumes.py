@@ -58,7 +58,41 @@ def test_a_volume_of_a_heads_size_is_refused_unless_it_is_a_label_map():
     with pytest.raises(ReadError, match="face"):
         clean_nifti(data)
     assert clean_nifti(data, acknowledge_faces=True)
+    metres = nib.Nifti1Image(head, np.diag([0.001, 0.001, 0.001, 1]))
+    metres.header.set_xyzt_units("meter")
+    with pytest.raises(ReadError, match="face"):
+        clean_nifti(metres.to_bytes())
     assert clean_nifti(nib.Nifti1Image((head > 1000).astype(np.uint8), np.eye(4)).to_bytes())
+
+
+@pytest.mark.parametrize(
+    ("clean", "field", "value"),
+    [
+        (clean_nrrd, "space units", '"um" "um" "um"'),
+        (clean_meta_image, "DistanceUnits", "um"),
+        (clean_meta_image, "HeaderSize", "10"),
+        (clean_meta_image, "ElementToIntensityFunctionSlope", "2"),
+    ],
+)
+def test_what_a_clean_copy_would_read_as_something_else_is_refused(clean, field, value):
+    mark, colon, data = b"NRRD0005\n", ":", nrrd(who())
+    if clean is clean_meta_image:
+        mark, colon, data = b"ObjectType = Image\n", " =", meta_image(who())
+    with pytest.raises(ReadError, match="in mm"):
+        clean(data.replace(mark, mark + f"{field}{colon} {value}\n".encode()))
+    usual = {"space units": '"mm" "mm" "mm"', "DistanceUnits": "mm", "HeaderSize": "0"}.get(field, "1.0")
+    assert clean(data.replace(mark, mark + f"{field}{colon} {usual}\n".encode())) == clean(data)
+
+
+@pytest.mark.parametrize("name", ["Orientation", "Rotation"])
+def test_every_name_of_a_meta_images_directions_counts(name, tmp_path):
+    head = f"ObjectType = Image\nNDims = 3\nBinaryData = True\n{name} = 0 1 0 -1 0 0 0 0 1\nElementSize = 2 3 4\n"
+    head += "DimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+    (tmp_path / "a.mha").write_bytes(head.encode() + bytes(8))
+    (tmp_path / "b.mha").write_bytes(clean_meta_image(head.encode() + bytes(8)))
+    before, after = (sitk.ReadImage(str(tmp_path / f"{one}.mha")) for one in "ab")
+    assert after.GetDirection() == before.GetDirection() == (0, -1, 0, 1, 0, 0, 0, 0, 1)
+    assert after.GetSpacing() == before.GetSpacing() == (2, 3, 4)
 
 
 @pytest.mark.parametrize("cut", [10, 100, 400])
