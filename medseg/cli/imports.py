@@ -13,7 +13,7 @@ from medseg.errors import RequestError
 from medseg.wording import counted
 
 if TYPE_CHECKING:
-    from medseg.data.reading import SuvKind
+    from medseg.data.reading import PetKind
 
 __all__ = ["register"]
 
@@ -74,7 +74,11 @@ def _import(
         bool, typer.Option(help="Print the names of all segments and regions instead; they may identify.")
     ] = False,
     suv: Annotated[
-        str, typer.Option(metavar="bw|lbm|bsa", help="SUV of DICOM PET: by body weight, lean body mass or surface.")
+        str,
+        typer.Option(
+            metavar="bw|lbm|bsa|stored",
+            help="SUV of DICOM PET: by body weight, lean body mass or surface; or the stored values.",
+        ),
     ] = "bw",
     resample_irregular: Annotated[
         bool, typer.Option(help="Resample tilted or unevenly spaced DICOM slices, which are refused otherwise.")
@@ -191,10 +195,12 @@ def _modality(text: str | None) -> str | None:
     return _MODALITIES[text.upper()]
 
 
-def _suv(text: str) -> SuvKind:
-    kinds: dict[str, SuvKind] = {"bw": "bw", "lbm": "lbm", "bsa": "bsa"}
+def _suv(text: str) -> PetKind:
+    kinds: dict[str, PetKind] = {"bw": "bw", "lbm": "lbm", "bsa": "bsa", "stored": "stored"}
     if text.lower() not in kinds:
-        raise RequestError("--suv: expected bw (body weight), lbm (lean body mass) or bsa (body surface area)")
+        raise RequestError(
+            "--suv: expected bw (body weight), lbm (lean body mass), bsa (body surface area) or stored (no SUV)"
+        )
     return kinds[text.lower()]
 
 

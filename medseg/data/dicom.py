@@ -360,9 +360,11 @@ def _regular_grid(frames: Sequence[Frame], size: tuple[int, int], reason: str) -
 
 def _to_suv(array: Array, headers: Sequence[Header], reading: Reading) -> tuple[Array, str, str, str]:
     """The values as SUV where the header allows; a sentence; the name of the channel; and the unit."""
+    if reading.suv == "stored":
+        return array, "PET left as stored", SUV_CHANNELS["stored"], ""
     dataset = read_dataset(headers[0].path, tags=None, pixels=False)
     factor, note = suv_factor(dataset, acquired=[header.acquired for header in headers], kind=reading.suv)
-    name = "PT" if np.isnan(factor) else SUV_CHANNELS[reading.suv]
+    name = SUV_CHANNELS["stored" if np.isnan(factor) else reading.suv]
     unit = "" if np.isnan(factor) else f"SUV{reading.suv}"
     if np.isnan(factor) or factor == 1.0:
         return array, note, name, unit

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.config import EfficientUNetConfig, ModelConfig, StudyConfig
+from medseg.data.reading import require_same_pet
 from medseg.data.volume import Geometry, Volume, closest_ras
 from medseg.errors import DataError, ReadError
 from medseg.inference.postprocess import clean_labels
@@ -74,13 +75,15 @@ class Predictor:
             probabilities: Whether to return the probabilities too.
 
         Raises:
-            DataError: The image has other channels or axes than the plan, or is a single slice of a volume.
+            DataError: The image has other channels or axes than the plan, PET in another quantity, or is a single slice
+                of a volume.
         """
         if len(volume.channels) != len(self.plan.channels) or len(volume.shape) != self.plan.spatial_dims:
             raise DataError(
                 f"expected an image of {len(self.plan.channels)} channel(s) and {self.plan.spatial_dims} axes, "
                 f"found {len(volume.channels)} and {len(volume.shape)}; this model was trained on other images"
             )
+        require_same_pet(volume.channels, self.plan.channels)
         if self.plan.spatial_dims == 3 and min(volume.shape) < _FEWEST_SLICES:
             raise DataError(
                 "expected a volume; found a single slice, whose neighbours this model has always seen. Predict the "

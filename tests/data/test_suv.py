@@ -9,7 +9,10 @@ import pytest
 from pydicom.dataset import Dataset
 
 from medseg.data.dicom import read_series
-from medseg.data.reading import Reading, SuvKind, reading_for
+from medseg.data.importer import ImportOptions, import_tree
+from medseg.data.reading import Reading, SuvKind, reading_for, require_same_pet
+from medseg.data.recognise import Choice
+from medseg.errors import DataError
 from tests.data.dicom_factory import Series, make_series
 
 _LEFT = 2 ** (-3600 / 6586.2)
@@ -75,7 +78,7 @@ def test_what_the_header_lacks_is_named_and_the_values_are_left(
     tmp_path: Path, kind: SuvKind, facts: dict[str, object]
 ) -> None:
     factor, channels, notes = _factor(tmp_path, kind, **facts)
-    assert (factor, channels) == (1.0, ("PT",))
+    assert (factor, channels) == (1.0, ("PTstored",))
     assert any("lacks weight" in note for note in notes)
 
 
@@ -108,4 +111,27 @@ def test_pet_without_what_suv_needs_is_left_and_said_so(tmp_path: Path, facts: d
     series = _pet(**facts)
     volume = read_series(series.write(tmp_path))
     np.testing.assert_array_equal(volume.array[0], series.voxels.transpose(2, 1, 0))
+    assert (volume.channels, volume.unit) == (("PTstored",), "")
     assert any(note in text for text in volume.notes)
+
+
+def test_a_model_gets_the_quantity_that_it_was_trained_on_or_nothing(tmp_path: Path) -> None:
+    files = _pet().write(tmp_path)
+    stored = read_series(files, reading=reading_for(["PTstored"]))
+    assert stored.channels == ("PTstored",)
+    for trained, found in [(["PT"], ["PTstored"]), (["PTstored"], ["PT"]), (["SUVlbm"], ["PT"])]:
+        with pytest.raises(DataError, match="which this model was trained on"):
+            require_same_pet(found, trained)
+    for trained, found in [(["PT"], ["PT"]), (["PT"], ["image"]), (["CT"], ["PTstored"])]:
+        require_same_pet(found, trained)
+
+
+def test_cases_whose_pet_is_no_suv_are_refused_among_those_whose_is(tmp_path: Path) -> None:
+    for number in range(3):
+        facts = {"PatientWeight": None} if number == 2 else {}
+        _pet(PatientID=f"p{number}", **facts).write(tmp_path / "in" / f"p{number}")
+    report = import_tree(tmp_path / "in", tmp_path / "out", options=ImportOptions(choice=Choice()))
+    assert (report.cases, len(report.refusals)) == (2, 1)
+    assert (
+        "the channels PT, as most images here have; found 3 axes and the channels PTstored" in report.refusals[0].reason
+    )
