@@ -158,8 +158,22 @@ def _metrics(run: Path, *, threshold: int) -> dict[str, Any]:
             value: {"name": label["name"], "metrics": _facts(label["metrics"], value, threshold, earlier)}
             for value, label in summary["labels"].items()
         },
-        "mean_over_labels": _facts(summary["mean_over_labels"]["metrics"], "mean", threshold, earlier),
+        "mean_over_labels": _mean_facts(summary, threshold, earlier),
     }
+
+
+def _mean_facts(
+    summary: Mapping[str, Any], threshold: int, earlier: Sequence[Mapping[str, Behind]]
+) -> dict[str, dict[str, Any]]:
+    """The means over labels; withheld where few patients or cases lack a label, whose own values they would tell."""
+    means = summary["mean_over_labels"]["metrics"]
+    result = _facts(means, "mean", threshold, earlier)
+    for name, facts in means.items():
+        of_labels = [label["metrics"][name] for label in summary["labels"].values()]
+        lacking = [int(facts[key] or 0) - int(own[key] or 0) for own in of_labels for key in _COUNTS]
+        if "withheld" not in result[name] and any(0 < few < threshold for few in lacking):
+            result[name] = {"withheld": f"beside the labels' means it would tell of fewer than {threshold} patients"}
+    return result
 
 
 def _facts(
@@ -206,13 +220,14 @@ def _training_data(manifest: Manifest | None, *, threshold: int) -> dict[str, An
         return {"known": False, "reason": "the manifest was not there when the package was made"}
     card = manifest.card
     labelled = [case for case in manifest.cases if case.label is not None]
+    patients = len({case.patient for case in labelled})
     return {
         "known": True,
         "title": card.title,
         "source": card.source,
         "citation": card.citation,
-        "cases": _count(len(labelled), threshold),
-        "patients": _count(len({case.patient for case in labelled}), threshold),
+        "cases": _count(len(labelled), threshold) if patients >= threshold else "withheld",
+        "patients": _count(patients, threshold),
         "sites": len({case.site for case in labelled if case.site}) or None,
         "deidentification": None if card.deidentification is None else card.deidentification.profile,
         "digest": manifest.digest(),

@@ -1,6 +1,7 @@
 """Releases: who stood behind the figures that left earlier, so that no later release gives single patients away.
 
-A mean over 80 patients beside the mean over 79 of them is the value of one. Everything `shareable` that tells figures
+A mean over 80 patients beside the mean over 79 of them is the value of one, and of four releases of which every two
+differ by many, the four together may be (`medseg.privacy.combinations`). Everything `shareable` that tells figures
 (report, model package, description of a manifest) is noted in a ledger: for each figure how many patients stand behind
 it, and short hashes of their pseudonyms where the writer knows them, so that the exchange of one patient for another
 counts as well as one more or one fewer.
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import RunError
+from medseg.privacy.combinations import Value, isolates_few
 from medseg.privacy.disclosure import Cell, Limits, withhold_small_differences
 from medseg.privacy.ledger import Ledger
 
@@ -45,7 +47,8 @@ class Behind:
 
     Attributes:
         count: How many.
-        members: Short hashes of their pseudonyms, or None where only the count is known.
+        members: For each a short hash of the pseudonym and, behind a dot, of those of the cases that count, where the
+            figure is about cases; None where only the count is known.
     """
 
     count: int
@@ -54,14 +57,42 @@ class Behind:
     @classmethod
     def of(cls, patients: Iterable[str]) -> Behind:
         """By their pseudonyms."""
-        members = frozenset(hashlib.blake2b(p.encode("utf-8"), digest_size=6).hexdigest() for p in patients)
+        members = frozenset(map(_hashed, patients))
         return cls(len(members), members)
+
+    @classmethod
+    def of_cases(cls, patient_of: Mapping[str, str]) -> Behind:
+        """By the cases that count, each with its patient: one case of a patient more or fewer is a difference, too."""
+        cases: dict[str, list[str]] = {}
+        for case, patient in patient_of.items():
+            cases.setdefault(patient, []).append(case)
+        members = frozenset(f"{_hashed(p)}.{_hashed(' '.join(sorted(own)))}" for p, own in cases.items())
+        return cls(len(cases), members)
 
     def difference(self, other: Behind) -> int:
         """Patients behind one of the two figures and not behind the other; at least so many where sets are unknown."""
         if self.members is None or other.members is None:
             return abs(self.count - other.count)
-        return len(self.members ^ other.members)
+        mine, theirs = self.members, other.members
+        if not (_tells_cases(mine) and _tells_cases(theirs)):
+            mine, theirs = _patients(mine), _patients(theirs)
+        return len(_patients(mine ^ theirs))
+
+    def values(self, *key: str) -> dict[Value, float]:
+        """The values that a sum over these patients is made of, each with the weight 1; none where sets are unknown."""
+        return {(member.partition(".")[0], member, *key): 1.0 for member in self.members or ()}
+
+
+def _hashed(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=6).hexdigest()
+
+
+def _patients(members: frozenset[str]) -> frozenset[str]:
+    return frozenset(member.partition(".")[0] for member in members)
+
+
+def _tells_cases(members: frozenset[str]) -> bool:
+    return all("." in member for member in members)
 
 
 def earlier_releases(ledger: Path) -> tuple[Mapping[str, Behind], ...]:
@@ -140,7 +171,7 @@ def guard_figures(
     earlier: Iterable[Mapping[str, Behind]],
     limits: Limits | None = None,
 ) -> dict[str, Cell]:
-    """Withhold what, beside any earlier release, would tell of fewer patients than the threshold.
+    """Withhold what, beside one earlier release or several, would tell of fewer patients than the threshold.
 
     Args:
         cells: Figures about to be told, by name.
@@ -148,11 +179,26 @@ def guard_figures(
         earlier: From `earlier_releases`.
         limits: How careful to be.
     """
+    releases, limits = tuple(earlier), limits or Limits()
     made = dict(cells)
-    for release in earlier:
+    for release in releases:
         differences = {n: figures[n].difference(release[n]) for n in made if n in figures and n in release}
         made = withhold_small_differences(made, differences, limits=limits)
-    return made
+    together = {
+        name: limits.threshold - 1
+        for name, cell in made.items()
+        if not cell.withheld and name in figures and _gives_away(figures[name], name, releases, limits)
+    }
+    return withhold_small_differences(made, together, limits=limits)
+
+
+def _gives_away(figure: Behind, name: str, releases: Iterable[Mapping[str, Behind]], limits: Limits) -> bool:
+    """Whether a figure gives away few patients together with several earlier ones of the same name."""
+    known = {release[name].members for release in releases if name in release}
+    if figure.members in known or len(known) < 2:
+        return False
+    sums = [Behind(len(members), members).values() for members in known if members]
+    return isolates_few([*sums, figure.values()], threshold=limits.threshold)
 
 
 def _release(facts: Mapping[str, Any]) -> Mapping[str, Behind]:

@@ -31,7 +31,7 @@ def cohort_section(facts: RunFacts, screen: Screen) -> Section:
     summary = facts.summary
     rows = [
         (Cell("Patients"), screen.count(summary["patients"])),
-        (Cell("Cases scored"), screen.count(summary["cases"])),
+        (Cell("Cases scored"), screen.cases(summary["cases"], patients=summary["patients"])),
         (Cell("Modality"), Cell(facts.plan.modality)),
         (Cell("Channels"), Cell(", ".join(facts.plan.channels))),
     ]
@@ -208,17 +208,19 @@ def _medians(values: Sequence[Sequence[float]], screen: Screen, pattern: str) ->
 
 
 def _presence(facts: RunFacts, screen: Screen) -> Table | None:
-    """In how many cases the reference holds each label."""
+    """In how many cases (shared: of how many patients) the reference holds each label."""
     if "reference_voxels" not in facts.rows[0]:
         return None
+    # One patient may have many cases, so what is shared counts patients.
+    unit, of = ("Cases", "case") if screen.open else ("Patients", "patient")
     rows = []
     for value, label in facts.summary["labels"].items():
-        present = {row["case"]: row["reference_voxels"] > 0 for row in facts.rows if str(row["label"]) == value}
-        some = sum(present.values())
-        rows.append((Cell(label["name"]), *screen.parts((some, len(present) - some))))
-    return Table(
-        ("Label", "Cases with it", "Cases without it"), tuple(rows), caption="How often the reference holds each label."
-    )
+        own = [row for row in facts.rows if str(row["label"]) == value]
+        present = {row[of] for row in own if row["reference_voxels"] > 0}
+        absent = {row[of] for row in own} - present
+        rows.append((Cell(label["name"]), *screen.parts((len(present), len(absent)))))
+    caption = "How often the reference holds each label."
+    return Table(("Label", f"{unit} with it", f"{unit} without it"), tuple(rows), caption=caption)
 
 
 def _design(facts: RunFacts) -> str:

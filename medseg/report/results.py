@@ -34,8 +34,10 @@ def headline(scores: Scores) -> Numbers:
             detail = percent + interval if not math.isnan(metric["low"]) else interval
             numbers.append(Number(_text(metric["mean"], words, scores), name, detail))
         else:
-            numbers.append(Number(WITHHELD.text, name, "rests on too few patients"))
-    patients, cases = (scores.screen.count(scores.facts.summary[name]).text for name in ("patients", "cases"))
+            numbers.append(Number(WITHHELD.text, name, "would tell of too few patients"))
+    count = scores.facts.summary["patients"]
+    patients = scores.screen.count(count).text
+    cases = scores.screen.cases(scores.facts.summary["cases"], patients=count).text
     times = len({part.repeat for part in scores.parts})
     held_out = "held out once" if times == 1 else f"held out {times} times"
     numbers.append(Number(patients, "Patients", f"{cases} cases, each {held_out}"))
@@ -105,18 +107,20 @@ def _text(value: float, words: MetricWords, scores: Scores) -> str:
 
 
 def _undefined_note(scores: Scores) -> Text:
-    """Says which means rest on fewer cases than others, and why."""
-    total = scores.facts.summary["cases"]
+    """Says which means rest on fewer cases (shared: in how many patients) than others, and why."""
+    # One patient may have many cases, so what is shared counts patients.
+    unit, of = ("cases", scores.cases) if scores.screen.open else ("patients", scores.patients)
+    total = len(set(of))
     sentences = []
     for key, name in scores.labels.items():
         undefined: dict[int, list[str]] = {}
         for metric in scores.metrics:
-            count = scores.summary(key, metric)["undefined"]
+            count = len({one for one, value in zip(of, scores.values(key, metric), strict=True) if math.isnan(value)})
             if count and key != MEAN:
                 undefined.setdefault(count, []).append(words_of(metric, pixels=scores.facts.pixels).label)
         for count, metrics in undefined.items():
             cell, _ = scores.screen.parts((count, total - count))
-            number = f"in {cell.text} of {total} cases" if scores.screen.open else f"in {cell.text} cases"
+            number = f"in {cell.text} of {total} {unit}" if scores.screen.open else f"in {cell.text} {unit}"
             sentences.append(f"Of {name}, undefined {number}: {', '.join(metrics)}.")
     if not sentences:
         return Text(("Every metric is defined in every case.",))

@@ -14,7 +14,8 @@ import numpy as np
 from medseg.data.files import sha256_of
 from medseg.privacy.releases import Behind
 from medseg.report.facts import RunFacts
-from medseg.report.screen import Screen, count_patients, patients_behind
+from medseg.report.screen import Screen, count_patients
+from medseg.report.told import MeanScore, told_means
 from medseg.report.words import shown_metrics
 from medseg.studies.summary import per_case_values
 from medseg.types import FloatArray
@@ -37,6 +38,7 @@ class Part:
         patients: Number of patients.
         cases: Number of cases.
         dice: Cases' Dice by label key, `MEAN` included.
+        case_names: Pseudonym of each case.
         patient_of: Patient of each case.
     """
 
@@ -46,6 +48,7 @@ class Part:
     patients: int
     cases: int
     dice: Mapping[str, list[float]]
+    case_names: tuple[str, ...]
     patient_of: tuple[str, ...]
 
     def mean(self, key: str) -> float:
@@ -59,7 +62,7 @@ class Part:
 
     def behind(self, key: str) -> Behind:
         """The patients with a defined Dice of a label."""
-        return Behind.of(patients_behind(self.dice[key], self.patient_of))
+        return _behind(self.dice[key], self.case_names, self.patient_of)
 
     def patients_with(self, key: str) -> int:
         """Patients with a defined Dice of a label."""
@@ -118,7 +121,10 @@ class Scores:
 
     def tells(self, key: str, metric: str) -> bool:
         """Whether the mean of a metric of a label may be seen."""
-        return self.screen.tells(f"{metric} of {key}", self.values(key, metric), self.patients)
+        name, values = f"{metric} of {key}", self.values(key, metric)
+        return self.screen.open or (
+            name in self._told and self.screen.tells(name, values, self.patients, cases=self.cases)
+        )
 
     def behind(self) -> dict[str, Behind]:
         """The patients behind each figure that is told, by its name."""
@@ -130,7 +136,7 @@ class Scores:
             if told
         }
         return parts | {
-            f"{metric} of {key}": Behind.of(patients_behind(self.values(key, metric), self.patients))
+            f"{metric} of {key}": _behind(self.values(key, metric), self.cases, self.patients)
             for key in keys
             for metric in self.metrics
             if self.tells(key, metric)
@@ -151,7 +157,7 @@ class Scores:
             dice = {key: columns.get(key, empty).tolist() for key in self.facts.summary["labels"]}
             dice[MEAN] = _mean(table[:, :, 0]).tolist()
             name = f"Repeat {repeat + 1}, fold {fold + 1}" if several else f"Fold {fold + 1}"
-            parts.append(Part(repeat, fold, name, len(set(patients)), len(cases), dice, tuple(patients)))
+            parts.append(Part(repeat, fold, name, len(set(patients)), len(cases), dice, tuple(cases), tuple(patients)))
         return tuple(parts)
 
     def models(self) -> dict[str, str]:
@@ -167,14 +173,53 @@ class Scores:
     def told_parts(self, key: str) -> Sequence[bool]:
         """Of which folds the mean Dice of a label may be seen."""
         patients = [part.patients_with(key) for part in self.parts]
-        told = [
-            not cell.suppressed and self.screen.repeats_safely(part.figure(key), part.behind(key))
+        return [
+            self.screen.open or (not cell.suppressed and part.figure(key) in self._told)
             for cell, part in zip(self.screen.parts(patients), self.parts, strict=True)
         ]
-        if told.count(False) == 1 and len(told) > 1:
-            # The mean over all cases and those of the other folds would give away the one that isn't told.
-            told[min((number for number, is_told in enumerate(told) if is_told), key=patients.__getitem__)] = False
+
+    @cached_property
+    def _told(self) -> frozenset[str]:
+        """Names of the means that no combination of means makes a figure of few patients."""
+        patient_of = dict(zip(self.cases, self.patients, strict=True))
+        repeats = tuple(sorted({part.repeat for part in self.parts}))
+        told: frozenset[str] = frozenset()
+        for metric in self.metrics:
+            table = {key: self.values(key, metric) for key in self.labels}
+            means = [_mean_score(f"{metric} of {key}", key, table, self.cases, patient_of, repeats) for key in table]
+            if metric == "dice":
+                means += [
+                    _mean_score(part.figure(key), key, part.dice, part.case_names, patient_of, (part.repeat,))
+                    for part in self.parts
+                    for key in self.labels
+                ]
+            told |= told_means(means, earlier=self.screen.earlier, threshold=self.screen.limits.threshold)
         return told
+
+
+def _behind(values: Sequence[float], cases: Sequence[str], patients: Sequence[str]) -> Behind:
+    """The patients with a defined value, by the cases that have one."""
+    rows = zip(values, cases, patients, strict=True)
+    return Behind.of_cases({case: patient for value, case, patient in rows if not math.isnan(value)})
+
+
+def _mean_score(
+    name: str,
+    key: str,
+    table: Mapping[str, Sequence[float]],
+    cases: Sequence[str],
+    patient_of: Mapping[str, str],
+    repeats: tuple[int, ...],
+) -> MeanScore:
+    """A mean with the labels that have a value in each case, from the values of each label."""
+    having: dict[str, frozenset[str]] = {}
+    for number, case in enumerate(cases):
+        of_case = {label for label, values in table.items() if label != MEAN and not math.isnan(values[number])}
+        if key == MEAN and of_case:
+            having[case] = frozenset(of_case)
+        elif key in of_case:
+            having[case] = frozenset((key,))
+    return MeanScore(name, key, having, patient_of, repeats)
 
 
 def _mean(by_label: FloatArray) -> FloatArray:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from medseg.privacy import disclosure
 from medseg.privacy.disclosure import Limits, protect_count, protect_counts, protect_summary
 from medseg.privacy.releases import Behind, guard_figures
 from medseg.report.blocks import Cell
@@ -42,26 +41,27 @@ class Screen:
         """Whether everything may be seen."""
         return self.tier == "internal"
 
-    def tells(self, figure: str, values: Sequence[float], patients: Sequence[str]) -> bool:
+    def tells(
+        self, figure: str, values: Sequence[float], patients: Sequence[str], *, cases: Sequence[str] | None = None
+    ) -> bool:
         """Whether the mean, its interval and what else sums up these values may be seen.
 
         Args:
             figure: Name of the figure, the same in every report of the run.
             values: One value a case; nan is left out.
             patients: Patient of each value.
+            cases: Case of each value; without it earlier releases are compared by patients alone.
         """
         if self.open:
             return True
         cells = {figure: protect_summary(values, patients, limits=self.limits)["mean"]}
-        behind = {figure: Behind.of(patients_behind(values, patients))}
+        having = [number for number, value in enumerate(values) if not math.isnan(value)]
+        behind = {
+            figure: Behind.of(patients[number] for number in having)
+            if cases is None
+            else Behind.of_cases({cases[number]: patients[number] for number in having})
+        }
         return not guard_figures(cells, behind, earlier=self.earlier, limits=self.limits)[figure].withheld
-
-    def repeats_safely(self, figure: str, behind: Behind) -> bool:
-        """Whether a figure, beside the earlier releases, tells of no few patients."""
-        cells = guard_figures(
-            {figure: disclosure.Cell(0.0)}, {figure: behind}, earlier=self.earlier, limits=self.limits
-        )
-        return self.open or not cells[figure].withheld
 
     def rests_on(self, patients: int) -> bool:
         """Whether something that rests on so many patients may be seen."""
@@ -73,6 +73,10 @@ class Screen:
             return Cell(str(number))
         protected = protect_count(number, limits=self.limits)
         return Cell(protected.text(), suppressed=protected.withheld)
+
+    def cases(self, number: int, *, patients: int) -> Cell:
+        """A count of cases, which is told where enough patients have them."""
+        return self.count(number) if self.rests_on(patients) else WITHHELD
 
     def parts(self, counts: Sequence[int]) -> tuple[Cell, ...]:
         """The parts of a whole whose total is told: folds, sites, reasons, with and without.

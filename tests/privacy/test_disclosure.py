@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from medseg.privacy.disclosure import (
+    Cell,
     Limits,
     ProtectedTable,
     protect_count,
@@ -17,6 +18,7 @@ from medseg.privacy.disclosure import (
     protect_table,
     withhold_small_differences,
 )
+from medseg.privacy.releases import Behind, guard_figures
 
 _EXACT = Limits(base=1)
 
@@ -119,3 +121,21 @@ def test_a_figure_that_an_earlier_release_would_give_away_is_withheld() -> None:
     assert after["a"].reason == "difference"
     assert after["b"] == cells["b"]
     assert not withhold_small_differences(cells, {"a": 40, "c": 1})["a"].withheld
+
+
+def test_several_earlier_releases_together_give_nobody_away_though_each_by_itself_would_not() -> None:
+    people = [f"P{i}" for i in range(60)]
+    a, b, c, d = (people[start : start + 12] for start in (0, 12, 24, 36))
+    earlier = [{"age: mean": Behind.of(who)} for who in (a + b, c + d, a + c)]
+    cell = {"age: mean": Cell(61.0)}
+    for last, withheld in (([*b, *d, people[50]], True), (b + d, False), (a + b, False)):
+        told = guard_figures(cell, {"age: mean": Behind.of(last)}, earlier=earlier)
+        assert (told["age: mean"].reason == "difference") == withheld
+
+
+def test_one_case_of_a_patient_more_or_fewer_is_a_difference_of_one_patient() -> None:
+    cases = {f"C{i}": f"P{i}" for i in range(20)}
+    more = Behind.of_cases({**cases, "C20": "P3"})
+    assert Behind.of_cases(cases).difference(more) == 1
+    assert (Behind.of_cases(cases).count, more.count) == (20, 20)
+    assert Behind.of(cases.values()).difference(more) == 0

@@ -110,7 +110,7 @@ def test_small_counts_are_marked_in_the_shareable_tier_not_left_out(reports: Pat
     internal = _Page((reports / "internal.html").read_text(encoding="utf-8")).text
     shareable = _Page((reports / "shareable.html").read_text(encoding="utf-8")).text
     assert "in 3 of 34 cases" in internal
-    assert "in <10 cases" in shareable
+    assert "in <10 patients" in shareable
     assert "34 cases" not in shareable
     assert "slices are missing" in shareable
     assert "series 3 of 27" in internal
