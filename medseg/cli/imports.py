@@ -102,11 +102,11 @@ def _import(
 
     Copies are named by pseudonym.
 
-    SRC is a folder, an image, a zip file or a DICOMDIR. Recognised by itself: Medical Segmentation Decathlon and nnU-
-    Net folders, images/ beside masks/ or labels/ (masks_NAME/ for each of several annotators), pictures outlined in
-    COCO, Labelme or CVAT, Pascal VOC, a folder per patient, DICOM trees with label maps, SEG or RTSTRUCT files, and
-    flat folders; label maps may be .seg.nrrd of 3D Slicer. Says what it took each file for; what is refused is listed
-    in DIR/refused.csv. The same command again goes on where it stopped.
+    SRC is a folder, an image, a zip file or a DICOMDIR. Recognised by itself: Medical Segmentation Decathlon, nnU-Net
+    and BIDS folders with their folds, images/ beside masks/ or labels/ (masks_NAME/ for each of several annotators),
+    pictures outlined in COCO, Labelme or CVAT, Pascal VOC, a folder per patient, DICOM trees with label maps, SEG or
+    RTSTRUCT files, and flat folders; label maps may be .seg.nrrd of 3D Slicer, or folders of PNG slices. Says what it
+    took each file for; what is refused is listed in DIR/refused.csv. The same command again goes on where it stopped.
 
     Example: medseg import PATIENTS data --modality PET
     """

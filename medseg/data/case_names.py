@@ -125,7 +125,8 @@ def _case_names(sources: Sequence[Source]) -> list[str]:
     for source in sources:
         path = next(iter(source.images.values()), None)
         uid = f"{source.series.series_uid}{source.series.part}" if source.series is not None else source.key
-        name = stem_of(path) if path is not None else f"{_patient_name(source.patient)}-{_short_hash(uid)}"
+        name = source.name or (stem_of(path) if path is not None else "")
+        name = name or f"{_patient_name(source.patient)}-{_short_hash(uid)}"
         own.append(_clean(name))
         full.append(_clean(f"{_patient_name(source.patient)}_{name}"))
     return own if len(set(own)) == len(own) else full

@@ -21,10 +21,11 @@ from medseg.data.convert_bids import bids_cases
 from medseg.data.convert_coco import coco_cases
 from medseg.data.exchange import ForeignCase, Format, file_inside, new_folder, read_json, write_image
 from medseg.data.files import sha256_of
+from medseg.data.foreign_folds import folds_of
 from medseg.data.label_source import LabelSource
 from medseg.data.manifest import ID_PATTERN, Card, Case, LabelInfo, Manifest, images_sha256, write_manifest
 from medseg.data.readers import read_geometry, read_label
-from medseg.data.split import Folds, Split, write_folds
+from medseg.data.split import Folds, write_folds
 from medseg.data.volume import Geometry
 from medseg.errors import ManifestError
 
@@ -89,7 +90,7 @@ def import_dataset(source: Path, out: Path, *, origin: Format, progress: Callabl
                 progress()
         manifest = Manifest(path=folder / "manifest.csv", cases=tuple(cases), card=card)
         write_manifest(manifest, manifest.path)
-        folds = _folds(root, found, origin=origin)
+        folds = _folds(root, found, cases, origin=origin)
         if folds is not None:
             write_folds(folds, manifest.folds_path)
     return Adoption(cases=len(cases), patients_known=bool(sidecar), folds=len(folds.splits) if folds else 0)
@@ -228,9 +229,8 @@ def _adopt_label(
     return target
 
 
-def _folds(root: Path, found: Sequence[ForeignCase], *, origin: Format) -> Folds | None:
-    """Folds of ``splits_final.json`` or of the entries' ``fold``; None unless they part all cases."""
-    cases = [entry.case for entry in found]
+def _folds(root: Path, found: Sequence[ForeignCase], cases: Sequence[Case], *, origin: Format) -> Folds | None:
+    """Folds of ``splits_final.json`` or of the entries' ``fold``; None unless they part all labelled cases."""
     if origin == "nnunet":
         path = root / "splits_final.json"
         if not path.exists():
@@ -239,10 +239,4 @@ def _folds(root: Path, found: Sequence[ForeignCase], *, origin: Format) -> Folds
     else:
         numbers = sorted({entry.fold for entry in found if entry.fold is not None})
         held_out = [tuple(entry.case for entry in found if entry.fold == number) for number in numbers]
-    if len(held_out) < 2 or sorted(case for part in held_out for case in part) != sorted(cases):
-        return None
-    splits = [
-        Split(repeat=0, fold=number, training=tuple(c for c in cases if c not in part), validation=(), test=part)
-        for number, part in enumerate(held_out)
-    ]
-    return Folds(splits=tuple(splits), kind="kfold")
+    return folds_of(held_out, cases, labelled={case.case for case in cases if case.label is not None})

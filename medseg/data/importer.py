@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final
@@ -20,24 +19,24 @@ from typing import Final
 from medseg.data.annotators import name_annotators
 from medseg.data.archive import is_dicomdir, missing_from_dicomdir, opened
 from medseg.data.card import Card, Deidentification, LabelInfo, checked_card
+from medseg.data.carried import carry
 from medseg.data.case_copy import Copied, Done, copy_case
 from medseg.data.case_names import Job, digest_of, name_cases
+from medseg.data.import_place import STATE_FILE, locked, read_state, require_places
 from medseg.data.label_source import LabelSource
 from medseg.data.layouts import recognise
-from medseg.data.manifest import Case, Manifest, write_manifest
+from medseg.data.manifest import Case, Manifest, read_manifest, write_manifest
 from medseg.data.metadata import join_metadata
 from medseg.data.modality import settle_modality
 from medseg.data.reading import RESAMPLED
 from medseg.data.recognise import Choice, Recognised, most_common
 from medseg.data.refusal import Refusal, most_frequent, write_refusals
-from medseg.errors import RequestError, RunError
+from medseg.errors import RequestError
 from medseg.privacy.ledger import Ledger
 
 __all__ = ["ImportOptions", "ImportReport", "import_tree"]
 
 DEIDENTIFIED_MARK: Final = "medseg-deidentified.json"
-_STATE: Final = ".medseg-import.jsonl"
-_LOCK: Final = ".medseg-import.lock"
 
 
 @dataclass(frozen=True)
@@ -111,9 +110,9 @@ def import_tree(
         RequestError: Nothing to import, every label map is empty, labels that can't be, or `out` is no place for it.
         RunError: Another import is writing into `out`.
     """
-    _require_places(source, out)
-    with _locked(out), opened(source, out, progress=looking) as folder:
-        state = _read_state(out)
+    require_places(source, out)
+    with locked(out), opened(source, out, progress=looking) as folder:
+        state = read_state(out)
         if not state and (out / "manifest.csv").exists():
             raise RequestError("the output folder holds a manifest that no import wrote; choose another folder")
         found = recognise(folder, replace(options.choice, labels=options.labels), looking=looking)
@@ -123,52 +122,22 @@ def import_tree(
         found = settle_modality(found, options.choice)
         if is_dicomdir(source):
             found = replace(found, refusals=(*found.refusals, *missing_from_dicomdir(source)))
+        carried = carry(found, folder, options.choice)
+        found = carried.found
         facts, notes = join_metadata(_tables(folder), found.sources)
-        mark = _deidentified(folder)
-        keep = options.keep_names or mark is not None
-        sources, sentence = name_annotators(found.sources, keep=keep)
-        jobs = name_cases(sources, facts, state, keep=keep)
+        mark = _deidentified(folder) or carried.deidentification
+        keep = options.keep_names or mark is not None or carried.is_pseudonymous
+        sources, sentence = name_annotators(found.sources, keep=options.keep_names or mark is not None)
+        jobs = name_cases(sources, carried.joined(facts), state, keep=keep)
         labels = options.labels or found.labels
         card = _card_of(found, labels=labels, options=options, mark=mark)
         done, reused = _copy_all(jobs, out, state, labels=frozenset(labels), options=options, progress=progress)
         done = _require_alike(done)
         renamed = bool(options.labels or options.title or options.licence)
         notes = (*found.notes, *sentence, *notes)
-        return _finish(found, done, out, card=card, notes=notes, reused=reused, rewrite=renamed)
-
-
-def _require_places(source: Path, out: Path) -> None:
-    if not source.exists():
-        raise RequestError("expected a folder (or a file) to import; found none")
-    if out.is_file():
-        raise RequestError("expected a folder to write into; found a file")
-    inner, outer = out.resolve(), source.resolve()
-    if inner == outer or outer in inner.parents:
-        raise RequestError(
-            "the output folder lies inside the source; choose one outside, so that no copy is imported again"
-        )
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / _LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunError(
-            "another import is writing into this folder; wait for its end, or choose another folder"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-        if [path.name for path in out.iterdir()] == [_LOCK]:  # Nothing was written, so nothing is left.
-            (out / _LOCK).unlink(missing_ok=True)
-            with suppress(OSError):
-                out.rmdir()
+        report = _finish(found, done, out, card=card, notes=notes, reused=reused, rewrite=renamed)
+        folds = carried.write_folds(jobs, read_manifest(out / "manifest.csv"))
+        return replace(report, notes=(*report.notes, *folds))
 
 
 def _tables(source: Path) -> tuple[Path, ...]:
@@ -191,20 +160,6 @@ def _deidentified(source: Path) -> Deidentification | None:
         return Deidentification(profile="medseg deidentify")
 
 
-def _read_state(out: Path) -> dict[str, Done]:
-    """Case id to what an earlier run did; a line torn by a kill is passed over."""
-    path = out / _STATE
-    state: dict[str, Done] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                done = Done.from_json(json.loads(line))
-            except (ValueError, KeyError, TypeError):
-                continue
-            state[done.case] = done
-    return state
-
-
 def _copy_all(
     jobs: Sequence[Job],
     out: Path,
@@ -224,7 +179,7 @@ def _copy_all(
         else:
             todo.append(job)
     reused = len(done)
-    with (out / _STATE).open("a", encoding="utf-8") as stream, ThreadPoolExecutor(max(1, options.jobs)) as pool:
+    with (out / STATE_FILE).open("a", encoding="utf-8") as stream, ThreadPoolExecutor(max(1, options.jobs)) as pool:
         futures: dict[Future[Done], Job] = {pool.submit(_copy, job, out, labels): job for job in todo}
         try:
             for number, future in enumerate(as_completed(futures), start=reused + 1):
@@ -289,13 +244,13 @@ def _finish(
     else:
         (out / "refused.csv").unlink(missing_ok=True)
     if not kept:
-        (out / _STATE).unlink()
+        (out / STATE_FILE).unlink()
         told = most_frequent(refusals)
         raise RequestError(f"no image could be imported; refused.csv lists each with its reason:{told}")
     values = sorted({value for _, copied in kept for value in copied.values})
     if any(copied.is_labelled for _, copied in kept) and not values:
         _remove_strangers(out, ())
-        (out / _STATE).unlink()
+        (out / STATE_FILE).unlink()
         raise RequestError(
             "every label map is empty; expected a lesion in at least one. Are these the right label maps?"
         )

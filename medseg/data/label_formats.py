@@ -13,19 +13,24 @@ from pathlib import Path
 
 from medseg.data.colours import ColourMap, colour_source, read_colour_map, read_voc_colours, voc_source
 from medseg.data.dicom_structures import tabulate
-from medseg.data.label_source import LabelSource
+from medseg.data.label_source import LabelSource, content_digest
 from medseg.data.label_stack import is_stack, read_stack_header
-from medseg.data.readers import PICTURE_ENDINGS
+from medseg.data.pictures import require_same_size
+from medseg.data.readers import PICTURE_ENDINGS, read_label
 from medseg.data.recognise import Choice, Recognised, Source
 from medseg.data.slicer import SLICER_ENDING, Segment, read_segments, slicer_source
-from medseg.errors import DataError
+from medseg.data.volume import Geometry
+from medseg.errors import DataError, GeometryError
 from medseg.privacy.vocabulary import is_known_text
+from medseg.types import LabelMap
 from medseg.wording import counted
 
-__all__ = ["VOC_LABELS", "settle_formats"]
+__all__ = ["VOC_LABELS", "ignoring", "settle_formats"]
 
 VOC_LABELS = "segmentationclass"
 """Folder of Pascal VOC's masks, in lower case."""
+_SAME_GRID = 0.1
+"""Largest corner distance of image and label map, as a share of the smallest spacing, that counts as one grid."""
 
 
 def settle_formats(found: Recognised, choice: Choice, root: Path) -> Recognised:
@@ -39,7 +44,7 @@ def settle_formats(found: Recognised, choice: Choice, root: Path) -> Recognised:
     Raises:
         RequestError: A colour map is wrong, or no segment is left.
     """
-    found = _name_stacks(_settle_slicer(found, choice))
+    found = _settle_ignored(_name_stacks(_settle_slicer(found, choice)))
     if choice.colours is not None:
         return _settle_colours(found, read_colour_map(choice.colours), _is_picture)
     if any(_is_voc(path) for path in _label_paths(found)):
@@ -64,7 +69,8 @@ def _is_voc(path: Path) -> bool:
 
 
 def _settle_colours(found: Recognised, colours: ColourMap, fits: Callable[[Path], bool]) -> Recognised:
-    sources = {path: colour_source(path, colours) for path in _label_paths(found) if fits(path)}
+    paths = [path for path in _label_paths(found) if fits(path)]
+    sources: dict[Path | LabelSource, LabelSource] = {path: colour_source(path, colours) for path in paths}
     note = (
         f"{counted(len(sources), 'mask')} in colours read by the colour map of {counted(len(colours.labels), 'label')}"
     )
@@ -85,7 +91,9 @@ def _settle_slicer(found: Recognised, choice: Choice) -> Recognised:
             problems[path] = str(error)
     structures = [segment.structure for segments in read.values() for segment in segments]
     table = tabulate(structures, choice.structures, choice.labels)
-    made = {path: slicer_source(path, segments, table.values, table.order) for path, segments in read.items()}
+    made: dict[Path | LabelSource, LabelSource] = {
+        path: slicer_source(path, segments, table.values, table.order) for path, segments in read.items()
+    }
     sources = tuple(_with_problem(source, problems) for source in _changed(found, made).sources)
     return replace(
         found,
@@ -115,14 +123,48 @@ def _name_stacks(found: Recognised) -> Recognised:
     return replace(found, labels=names, notes=(*found.notes, f"{counted(len(stacks), 'label stack')} of PNG slices"))
 
 
+def _settle_ignored(found: Recognised) -> Recognised:
+    """A label that a data set calls "ignore" is none, as in nnU-Net."""
+    values = [value for value, name in found.labels.items() if name == "ignore"]
+    return ignoring(found, values[0]) if len(values) == 1 else found
+
+
+def ignoring(found: Recognised, value: int) -> Recognised:
+    """The same, where voxels of a value are neither labelled nor background."""
+    made = {one: _ignoring(one, value) for source in found.sources for one in source.label_maps}
+    return replace(
+        _changed(found, made),
+        labels={other: name for other, name in found.labels.items() if other != value},
+        described={other: info for other, info in found.described.items() if other != value},
+        notes=(*found.notes, f'label "ignore": voxels of value {value} don\'t count (data.ignore_label={value})'),
+    )
+
+
+def _ignoring(one: Path | LabelSource, value: int) -> LabelSource:
+    if isinstance(one, LabelSource):
+        return replace(one, ignore=value if one.ignore is None else one.ignore)
+
+    def read(geometry: Geometry) -> tuple[LabelMap, tuple[str, ...]]:
+        label, own = read_label(one)
+        if label.ndim == 3 and len(geometry.shape) == 2 and label.shape[2] == 1:
+            label, own = label[..., 0], Geometry(label.shape[:2], own.affine)
+        if len(geometry.shape) == 2:
+            require_same_size(geometry.shape, own.shape)
+        elif geometry.corner_distance(own) > _SAME_GRID * min(geometry.spacing):
+            raise GeometryError("image and label map lie on different grids; resample the label map onto the image")
+        return label, ()
+
+    return LabelSource(read=read, paths=(one,), content=content_digest(f"ignore {value}"), ignore=value)
+
+
 def _with_problem(source: Source, problems: Mapping[Path, str]) -> Source:
     own = [problems[one] for one in source.label_maps if isinstance(one, Path) and one in problems]
     return replace(source, problem=own[0]) if own and not source.problem else source
 
 
-def _changed(found: Recognised, made: Mapping[Path, LabelSource]) -> Recognised:
+def _changed(found: Recognised, made: Mapping[Path | LabelSource, LabelSource]) -> Recognised:
     def change(one: Path | LabelSource) -> Path | LabelSource:
-        return made.get(one, one) if isinstance(one, Path) else one
+        return made.get(one, one)
 
     sources = tuple(
         replace(

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from medseg.data.annotators import annotator_of_folder, join_annotators
+from medseg.data.bids_layout import is_bids, take_bids
 from medseg.data.channel_layout import ChannelRule, sequences_of, take_channels
-from medseg.data.convert_bids import BIDS_LABEL
 from medseg.data.dicom_tree import take_dicom_tree
 from medseg.data.drawn_layout import find_drawings, take_drawn
 from medseg.data.label_formats import VOC_LABELS, settle_formats
@@ -51,36 +51,14 @@ _SAME_NAMES: Final = 0.5
 def recognise(root: Path, choice: Choice, *, looking: Callable[[int, int], None] | None = None) -> Recognised:
     """Find out what a folder holds.
 
-    Tried in this order: a data set described by ``dataset.json`` (Medical Segmentation Decathlon, nnU-Net raw), a DICOM
-    tree, pictures outlined in an annotation tool (COCO, Labelme, CVAT), ``images`` beside ``masks`` or ``labels`` (of
-    one or of several annotators), a folder per patient, and a flat folder.
+    Tried in this order: a BIDS data set, one described by ``dataset.json`` (Medical Segmentation Decathlon, nnU-Net
+    raw), a DICOM tree, pictures outlined in an annotation tool (COCO, Labelme, CVAT), ``images`` beside ``masks`` or
+    ``labels`` (of one or of several annotators), a folder per patient, and a flat folder.
 
     Raises:
-        RequestError: There is no image in it, or what was asked for isn't there; or it is a BIDS data set, whose label
-            maps lie apart from their images.
+        RequestError: There is no image in it, or what was asked for isn't there.
     """
-    _refuse_bids(root)
-    taken = settle_formats(_recognise_layout(root, choice, looking), choice, root)
-    return replace(taken, notes=(*taken.notes, *_left_notes(root)))
-
-
-def _refuse_bids(root: Path) -> None:
-    if not (root / "dataset_description.json").is_file() or not (root / "derivatives").is_dir():
-        return
-    if any(BIDS_LABEL.search(path.name) for path in (root / "derivatives").rglob("*.nii*")):
-        raise RequestError(
-            "expected images and label maps side by side, found a BIDS data set; `medseg manifest convert SRC OUT "
-            "--from bids` takes it, with its label maps, patients and folds"
-        )
-
-
-def _left_notes(root: Path) -> list[str]:
-    """What another format knows beside its images, and only ``manifest convert`` reads."""
-    known = (("medseg.json", "patients, sites and folds"), ("splits_final.json", "folds"))
-    for name, what in known:
-        if (root / name).is_file():
-            return [f"{name} is not read here; `medseg manifest convert SRC OUT --from FORMAT` takes its {what} too"]
-    return []
+    return settle_formats(_recognise_layout(root, choice, looking), choice, root)
 
 
 def _recognise_layout(root: Path, choice: Choice, looking: Callable[[int, int], None] | None) -> Recognised:
@@ -94,6 +72,8 @@ def _recognise_layout(root: Path, choice: Choice, looking: Callable[[int, int], 
         )
     if choice.channels:
         return take_channels(files, [ChannelRule.of(text) for text in choice.channels], choice)
+    if is_bids(root) and not files.dicom:
+        return take_bids(files, choice)
     described = root / "dataset.json"
     if described.is_file() and not files.dicom:
         return take_described(files, choice, described)

@@ -12,7 +12,7 @@ from typing import Final
 from medseg.data.recognise import Source, pair_key, stem_of
 from medseg.wording import counted
 
-__all__ = ["CaseFacts", "join_metadata"]
+__all__ = ["CaseFacts", "harmless_covariates", "join_metadata"]
 
 _COVARIATES: Final = {
     "diagnosis": "diagnosis", "benign_malignant": "benign_malignant", "malignant": "malignant", "grade": "grade",
@@ -110,6 +110,13 @@ def _facts(row: Mapping[str, str], id_column: str) -> CaseFacts:
         elif name in _SITE:
             site = value
     return CaseFacts(covariates=covariates, patient=patient, site=site)
+
+
+def harmless_covariates(told: Mapping[str, str]) -> dict[str, str]:
+    """Of covariates, those of known names, with values that identify nobody."""
+    names = {name: _COVARIATES.get(name.strip().lower(), name) for name in told}
+    known = set(_COVARIATES.values())
+    return {known_as: _harmless(known_as, told[name].strip()) for name, known_as in names.items() if known_as in known}
 
 
 def _harmless(name: str, value: str) -> str:

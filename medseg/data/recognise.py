@@ -127,6 +127,7 @@ class Source:
         readers: Annotator to label map, where several drew the same image; then `label` is None. Private.
         modality: As in a manifest; ``OTHER`` when nothing tells.
         problem: Why it can't become a case; empty when it may.
+        name: What another tool's data set calls it; empty where none does. Private.
     """
 
     key: str = field(repr=False)
@@ -137,6 +138,7 @@ class Source:
     readers: Mapping[str, Path | LabelSource] = field(default_factory=dict, repr=False)
     modality: str = "OTHER"
     problem: str = ""
+    name: str = field(default="", repr=False)
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -245,14 +245,14 @@ def test_a_missing_manifest_is_a_wrong_request(tmp_path: Path, action: str) -> N
     assert "does not exist" in result.stderr
 
 
-def test_import_of_a_converted_data_set_says_what_only_convert_takes_from_it(tmp_path: Path) -> None:
-    manifest = volume_cohort(tmp_path / "a", cases=4, per_patient=2)
-    for to in ("nnunet", "bids"):
-        assert run("convert", manifest.path, tmp_path / to, "--to", to).exit_code == 0
-    taken = CliRunner().invoke(app, ["import", str(tmp_path / "nnunet"), str(tmp_path / "b")])
-    assert taken.exit_code == 0
-    assert "medseg.json is not read here; `medseg manifest convert SRC OUT --from FORMAT`" in taken.stderr
-    refused = CliRunner().invoke(app, ["import", str(tmp_path / "bids"), str(tmp_path / "c")])
-    assert refused.exit_code == 2
-    assert "`medseg manifest convert SRC OUT --from bids` takes it" in refused.stderr
-    assert not (tmp_path / "c").exists()
+@pytest.mark.parametrize("to", ["nnunet", "bids"])
+def test_import_of_a_converted_data_set_says_that_the_folds_came_along(tmp_path: Path, to: str) -> None:
+    manifest = volume_cohort(tmp_path / "a", cases=6, per_patient=2)
+    assert run("split", manifest.path, "--folds", 3).exit_code == 0
+    assert run("convert", manifest.path, tmp_path / "b", "--to", to).exit_code == 0
+    taken = CliRunner().invoke(app, ["import", str(tmp_path / "b"), str(tmp_path / "c")])
+    assert taken.exit_code == 0, taken.output
+    assert "patients and sites as medseg.json has them (6 cases)" in taken.stderr
+    assert "taken over, each case under its new name" in taken.stderr
+    back = read_manifest(tmp_path / "c" / "manifest.csv")
+    assert len(read_folds(back.folds_path, back).splits) == 3
