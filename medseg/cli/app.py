@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import warnings
 
 import typer
 
@@ -41,5 +43,12 @@ for _group in _GROUPS:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line.
+
+    Libraries' warnings are not shown, unless Python was asked to (``-W``, ``PYTHONWARNINGS``): pydicom's quote values
+    of the files that they warn of, and all name the folder that medseg is installed in.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+        os.environ["PYTHONWARNINGS"] = "ignore"  # for the processes that a command starts
     sys.exit(app())

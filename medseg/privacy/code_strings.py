@@ -1,8 +1,9 @@
 """Code strings: values of VR CS that the standard itself lists, where the vocabulary lacks a word of them.
 
 Each is taken as a whole, so its words don't become known words of other texts. The lists are the enumerated values and
-defined terms of DICOM PS3.3, as far as images, plans, doses, presentation states and reports hold them; those that are
-names of persons or towns (brachytherapy applicators) are left out.
+defined terms of DICOM PS3.3, as far as images, plans, doses, presentation states and reports hold them, and the
+modalities and kinds of equipment of PS3.16 (CID 29, 30, 32, 33); those that are names of persons or towns
+(brachytherapy applicators) are left out.
 """
 
 from __future__ import annotations
@@ -73,10 +74,15 @@ JPEG 2000|CTSPINE|CIRCLEOFWILLIS|CORONARYARTERY|ILEUM|ILIUM|JEJUNUM|LSSPINE|TLSP
 NECKCHESTABDPELV|NOSE|SCALP|THYMUS|BRONCHUS|CALCANEUS|ZYGOMA|PAROTID|SUBMANDIBULAR|TMJ|CONTINUOUS|SEPARATE|CONTAINER|NUM
 COMPLETE|INCOMPLETE|CTV3|FOREGROUND|AUTOMATED|LINEAR_EXACT|EQUAL_RGB|ALPHA_1|ALPHA_2|PRIMARY_PVALUES|WITHDRAWN|DICOM
 """
+_MODALITIES = """
+AR|ASMT|AU|BDUS|CFM|CTPROTOCOL|DMS|EEG|EMG|EOG|EPS|FID|HC|HD|IOL|KER|M3D|OAM|OCT|OPM|OPTBSV|OPTENF|OPV|OSS|PLAN|POS|RG
+RT|RTIMAGE|RTINTENT|RTRAD|RTRECORD|RTSEGANN|RWV|SMR|SRF|STAIN|TEXTUREMAP|TG|VA|XAPROTOCOL|ARCHIVE|CAD|CAPTURE|COMP|DSS
+FILMD|MCD|PRINT|WSD
+"""
 
 _KNOWN = frozenset(
     value
-    for block in (_RADIOTHERAPY, _GEOMETRY, _TIMES, _MAGNETS, _RAYS, _COUNTS, _OTHERS)
+    for block in (_RADIOTHERAPY, _GEOMETRY, _TIMES, _MAGNETS, _RAYS, _COUNTS, _OTHERS, _MODALITIES)
     for line in block.strip().splitlines()
     for value in line.split("|")
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
@@ -18,11 +18,12 @@ from medseg.errors import MissingExtraError, ReadError
 from medseg.privacy.deflated import check_deflated
 from medseg.privacy.dicom_rules import rules_for
 from medseg.privacy.encode import encode_file, put
-from medseg.privacy.frames import CleanPixels, clean_pixel_data, looks_drawn
+from medseg.privacy.frames import CleanPixels, clean_pixel_data, looks_drawn, pixel_facts
 from medseg.privacy.guards import HeadError, QuarantineError, check_class, may_hold_text, shows_face
 from medseg.privacy.heads import FaceCut, cut_face
 from medseg.privacy.person import Person, person_of, raw_bytes
 from medseg.privacy.pixels import preview
+from medseg.privacy.pixel_letters import without_letters
 from medseg.privacy.private import add_safe_private
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
@@ -122,7 +123,7 @@ def clean_dicom(
     if structured:
         clean_content(clean, source, profile, person=person, pseudonyms=pseudonyms)
     unsure = not looked_at and (look or _is_unsure(source, sop_class, transfer_syntax))
-    transfer_syntax, cleaned = _add_pixels(clean, source, transfer_syntax, clean_text, unsure=unsure)
+    transfer_syntax, cleaned = _add_pixels(clean, source, transfer_syntax, clean_text, person=person, unsure=unsure)
     private = profile.safe_private and add_safe_private(clean, source, person=person)
     codes = profile.method_codes(
         pixels_cleaned=cleaned,
@@ -204,6 +205,7 @@ def _add_pixels(
     clean_text: Callable[[Dataset, int, str], CleanPixels] | None,
     *,
     unsure: bool,
+    person: Person,
 ) -> tuple[str, bool]:
     """Put the pixel data into the new data set; returns its transfer syntax and whether text was looked for."""
     tag = next((t for t in _PIXEL_TAGS if t in source), None)
@@ -223,6 +225,8 @@ def _add_pixels(
         ) from None
     encapsulated = pixels.transfer_syntax != ExplicitVRLittleEndian
     if pixels.photometric:
+    if not encapsulated and tag == 0x7FE00010:
+        pixels = _without_letters(pixels, source, person, everywhere=unsure)
         _text(clean, 0x00280004, "CS", pixels.photometric)
         if 0x00280006 in clean:
             put(clean, 0x00280006, "US", b"\0\0")
@@ -236,6 +240,20 @@ def _add_pixels(
 
 
 def _add_marks(
+def _without_letters(pixels: CleanPixels, source: Dataset, person: Person, *, everywhere: bool) -> CleanPixels:
+    """Uncompressed pixels in which no letter codes name the patient; of tomographs only the edges are searched."""
+    facts = pixel_facts(source)
+    identities = person.identities | person.words | {str(number) for number in person.numbers}
+    data, width = pixels.data, facts.columns * facts.samples
+    readings = [(facts.allocated, width)]
+    if facts.allocated == 16 and facts.stored > 14:
+        readings.append((8, 2 * width))
+    for bits, values in readings:
+        shape = (facts.frames, facts.rows, values)
+        data = without_letters(data, shape, bits=bits, identities=identities, everywhere=everywhere) or data
+    return pixels if data is pixels.data else replace(pixels, data=data)
+
+
     clean: Dataset, person: Person, profile: Profile, *, cleaned: bool, codes: Iterable[tuple[str, str]]
 ) -> None:
     """Write who the patient is now and what was done (PS3.15 E.1.1, CID 7050)."""

@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 
 import numpy as np
-from pydicom.datadict import dictionary_VM
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, repeater_has_tag
 from pydicom.dataelem import RawDataElement
 
 from medseg.privacy.person import Person
@@ -22,6 +22,7 @@ __all__ = [
     "clean_floats",
     "clean_number",
     "fits_multiplicity",
+    "has_too_many_digits",
     "is_of_person",
     "may_be_missing",
 ]
@@ -36,6 +37,12 @@ _SMALLEST, _LARGEST = 1e-30, 1e18
 _RUNNING = frozenset((0x00200011, 0x00200012, 0x00200013, 0x00200019, 0x00201208, 0x00201209))
 """Numbers of series, acquisitions, instances and items: one too long to count by may be a patient's or an order's."""
 _MOST_RUNNING_DIGITS = 7
+_MOST_DIGITS = 7
+_MORE_DIGITS = {
+    0x00181074: 10, 0x00180070: 10, 0x00541310: 10, 0x00541311: 10, 0x00541300: 8, 0x00181242: 8, 0x00181060: 8,
+}  # fmt: skip
+"""Nothing is measured to more digits, but becquerels, counts and milliseconds of a day: a longer number is one of the
+many that people are filed under, or a date."""
 _SHORTEST_IDENTITY = 5
 WINDOW = frozenset(("WindowCenter", "WindowWidth"))
 """How a picture is shown; a copy without is whole, one with a width of 0 can't be shown."""
@@ -67,6 +74,8 @@ def clean_number(tag: int, vr: str, element: RawDataElement, *, person: Person) 
     if vr in ("DS", "IS"):
         return _of_digits(tag, raw, vr, person)
     width = NUMBER_WIDTHS[vr]
+    if vr == "AT" and not _are_attributes(raw, little=element.is_little_endian):
+        return None
     count, rest = divmod(len(raw), width)
     if rest or not fits_multiplicity(tag, count) or (len(raw) >= 8 and _reads_as_text(raw)):
         return None
@@ -74,11 +83,27 @@ def clean_number(tag: int, vr: str, element: RawDataElement, *, person: Person) 
         step = 2 if vr == "AT" else width
         raw = np.frombuffer(raw, f">u{step}").astype(f"<u{step}").tobytes()
     if vr in _FLOATS:
-        return clean_floats(raw, vr, person=person)
-    if person.numbers and width > 2:
+        return clean_floats(raw, vr, person=person, tag=tag)
+    if width > 2 and vr != "AT":
         values = np.frombuffer(raw, _INTEGERS[vr]).tolist()
-        return raw if person.numbers.isdisjoint(map(abs, values)) else None
+        own = not person.numbers.isdisjoint(map(abs, values))
+        return None if own or any(has_too_many_digits(value, tag) for value in values) else raw
     return raw
+
+
+def has_too_many_digits(value: float, tag: int = 0) -> bool:
+    """Whether a number has more digits before its point, noughts at its end apart, than anything is measured to.
+
+    Args:
+        value: The number, finite.
+        tag: The attribute that holds it; a few count in becquerels or milliseconds.
+
+    Example:
+        >>> has_too_many_digits(4821390175.0), has_too_many_digits(370_000_000.0), has_too_many_digits(19870412)
+        (True, False, True)
+    """
+    size = abs(value)
+    return size >= 10**_MOST_DIGITS and len(str(int(size)).rstrip("0")) > _MORE_DIGITS.get(tag, _MOST_DIGITS)
 
 
 def may_be_missing(keyword: str, required: int) -> bool:
@@ -99,17 +124,18 @@ def is_of_person(part: bytes, person: Person) -> bool:
     return value.is_integer() and int(value) in person.numbers
 
 
-def clean_floats(raw: bytes, vr: str, *, person: Person) -> bytes | None:
+def clean_floats(raw: bytes, vr: str, *, person: Person, tag: int = 0) -> bytes | None:
     """Floating-point numbers of a size that is measured and that aren't the person's.
 
     Args:
         raw: Little endian, a whole number of values.
         vr: FL or FD.
         person: Whose they are.
+        tag: The attribute that holds them.
 
     Returns:
         The numbers, each nan with the same bytes, and 0 for what is left of rounding (6e-33 of a cosine); None when
-        they read as text or one is the person's.
+        they read as text, one is the person's, or one has more digits than a measurement.
     """
     if len(raw) >= 8 and _reads_as_text(raw):
         return None
@@ -121,6 +147,8 @@ def clean_floats(raw: bytes, vr: str, *, person: Person) -> bytes | None:
         return None
     whole = sizes[real & (sizes >= 10_000) & (sizes == np.floor(sizes))]
     if not person.numbers.isdisjoint(whole.astype(np.int64).tolist()):
+        return None
+    if any(has_too_many_digits(size, tag) for size in sizes[real & (sizes >= 10**_MOST_DIGITS)].tolist()):
         return None
     kept = np.where(np.isnan(values), np.nan, np.where(tiny, 0.0, values))
     return kept.astype(_FLOATS[vr]).tobytes()
@@ -142,9 +170,24 @@ def _of_digits(tag: int, raw: bytes, vr: str, person: Person) -> bytes | None:
             continue
         if not _NUMBER.match(part) or len(part) > longest or is_of_person(part, person):
             return None
+        if len(part) > _MOST_DIGITS and has_too_many_digits(_finite(part), tag):
+            return None
     if tag in _RUNNING and any(len(part.strip()) > _MOST_RUNNING_DIGITS for part in parts):
         return None
     return raw.rstrip(b"\0") if fits_multiplicity(tag, len(parts)) else None
+
+
+def _finite(part: bytes) -> float:
+    """A number written in digits; the largest there is in the place of 1E400."""
+    return max(-_LARGEST, min(_LARGEST, float(part.strip(b" \0"))))
+
+
+def _are_attributes(raw: bytes, *, little: bool) -> bool:
+    """Whether each value points to an attribute of the standard or to a private one, and spells nothing."""
+    words = np.frombuffer(raw[: len(raw) // 4 * 4], "<u2" if little else ">u2").reshape(-1, 2).tolist()
+    known = [dictionary_has_tag(tag) or repeater_has_tag(tag) for tag in (high << 16 | low for high, low in words)]
+    spelt = raw.isalnum()
+    return all(known[place] or (high & 1 and low >= 0x1000 and not spelt) for place, (high, low) in enumerate(words))
 
 
 def _reads_as_text(raw: bytes) -> bool:

@@ -11,7 +11,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from medseg.privacy.encode import put
-from medseg.privacy.numbers import clean_floats, is_of_person
+from medseg.privacy.numbers import clean_floats, has_too_many_digits, is_of_person
 from medseg.privacy.person import Person, raw_bytes
 
 __all__ = ["add_safe_private"]
@@ -29,6 +29,8 @@ _GROUPS = frozenset(group for _, group in _SAFE)
 _WIDTH = {"FL": 4, "FD": 8}
 _MOST_VALUES = {"DS": 1, "IS": 4}
 """Values of an attribute: a factor is one, the b-value of GE is the first of four."""
+_GE_OFFSET, _HIGHEST_B = 10**9, 10**5
+"""What GE adds to some b-values (1000000800 is 800), and what no b-value reaches."""
 _NUMBER = re.compile(rb"[ \0]*[+-]?(?:\d{1,16}\.?\d{0,16}|\.\d{1,16})(?:[eE][+-]?\d{1,3})?[ \0]*\Z")
 
 
@@ -65,4 +67,8 @@ def _number(element: object, vr: str, person: Person) -> bytes | None:
         return clean_floats(raw, vr, person=person) if one_or_three and not raw.isalpha() else None
     parts = raw.split(b"\\")
     known = len(parts) <= _MOST_VALUES[vr] and all(_NUMBER.match(part) for part in parts)
-    return raw if known and not any(is_of_person(part, person) for part in parts) else None
+    if not known or any(is_of_person(part, person) for part in parts):
+        return None
+    sizes = [abs(float(part)) for part in parts if part.strip(b" \0")]
+    marked = vr == "IS" and sizes and _GE_OFFSET <= sizes[0] < _GE_OFFSET + _HIGHEST_B
+    return None if any(has_too_many_digits(size) for size in sizes[1 if marked else 0 :]) else raw

@@ -42,6 +42,8 @@ _INSTEAD_OF = {0x00540410: 0x00185100}
 """Attributes of type 2 that may not stand beside another: the coded orientation of a PET's patient and PatientPosition
 (PS3.3 C.8.4.6)."""
 _NUMBERED = {"SegmentLabel": (0x00620004, "Segment"), "ROIName": (0x30060022, "ROI")}
+_ONLY_WITH = {0x00201040: 0x00200052}
+"""Attributes of type 2 that mean nothing without another: what a frame of reference refers to, and its UID."""
 """Labels that a reader must be able to tell apart, with the attribute that numbers them."""
 
 
@@ -98,12 +100,18 @@ def rebuild_dataset(
     if code is not None:
         _put_code(result, *code)
     for missing, missing_vr in rules.expected:
-        if missing not in result._dict and not (missing in _INSTEAD_OF and _INSTEAD_OF[missing] in result._dict):
+        if missing not in result._dict and _is_wanted(missing, result):
             _put_empty(result, missing, missing_vr)
     return result
 
 
 def _permitted(source: Dataset, rules: Rules) -> list[tuple[int, RawDataElement | DataElement, Rule]]:
+def _is_wanted(tag: int, result: Dataset) -> bool:
+    """Whether an attribute of type 2 that the source lacks belongs into its copy."""
+    instead, beside = _INSTEAD_OF.get(tag), _ONLY_WITH.get(tag)
+    return (instead is None or instead not in result._dict) and (beside is None or beside in result._dict)
+
+
     """The attributes with a rule; their tags as numbers, since a tag's own comparisons take as long as its rule."""
     found = ((int(tag), element) for tag, element in source._dict.items())
     return [(tag, element, rule) for tag, element in found if (rule := rules.get(tag)) is not None]
@@ -141,7 +149,8 @@ def _fallback(rule: Rule, place: _Place) -> bytes | None:
     if rule.required == 3 or rule.keyword in WINDOW:
         return None
     if rule.required == 2:
-        return b""
+        # Of type 2 in one module and of type 1 in another one that images of many classes may have.
+        return b"REMOVED" if rule.keyword == "Manufacturer" else b""
     if rule.keyword in _NUMBERED:
         tag, word = _NUMBERED[rule.keyword]
         number = raw_bytes(place.source, tag)

@@ -36,7 +36,7 @@ def test_names_and_numbers_of_the_patient_go(tag, vr, value):
 @pytest.mark.parametrize(
     ("tag", "vr", "value"),
     [
-        (0x00181060, "DS", b"57812182"), (0x00181060, "DS", b"-578.12181"), (0x00189073, "FD", struct.pack("<d", 0.1)),
+        (0x00181060, "DS", b"57812182"), (0x00181110, "DS", b"-578.12181"), (0x00189073, "FD", struct.pack("<d", 0.1)),
         (0x00209157, "UL", struct.pack("<II", 1, 7)), (0x00280010, "US", b"AB"), (0x00180060, "DS", b"120 "),
         (0x3004000C, "DS", b"0 "), (0x00209157, "UL", struct.pack("<I", 70000)),
     ],
@@ -53,7 +53,32 @@ def test_each_nan_has_the_same_bytes():
 def test_a_number_of_the_patient_goes_below_zero_too(vr, kind):
     tag = 0x0048021E if vr == "SL" else 0x00720082
     assert cleaned(tag, vr, struct.pack(kind, -57812181)) is None
-    assert cleaned(tag, vr, struct.pack(kind, -57812182)) == struct.pack(kind, -57812182)
+    assert cleaned(tag, vr, struct.pack(kind, -5781218)) == struct.pack(kind, -5781218)
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        (0x00180060, "DS", b"4821390175"), (0x00180084, "DS", b"19510702"), (0x00181150, "IS", b"1468252297"),
+        (0x00281050, "DS", b"4.821390175E9"), (0x00189087, "FD", struct.pack("<d", 649399364)),
+        (0x00660002, "UL", struct.pack("<I", 1468252297)), (0x00181060, "DS", b"4821390175"),
+        (0x00280009, "AT", b"TROU"), (0x00280009, "AT", b"SRUO"),
+    ],
+)  # fmt: skip
+def test_numbers_longer_than_anything_is_measured_to_go_whoever_they_belong_to(tag, vr, value):
+    assert cleaned(tag, vr, value) is None
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        (0x00181074, "DS", b"302540448"), (0x00181074, "DS", b"3.7E+8"), (0x00541300, "DS", b"81234567.5"),
+        (0x00180084, "DS", b"123.25319482"), (0x00189087, "FD", struct.pack("<d", 3e9)),
+        (0x00280009, "AT", bytes.fromhex("18006310")), (0x00209165, "AT", bytes.fromhex("05200110")),
+    ],
+)  # fmt: skip
+def test_becquerels_milliseconds_round_numbers_and_pointers_to_attributes_stay(tag, vr, value):
+    assert cleaned(tag, vr, value) == value
 
 
 def test_what_is_left_of_rounding_is_zero_and_digits_written_as_a_number_go():
