@@ -14,16 +14,21 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
-from medseg.errors import MedsegError, StorageError
+from medseg.errors import MedsegError, PrivacyError, StorageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["EXIT_PARTLY_REFUSED", "command", "emit", "note", "progress_bars", "text_table"]
+    from medseg.privacy.identities import IdentityIndex
+
+__all__ = ["EXIT_PARTLY_REFUSED", "command", "emit", "note", "progress_bars", "search_messages_for", "text_table"]
 
 EXIT_PARTLY_REFUSED = 3
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_WITHHELD = "(a line is withheld: it held an identity of this project)"
+_searched_for: list[IdentityIndex] = []
+"""The identities that the running command knows of; no line of its may hold one."""
 
 
 def command(function: Callable[_P, int | None]) -> Callable[_P, None]:
@@ -38,7 +43,10 @@ def command(function: Callable[_P, int | None]) -> Callable[_P, None]:
         import typer
 
         signal.signal(signal.SIGTERM, _interrupt)
+        _searched_for.clear()
         logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_searched_record)
         try:
             status = function(*args, **kwargs) or 0
         except MedsegError as error:
@@ -72,18 +80,55 @@ def note(message: str) -> None:
     """One line for the person, on stderr."""
     from rich.console import Console
 
-    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(_searched(message), markup=False)
 
 
 def emit(result: Mapping[str, Any], *, as_json: bool, text: str) -> None:
-    """The command's result on stdout: `text` for a person, or `result` as one line of JSON for a machine."""
+    """The command's result on stdout: `text` for a person, or `result` as one line of JSON for a machine.
+
+    Raises:
+        PrivacyError: The JSON holds an identity that the command knows of; of the text only that line is withheld.
+    """
     if sys.stdout is None:  # Closed by whoever started the command; the work is done all the same.
         return
+    told = _gated(json.dumps(result, default=str)) if as_json else _searched(text)
     try:
-        sys.stdout.write((json.dumps(result, default=str) if as_json else text).rstrip("\n") + "\n")
+        sys.stdout.write(told.rstrip("\n") + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         _write_no_more()
+
+
+def search_messages_for(identities: IdentityIndex) -> None:
+    """Withhold each line of the running command that holds one of these identities: messages, errors, logs, results."""
+    _searched_for.append(identities)
+
+
+def _searched(message: str) -> str:
+    """The message, its lines with an identity withheld; other lines, the person's own paths included, may pass."""
+    lines = []
+    for line in message.split("\n"):
+        try:
+            lines.append(_gated(line))
+        except PrivacyError:
+            lines.append(_WITHHELD)
+    return "\n".join(lines)
+
+
+def _gated(line: str) -> str:
+    if _searched_for:
+        from medseg.privacy.audit import gate
+
+        for identities in _searched_for:
+            gate(line, name="message", tier="internal", identities=identities)
+    return line
+
+
+def _searched_record(record: logging.LogRecord) -> bool:
+    """Withhold what a log line must not hold; every record passes, as a filter of `logging`."""
+    if _searched_for:
+        record.msg, record.args = _searched(record.getMessage()), None
+    return True
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -142,7 +187,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _complain(message: str) -> None:
-    sys.stderr.write(f"medseg: {message}\n")
+    sys.stderr.write(f"medseg: {_searched(message)}\n")
 
 
 def _storage_message(error: OSError) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medseg.cli.common import search_messages_for
 from medseg.errors import RequestError
 
 if TYPE_CHECKING:
@@ -24,13 +25,21 @@ KeyOption = Annotated[
 def identities_beside(key: Path | None) -> IdentityIndex | None:
     """The index of identities that `medseg deidentify` keeps beside the key; None without a key.
 
+    From here on no line that the command prints holds one of them.
+
     Raises:
         RequestError: There is no index beside the key.
     """
-    from medseg.privacy.identities import IdentityIndex
-
     if key is None:
         return None
+    index = _loaded(key)
+    search_messages_for(index)
+    return index
+
+
+def _loaded(key: Path) -> IdentityIndex:
+    from medseg.privacy.identities import IdentityIndex
+
     beside = key.with_name(f"{key.name}.identities")
     if not beside.is_file():
         raise RequestError(
@@ -43,12 +52,14 @@ def identities_beside(key: Path | None) -> IdentityIndex | None:
 def known_identities(key: Path | None, clear: Path | None) -> IdentityIndex | None:
     """The index beside the key, a list in clear, or both in one; None without either.
 
+    For commands that tell finds by their number, and that alone.
+
     Raises:
         RequestError: There is no index beside the key, or the list cannot be read.
     """
     from medseg.privacy.identities import IdentityIndex, read_clear_list
 
-    index = identities_beside(key)
+    index = None if key is None else _loaded(key)
     if clear is not None:
         index = index or IdentityIndex()
         index.add(read_clear_list(clear))

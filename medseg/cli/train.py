@@ -120,7 +120,12 @@ def _crossval(
 
 
 def _pretrain(
-    study: Study, out: Out, overrides: Overrides = None, resume: Resume = False, as_json: Json = False
+    study: Study,
+    out: Out,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    key: KeyOption = None,
+    as_json: Json = False,
 ) -> int:
     """Pretrain an encoder on images without labels.
 
@@ -132,9 +137,9 @@ def _pretrain(
     from medseg.studies.pretrain import pretrain
 
     _expect_run(out, resume=resume)
-    config = _load(study, overrides)
+    config, index = _load(study, overrides), identities_beside(key)
     with StudyBars() as bars:
-        outcome = pretrain(config, out=out, progress=bars)
+        outcome = pretrain(config, out=out, progress=bars, identities=index)
     emit(
         {"run": out.name, "iterations": outcome.iterations, "loss": outcome.loss, "baseline": outcome.baseline},
         as_json=as_json,

@@ -111,7 +111,8 @@ class Tracker:
         """What the person has to know at the end of the command; None when all was recorded."""
         parts = []
         if self._refused:
-            parts.append(f"not recorded in MLflow, since the privacy gate refused it: {', '.join(self._refused)}")
+            refused = ", ".join(dict.fromkeys(self._refused))
+            parts.append(f"not recorded in MLflow, since the privacy gate refused it: {refused}")
         if self._outbox is not None and self._outbox.lost:
             parts.append(
                 f"MLflow took {self._outbox.sent} records, not the other {self._outbox.lost} ({self._outbox.reason}); "
@@ -179,7 +180,8 @@ class Tracker:
                 every other one must pass the gate as shareable.
         """
         stamp = now_ms()
-        rows = [(_metric_name(key), float(value), stamp, 0) for key, value in summary.items() if math.isfinite(value)]
+        finite = {_metric_name(key): float(value) for key, value in summary.items() if math.isfinite(value)}
+        rows = [(key, value, stamp, 0) for key, value in finite.items() if self._passes(key, "the name of a metric")]
         self._send(lambda store: store.log_metrics(self._runs["study"], rows))
         for path in artifacts:
             tier: Tier = "internal" if path.name.startswith("internal") else "shareable"

@@ -87,7 +87,7 @@ def cross_validate(
         out: The run folder.
         progress: Told how far it is.
         deliver: Makes reports and a model package of the finished run folder.
-        identities: The project's identities, which nothing that is tracked may hold.
+        identities: The project's identities, which no checkpoint and nothing that is tracked may hold.
 
     Raises:
         RequestError: The study cannot be carried out as it stands.
@@ -102,7 +102,16 @@ def cross_validate(
             refusals, rows = [], []
             for number, split in enumerate(splits):
                 found, scored = _run_split(
-                    study, data, plan, run, tracker, split=split, number=number, of=len(splits), progress=progress
+                    study,
+                    data,
+                    plan,
+                    run,
+                    tracker,
+                    split=split,
+                    number=number,
+                    of=len(splits),
+                    progress=progress,
+                    identities=identities,
                 )
                 refusals += found
                 rows += scored
@@ -122,7 +131,7 @@ def train_all(
         study: The study; paths relative to the working directory.
         out: The run folder; gets ``fold_all/weights.safetensors``.
         progress: Told how far it is.
-        identities: The project's identities, which nothing that is tracked may hold.
+        identities: The project's identities, which no checkpoint and nothing that is tracked may hold.
 
     Raises:
         RequestError: The study cannot be carried out as it stands.
@@ -145,6 +154,7 @@ def train_all(
                 name="train, all cases",
                 on_epoch=_epoch_sink(fold_tracker),
                 progress=progress,
+                identities=identities,
             )
         write_privacy_facts(study, out, splits={"fold_all": everything})
         epochs = read_epochs(run.root / "fold_all" / "epochs.csv")
@@ -176,6 +186,7 @@ def _run_split(
     number: int,
     of: int,
     progress: StudyProgress,
+    identities: IdentityIndex | None,
 ) -> tuple[list[Refusal], list[CaseRow]]:
     seed = fold_seed(study, split)
     folder = run.fold(number)
@@ -195,6 +206,7 @@ def _run_split(
             name=f"train fold {number + 1} of {of}",
             on_epoch=_epoch_sink(fold_tracker),
             progress=progress,
+            identities=identities,
         )
     if not finished:
         run.ledger.append("fold trained", {"fold": number, "training_cases": len(cases.training)})

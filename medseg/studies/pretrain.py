@@ -15,6 +15,7 @@ from medseg.data.cache import CacheEntry
 from medseg.data.files import atomic_write
 from medseg.errors import RequestError
 from medseg.planning import Plan
+from medseg.privacy.identities import IdentityIndex
 from medseg.runs.folder import RunFolder
 from medseg.studies.reporting import SilentProgress, StudyProgress
 from medseg.studies.study import case_entries, open_data, plan_study, relative_study, study_digest
@@ -46,7 +47,9 @@ class PretrainOutcome:
     baseline: float
 
 
-def pretrain(study: StudyConfig, *, out: Path, progress: StudyProgress | None = None) -> PretrainOutcome:
+def pretrain(
+    study: StudyConfig, *, out: Path, progress: StudyProgress | None = None, identities: IdentityIndex | None = None
+) -> PretrainOutcome:
     """Pretrain the study's encoder on the images of its manifest; labels are not read.
 
     The same call in the same folder goes on where the last one stopped.
@@ -55,6 +58,7 @@ def pretrain(study: StudyConfig, *, out: Path, progress: StudyProgress | None = 
         study: The study; its ``pretrain`` section says how.
         out: Gets weights.safetensors (names as in the network, ``encoder.*``), epochs.csv and pretrain.json.
         progress: Told how far it is.
+        identities: The project's identities, which no checkpoint may hold.
 
     Raises:
         RequestError: The study cannot be carried out as it stands.
@@ -73,9 +77,9 @@ def pretrain(study: StudyConfig, *, out: Path, progress: StudyProgress | None = 
         plan = replace(plan, budget_minutes=budget, iterations=config.iterations)
         cases = tuple(replace(case, label=None) for case in data.manifest.cases)
         entries = case_entries(study, data, plan, cases=cases, progress=progress)
-        model, iterations = _train(study, plan, entries, out, study_digest(study, plan, cases), progress)
+        model, iterations = _train(study, plan, entries, out, study_digest(study, plan, cases), progress, identities)
         weights = {f"encoder.{name}": tensor.cpu() for name, tensor in model.encoder.state_dict().items()}
-        save_weights(weights, out / "weights.safetensors")
+        save_weights(weights, out / "weights.safetensors", identities=identities)
         outcome = PretrainOutcome(iterations, *_probe(study, plan, model, entries))
         with atomic_write(out / "pretrain.json", mode="w") as stream:
             stream.write(json.dumps({"method": config.name, **asdict(outcome)}, indent=2) + "\n")
@@ -89,6 +93,7 @@ def _train(
     folder: Path,
     digest: str,
     progress: StudyProgress,
+    identities: IdentityIndex | None,
 ) -> tuple[MaskedModel, int]:
     torch.manual_seed(study.seed)
     encoder = network_of(study, plan).get_submodule("encoder")
@@ -115,6 +120,7 @@ def _train(
         resumed=resumed,
         on_epoch=lambda _epoch: None,
         progress=progress.update,
+        identities=identities,
     )
     if control.done < 1.0:
         step = masked_step(ratio=study.pretrain.mask_ratio, block=study.pretrain.block)

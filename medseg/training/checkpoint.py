@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from medseg.data.files import atomic_write
 from medseg.errors import RunError
+from medseg.privacy.audit import gate
+
+if TYPE_CHECKING:
+    from medseg.privacy.identities import IdentityIndex
 
 __all__ = ["Checkpoint", "Epoch", "load_checkpoint", "load_weights", "save_checkpoint", "save_weights"]
 
@@ -66,10 +70,22 @@ class Checkpoint:
     best: dict[str, Tensor] = field(default_factory=dict)
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint atomically; the archive inside bears no file name."""
+def save_checkpoint(checkpoint: Checkpoint, path: Path, *, identities: IdentityIndex | None = None) -> None:
+    """Write a checkpoint atomically, once every text in it has passed the gate; the archive inside bears no file name.
+
+    Args:
+        checkpoint: The state; beside its texts it holds numbers and tensors only, which the gate leaves out.
+        path: The file.
+        identities: Identities of this project that the gate looks for, beside its patterns.
+
+    Raises:
+        PrivacyError: The gate found something that identifies; nothing was written.
+    """
     content = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}
     content["epochs"] = [asdict(epoch) for epoch in checkpoint.epochs]
+    # The digest is a hash, in which chance writes five digits in a row.
+    said = {name: value for name, value in content.items() if name != "study_digest"}
+    gate("\n".join(_texts(said)), name=path.name, tier="shareable", identities=identities)
     buffer = io.BytesIO()
     torch.save(content, buffer)
     with atomic_write(path) as stream:
@@ -96,10 +112,33 @@ def load_checkpoint(path: Path, *, study_digest: str) -> Checkpoint:
     return checkpoint
 
 
-def save_weights(state: Mapping[str, Tensor], path: Path) -> None:
-    """Write weights as safetensors, atomically."""
+def _texts(content: Any) -> Iterator[str]:
+    """Every text of a checkpoint: its names, its values and those of what is in it."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _texts(name)
+            yield from _texts(value)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from _texts(value)
+    elif not isinstance(content, Tensor | int | float):
+        yield str(content)
+
+
+def save_weights(state: Mapping[str, Tensor], path: Path, *, identities: IdentityIndex | None = None) -> None:
+    """Write weights as safetensors, atomically, once their names have passed the gate.
+
+    Args:
+        state: Tensor by name.
+        path: The file.
+        identities: As `save_checkpoint`.
+
+    Raises:
+        PrivacyError: As `save_checkpoint`.
+    """
     from safetensors.torch import save
 
+    gate("\n".join(state), name=path.name, tier="shareable", identities=identities)
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
     with atomic_write(path) as stream:
         stream.write(content)

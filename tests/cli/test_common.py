@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from medseg.privacy.identities import IdentityIndex
 
 _PROGRAM = """
 import typer
@@ -20,3 +23,45 @@ def test_a_result_that_nobody_reads_is_no_bug(closing: str) -> None:
     line = f'( "$0" -c "$1"; echo "status $?" >&2 ) {closing}'
     done = subprocess.run(["sh", "-c", line, sys.executable, _PROGRAM], capture_output=True, text=True, check=False)
     assert done.stderr == "status 0\n"
+
+
+_SPEAKING = """
+import logging, sys, typer
+from pathlib import Path
+from medseg.cli.common import command, emit, note
+from medseg.cli.keys import identities_beside
+from medseg.errors import ReadError
+
+def speak(as_json: bool = False, fail: bool = False):
+    identities_beside(Path(sys.argv[1]))
+    note("1 case of Jana Novakova")
+    logging.getLogger("medseg.x").warning("look at %s", "Novakova^Jana")
+    if fail:
+        raise ReadError("the case of Jana Novakova is damaged")
+    emit({"case": "Novakova Jana"}, as_json=as_json, text="Dice 0.9\\nNovakova Jana 0.8\\nin all 0.85")
+
+app = typer.Typer()
+app.command()(command(speak))
+app(sys.argv[2:])
+"""
+
+
+def test_no_line_of_a_command_that_knows_the_identities_holds_one(tmp_path: Path) -> None:
+    index = IdentityIndex()
+    index.add(["Novakova^Jana"])
+    index.save(tmp_path / "project.key.identities")
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", _SPEAKING, str(tmp_path / "project.key"), *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    withheld = "(a line is withheld: it held an identity of this project)"
+    told = run()
+    assert (told.returncode, told.stdout) == (0, f"Dice 0.9\n{withheld}\nin all 0.85\n")
+    assert told.stderr == f"{withheld}\n" * 2
+    failed = run("--fail")
+    assert (failed.returncode, failed.stdout) == (3, "")
+    assert failed.stderr == f"{withheld}\n" * 2 + f"medseg: {withheld}\n"
+    for_machines = run("--as-json")
+    assert (for_machines.returncode, for_machines.stdout) == (4, "")
+    assert "Novakova" not in for_machines.stderr

@@ -97,6 +97,22 @@ def test_a_cross_validation_with_the_key_lets_no_identity_of_the_project_out(man
     assert not (tmp_path / "run" / "model.medseg").exists()
 
 
+@pytest.mark.parametrize("command", ["train", "pretrain"])
+def test_a_checkpoint_that_the_gate_refuses_ends_the_training_at_once(
+    command: str, manifest: Path, tmp_path: Path
+) -> None:
+    index = IdentityIndex()
+    index.add(["exp_avg_sq"])  # What the optimiser's state calls a number: the only texts are names of that kind.
+    index.save(tmp_path / "project.key.identities")
+    arguments = (command, _study(tmp_path, manifest), "--out", tmp_path / "run", "--key", tmp_path / "project.key")
+    overrides = ("train.optimizer.name=adam", "pretrain.iterations=2", "pretrain.budget_minutes=null")
+    run = _medseg(*arguments, *(word for value in overrides for word in ("--set", value)))
+    assert run.exit_code == 4, run.output
+    assert "last.ckpt" in run.stderr
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+
+
 def test_json_gives_one_object_on_stdout(manifest: Path, tmp_path: Path) -> None:
     run = _medseg("plan", _study(tmp_path, manifest), "--json")
     assert run.exit_code == 0

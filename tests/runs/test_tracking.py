@@ -137,9 +137,9 @@ def test_what_the_gate_refuses_is_not_recorded_and_the_person_is_told(recorded: 
     (tmp_path / "shareable.html").write_text("<b>Jana</b> Novakova")
     tracker = open_tracker(_study(experiment="gated"), tmp_path, identities=identities)
     with tracker.study({"note": "NOVAKOVA JANA"}, {"cores": 2}, "0" * 64):
-        tracker.finish({}, [tmp_path / "shareable.html"])
+        tracker.finish({"Novakova dice": 0.8, "Jana hd95": 2.0, "dice": 0.9}, [tmp_path / "shareable.html"])
     assert tracker.problem is not None
-    assert "plan.json, shareable.html" in tracker.problem
+    assert "plan.json, the name of a metric, shareable.html" in tracker.problem
     assert audit_paths([tmp_path / "mlflow"], identities=identities).finds == ()
 
 
