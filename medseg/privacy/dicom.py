@@ -16,14 +16,15 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medseg.errors import MissingExtraError, ReadError
 from medseg.privacy.deflated import check_deflated
+from medseg.privacy.device import DEVICE_TAGS
 from medseg.privacy.dicom_rules import rules_for
 from medseg.privacy.encode import encode_file, put
 from medseg.privacy.frames import CleanPixels, clean_pixel_data, looks_drawn, pixel_facts
 from medseg.privacy.guards import HeadError, QuarantineError, check_class, may_hold_text, shows_face
 from medseg.privacy.heads import FaceCut, cut_face
 from medseg.privacy.person import Person, person_of, raw_bytes
-from medseg.privacy.pixels import preview
 from medseg.privacy.pixel_letters import without_letters
+from medseg.privacy.pixels import preview
 from medseg.privacy.private import add_safe_private
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
@@ -117,7 +118,7 @@ def clean_dicom(
         transfer_syntax = cut_face(source, face, transfer_syntax)
     elif head and not (acknowledge_faces and profile.faces == "refuse"):
         raise HeadError(pseudonyms.name("series", uids["series"], "S"))
-    person = person_of(source, pseudonyms)
+    person = person_of(source, pseudonyms, kept=DEVICE_TAGS if profile.device_identity else ())
     clean = rebuild_dataset(source, rules, person=person, pseudonyms=pseudonyms)
     structured = has_content(sop_class)
     if structured:
@@ -204,8 +205,8 @@ def _add_pixels(
     transfer_syntax: str,
     clean_text: Callable[[Dataset, int, str], CleanPixels] | None,
     *,
-    unsure: bool,
     person: Person,
+    unsure: bool,
 ) -> tuple[str, bool]:
     """Put the pixel data into the new data set; returns its transfer syntax and whether text was looked for."""
     tag = next((t for t in _PIXEL_TAGS if t in source), None)
@@ -224,9 +225,9 @@ def _add_pixels(
             '(with pip install "medseg[ocr]" text is found and painted over)'
         ) from None
     encapsulated = pixels.transfer_syntax != ExplicitVRLittleEndian
-    if pixels.photometric:
     if not encapsulated and tag == 0x7FE00010:
         pixels = _without_letters(pixels, source, person, everywhere=unsure)
+    if pixels.photometric:
         _text(clean, 0x00280004, "CS", pixels.photometric)
         if 0x00280006 in clean:
             put(clean, 0x00280006, "US", b"\0\0")
@@ -239,7 +240,6 @@ def _add_pixels(
     return pixels.transfer_syntax, unsure
 
 
-def _add_marks(
 def _without_letters(pixels: CleanPixels, source: Dataset, person: Person, *, everywhere: bool) -> CleanPixels:
     """Uncompressed pixels in which no letter codes name the patient; of tomographs only the edges are searched."""
     facts = pixel_facts(source)
@@ -254,6 +254,7 @@ def _without_letters(pixels: CleanPixels, source: Dataset, person: Person, *, ev
     return pixels if data is pixels.data else replace(pixels, data=data)
 
 
+def _add_marks(
     clean: Dataset, person: Person, profile: Profile, *, cleaned: bool, codes: Iterable[tuple[str, str]]
 ) -> None:
     """Write who the patient is now and what was done (PS3.15 E.1.1, CID 7050)."""

@@ -23,6 +23,7 @@ from typing import Any
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.tag import Tag
 
+from medseg.privacy.device import DEVICE_KEYWORDS
 from medseg.privacy.profile import Profile
 from medseg.privacy.vocabulary import words_in
 
@@ -44,6 +45,8 @@ class Kind(Enum):
     """The age, over 89 as 90."""
     SEX = auto()
     """M, F or O."""
+    DEVICE = auto()
+    """One word that names a device, with nothing of the patient's in it."""
     PATIENT = auto()
     """The patient's pseudonym."""
     ACCESSION = auto()
@@ -175,9 +178,6 @@ _GEOMETRY = words_in(
     """
 )
 """Attributes without which pixels can't be read or placed; they stay in every image, also where the IOD lacks them."""
-_DEVICE = {
-    "DeviceSerialNumber", "StationName", "DeviceUID", "GantryID", "DetectorID", "PlateID", "CassetteID", "GeneratorID",
-}  # fmt: skip
 _BIRTH = words_in(
     """
     PatientBirthDate PatientBirthTime PatientBirthDateInAlternativeCalendar
@@ -237,8 +237,8 @@ def _kind(tag: int, keyword: str, attribute: _Attribute, profile: Profile) -> Ki
         return _LATER_KIND[keyword]
     if profile.patient_characteristics and keyword in _CHARACTERISTICS:
         return _CHARACTERISTICS[keyword]
-    if profile.device_identity and keyword in _DEVICE:
-        return Kind.UID if vr == "UI" else Kind.TERM
+    if profile.device_identity and keyword in DEVICE_KEYWORDS:
+        return Kind.UID if vr == "UI" else Kind.DEVICE
     if vr in _TIME_VRS:
         keep = profile.dates == "shift" and keyword not in _BIRTH
         return Kind.TIME if keep else _by_type(attribute.required, vr)

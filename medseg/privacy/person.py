@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -99,11 +99,21 @@ def patient_key(dataset: Dataset) -> str:
     return f"study|{text_of(dataset, 0x0020000D)}"
 
 
-def person_of(dataset: Dataset, pseudonyms: Pseudonymiser) -> Person:
-    """Read who a data set belongs to."""
+def person_of(dataset: Dataset, pseudonyms: Pseudonymiser, *, kept: Collection[int] = ()) -> Person:
+    """Read who a data set belongs to.
+
+    Args:
+        dataset: As read.
+        pseudonyms: Gives the pseudonyms.
+        kept: Tags of texts that the profile lets stay, so that they are no identities.
+    """
     key = patient_key(dataset)
-    found = _Gathered()
+    found = _Gathered(kept=frozenset(kept))
     _collect(dataset, dataset, found)
+    # The same text elsewhere in the file is no identity either: it stays in the copy, and is not to be found there.
+    staying = {text_of(dataset, tag) for tag in found.kept}
+    found.identities -= staying
+    found.numbers -= {int(digits) for text in staying for digits in re.findall(r"[0-9]{5,18}", text)}
     zone = utc_offset_minutes(raw_bytes(dataset, 0x00080201).decode("ascii", "replace"))
     return Person(
         key=key,
@@ -148,12 +158,16 @@ def _numbers_of(dataset: Dataset) -> frozenset[int]:
 
 @dataclass(slots=True)
 class _Gathered:
-    """What was gathered so far of a data set; the zone is that of the first time that tells its own."""
+    """What was gathered so far of a data set; the zone is that of the first time that tells its own.
+
+    `kept` are the tags that nothing is gathered of.
+    """
 
     identities: set[str] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
     numbers: set[int] = field(default_factory=set)
     zone_minutes: int | None = None
+    kept: frozenset[int] = frozenset()
 
 
 def _collect(dataset: Dataset, root: Dataset, gathered: _Gathered) -> None:
@@ -163,7 +177,7 @@ def _collect(dataset: Dataset, root: Dataset, gathered: _Gathered) -> None:
         if isinstance(element, DataElement) or (element.VR or dictionary_vr(element.tag)) == "SQ":
             for item in _items(element, dataset):
                 _collect(item, root, gathered)
-        elif element.tag not in told:
+        elif element.tag not in told and element.tag not in gathered.kept:
             _collect_element(element, root, gathered)
 
 

@@ -19,6 +19,7 @@ from medseg.errors import ReadError
 from medseg.privacy.code_strings import is_code_string
 from medseg.privacy.codes import names_of_code
 from medseg.privacy.dates import clean_time, shift_date, shift_datetime
+from medseg.privacy.device import device_text
 from medseg.privacy.dicom_rules import Kind, Rule, Rules
 from medseg.privacy.encode import put
 from medseg.privacy.numbers import NUMBER_WIDTHS, WINDOW, clean_number, fits_multiplicity, may_be_missing
@@ -41,9 +42,9 @@ _DUMMIES = {
 _INSTEAD_OF = {0x00540410: 0x00185100}
 """Attributes of type 2 that may not stand beside another: the coded orientation of a PET's patient and PatientPosition
 (PS3.3 C.8.4.6)."""
-_NUMBERED = {"SegmentLabel": (0x00620004, "Segment"), "ROIName": (0x30060022, "ROI")}
 _ONLY_WITH = {0x00201040: 0x00200052}
 """Attributes of type 2 that mean nothing without another: what a frame of reference refers to, and its UID."""
+_NUMBERED = {"SegmentLabel": (0x00620004, "Segment"), "ROIName": (0x30060022, "ROI")}
 """Labels that a reader must be able to tell apart, with the attribute that numbers them."""
 
 
@@ -105,13 +106,13 @@ def rebuild_dataset(
     return result
 
 
-def _permitted(source: Dataset, rules: Rules) -> list[tuple[int, RawDataElement | DataElement, Rule]]:
 def _is_wanted(tag: int, result: Dataset) -> bool:
     """Whether an attribute of type 2 that the source lacks belongs into its copy."""
     instead, beside = _INSTEAD_OF.get(tag), _ONLY_WITH.get(tag)
     return (instead is None or instead not in result._dict) and (beside is None or beside in result._dict)
 
 
+def _permitted(source: Dataset, rules: Rules) -> list[tuple[int, RawDataElement | DataElement, Rule]]:
     """The attributes with a rule; their tags as numbers, since a tag's own comparisons take as long as its rule."""
     found = ((int(tag), element) for tag, element in source._dict.items())
     return [(tag, element, rule) for tag, element in found if (rule := rules.get(tag)) is not None]
@@ -223,6 +224,10 @@ def _sex(raw: bytes, _rule: Rule, _place: _Place) -> bytes | None:
     return raw.strip(b" \0") if raw.strip(b" \0") in (b"M", b"F", b"O") else None
 
 
+def _device(raw: bytes, _rule: Rule, place: _Place) -> bytes | None:
+    return device_text(raw, words=place.person.words, numbers=place.person.numbers)
+
+
 def _patient(_raw: bytes, _rule: Rule, place: _Place) -> bytes | None:
     return place.person.pseudonym.encode("ascii")
 
@@ -256,6 +261,7 @@ _MAKERS: dict[Kind, Callable[[bytes, Rule, _Place], bytes | None]] = {
     Kind.TIME: _time,
     Kind.AGE: _age,
     Kind.SEX: _sex,
+    Kind.DEVICE: _device,
     Kind.PATIENT: _patient,
     Kind.ACCESSION: _accession,
     Kind.STUDY_ID: _study_id,

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import pytest
-from pydicom.datadict import keyword_for_tag
+from pydicom import Dataset, dcmread
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.sr._cid_dict import cid_concepts
 from pydicom.sr.codedict import codes
 
 from medseg.errors import ConfigError
 from medseg.privacy import dicom_rules
+from medseg.privacy.device import DEVICE_KEYWORDS, DEVICE_TAGS
 from medseg.privacy.dicom_rules import Kind, basic_profile_actions, rules_for
+from medseg.privacy.person import person_of
 from medseg.privacy.profile import PROFILES, load_profile
+from medseg.privacy.pseudonym import Pseudonymiser
+from medseg.privacy.rebuild import rebuild_dataset
 
 CT, PET = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.128"
 
@@ -49,6 +54,38 @@ def test_private_and_unknown_attributes_have_no_rule():
     assert all((tag >> 16) % 2 == 0 for tag in rules)
     assert not {0x00324000, 0x60003000, 0x50003000, 0x04000561, 0x00880200, 0xFFFAFFFA, 0x00204000} & set(rules)
     assert rules_for("1.2.3.4", load_profile("basic")) is None
+
+
+def test_serial_numbers_and_station_names_stay_where_the_profile_retains_devices_but_nothing_of_the_patients(tmp_path):
+    assert {tag_for_keyword(keyword) for keyword in DEVICE_KEYWORDS} == DEVICE_TAGS
+    kept = load_profile("basic").model_copy(update={"device_identity": True})
+    source = Dataset()
+    source.SOPClassUID, source.SOPInstanceUID, source.StudyInstanceUID, source.SeriesInstanceUID = (
+        CT,
+        "1.2",
+        "1.3",
+        "1.4",
+    )
+    source.PatientName, source.PatientID = "Kowalska^Jadwiga", "77812345"
+    source.DeviceSerialNumber, source.StationName = "SN-837465", "CT2"
+    source.InstitutionalDepartmentName = "SN-837465"
+    for value, stays in (("Kowalska-1", False), ("G77812345", False), ("Dr Smith", False), ("47110815", True)):
+        source.GantryID = value
+        raw = dcmread(_saved(source, tmp_path / "device.dcm"), force=True)
+        person = person_of(raw, Pseudonymiser(bytes(32)), kept=DEVICE_TAGS)
+        clean = rebuild_dataset(raw, rules_for(CT, kept), person=person, pseudonyms=Pseudonymiser(bytes(32)))
+        assert (clean.DeviceSerialNumber, clean.StationName) == ("SN-837465", "CT2")
+        assert ("GantryID" in clean) == stays
+        assert "SN-837465" not in person.identities
+        without = rebuild_dataset(
+            raw, rules_for(CT, load_profile("basic")), person=person, pseudonyms=Pseudonymiser(bytes(32))
+        )
+        assert not {"DeviceSerialNumber", "StationName", "GantryID"} & set(without.dir())
+
+
+def _saved(source, path):
+    source.save_as(path, implicit_vr=False, little_endian=True)
+    return path
 
 
 def test_codes_and_meanings_of_the_options_are_those_of_cid_7050():
