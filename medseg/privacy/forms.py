@@ -43,12 +43,15 @@ neutral noise none north number orange order other outer patch patient patients 
 posterior power precision price purple radiology range reader research right royal sagittal saint sample scale scanner
 series sharp short silver small south space spacing split start state stone study table teaching test torch train
 training trust diagnosis days offset under university unknown upper value violet volume voxel white width world yellow
-young
+young archive backup basic batch bids case cases clean cleaned cohort collection dataset datasets dates derived dice
+download downloads export exported exports file files fold folder folds full import input inputs internal media meta
+metrics originals output outputs package pacs private processed profile project projects public report reports result
+results samples scans shared source sources subjects summary upload version
 """
 _OURS = frozenset(("REMOVED", "MODIFIED", "ANONYMIZED", "ANONYMISED", "ANONYMOUS", "DEIDENTIFIED", "SIEMENS"))
 """What a de-identified file says of itself, and a name of a vendor that private blocks are called by."""
 _GENERAL = frozenset(_GENERAL_TEXT.split())
-"""Words too general to count when they stand alone, though somebody may be called so."""
+"""Words too general to count alone, as those of the vocabulary are, though somebody may be called so."""
 
 
 class Stands(enum.IntEnum):
@@ -176,7 +179,8 @@ def _text_forms(text: str) -> Iterator[Form]:
     lengths = len("".join(words)), len(words)
     if lengths[0] < (_SHORTEST if text.isascii() else 2):
         return
-    if lengths[1] == 1 and text.lower() in _GENERAL:
+    if lengths[1] == 1 and text.isalpha() and _is_general(text):
+        # A folder is called so, or a patient; reports and models hold such words whoever is in them.
         return
     kind = "id" if any(c.isdigit() for c in text) else ("name" if lengths[1] in (1, 2, 3, 4) else "text")
     orders = {tuple(words), tuple(reversed(words))}

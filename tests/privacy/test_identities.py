@@ -210,3 +210,11 @@ def test_a_file_name_that_is_no_utf8_can_be_an_identity() -> None:
     index = IdentityIndex()
     index.add([b"Novakov\xe1 Jana".decode("utf-8", "surrogateescape")])
     assert index.find(b"of Novakov\xe1_Jana.png")
+
+
+def test_folders_called_like_what_every_report_speaks_of_are_no_identities() -> None:
+    index = IdentityIndex()
+    index.add(["hippocampus", "Sarcoma", "cohort", "report", "fold", "dates", "Thorax", "exports"])
+    assert len(index) == 0
+    index.add(["Novakova", "hippocampus_novakova", "Weber"])
+    assert [hit.identity for hit in index.find("hippocampus of Novakova in the cohort of Weber")] == [1, 3]
