@@ -22,7 +22,8 @@ import pydicom
 from PIL import Image, ImageDraw, ImageFont
 from text_in_pixels import WORDS, fonts
 
-from medseg.privacy.series_text import has_odd_text, has_still_text
+from medseg.privacy.series_frames import spread
+from medseg.privacy.series_text import GreyScale, has_still_text, odd_slices
 
 _PLACES = ("all", "one", "first", "last")
 _FEWEST_SLICES = 20
@@ -102,10 +103,14 @@ def write(frames: np.ndarray, where: str, choose: random.Random, files: Sequence
     return None
 
 
-def look(frames: np.ndarray) -> tuple[bool, bool]:
-    """Whether text is found that stands still, and text on a few slices only."""
-    samples = [frames[place] for place in sorted({round(p) for p in np.linspace(0, len(frames) - 1, _SAMPLES)})]
-    return has_still_text(samples), has_odd_text(len(frames), lambda place: frames[place], samples=samples)
+def look(frames: np.ndarray) -> list[int]:
+    """The slices that would be cleaned again: all where text stands still, else those with text and some beside."""
+    samples = [frames[place] for place in spread(len(frames), most=_SAMPLES)]
+    if has_still_text(samples):
+        return list(range(len(frames)))
+    scale, shape = GreyScale.of(samples), (frames.shape[1], frames.shape[2])
+    strokes = [scale.strokes(frame) for frame in frames]
+    return odd_slices(strokes, lambda place: np.asarray(frames[place]), scale=scale, shape=shape)
 
 
 def main() -> None:

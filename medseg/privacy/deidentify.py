@@ -289,7 +289,7 @@ class _Run:
         return tuple(Input(n, self._files[n - 1], places.get(n, ""), parts[n]) for n in numbers)
 
     def _look(self, kinds: dict[int, str], submit: Submit) -> None:
-        """Look at each series for text, whatever its class; where there is some, clean all its files once more."""
+        """Look at each series for text, whatever its class; files with some, all of defaced heads, are cleaned anew."""
         if not self._work.profile.clean_pixels:
             return
         series: dict[str, list[int]] = {}
@@ -306,12 +306,13 @@ class _Run:
             if answers[0].status == "refused":
                 self.unseen += 1
                 continue
-            if answers[0].status == "quarantined":
-                self._clean_again(numbers, kinds, submit)
+            if answers[0].again:
+                is_defaced = any(self._outcomes[number].reason for number in numbers)
+                self._clean_again(numbers if is_defaced else answers[0].again, kinds, submit)
             self._account.looked_at(place, len(numbers))
 
     def _clean_again(self, numbers: Sequence[int], kinds: dict[int, str], submit: Submit) -> None:
-        """Clean the files of a series again, their pixels looked at one by one; what stays legible loses its copy."""
+        """Clean files of a series again, their pixels looked at one by one; what stays legible loses its copy."""
         before = {number: self._outcomes[number].place for number in numbers}
         self._clean([Task("files", self._inputs(chunk, {}), look=True) for chunk in _chunks(numbers)], kinds, submit)
         self._heads(kinds, submit, look=True)
@@ -394,7 +395,6 @@ def _name_identities(files: Sequence[str]) -> set[str]:
     names: set[str] = set()
     for name in files:
         *folders, last = as_folder(name).split("/")
-        base, _, _ = split_name(last)
-        stems = (part for part in (*folders, base) if not (part.isdigit() and len(part) <= 6))
+        stems = (part for part in (*folders, split_name(last)[0]) if not (part.isdigit() and len(part) <= 6))
         names.update(part for part in stems if split_name(part)[0])
     return names

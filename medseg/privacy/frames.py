@@ -9,6 +9,7 @@ too, the frame is decoded and stored uncompressed.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,7 @@ __all__ = [
     "PixelFacts",
     "clean_pixel_data",
     "decode_frames",
+    "each_frame",
     "looks_drawn",
     "native_bytes",
     "pixel_facts",
@@ -265,18 +267,7 @@ def decode_frames(source: Dataset, tag: int, transfer_syntax: str) -> Decoded:
     raw = raw_bytes(source, tag)
     if transfer_syntax in _NATIVE:
         raw, transfer_syntax = _native(raw, facts, source, big=transfer_syntax == ExplicitVRBigEndian), _EXPLICIT
-    options: dict[str, Any] = {
-        "rows": facts.rows,
-        "columns": facts.columns,
-        "samples_per_pixel": facts.samples,
-        "number_of_frames": facts.frames,
-        "bits_allocated": facts.allocated,
-        "bits_stored": facts.allocated,
-        "pixel_representation": int(facts.signed),
-        "photometric_interpretation": facts.photometric,
-        "planar_configuration": _short(source, 0x00280006),
-        "pixel_keyword": "PixelData",
-    }
+    options = _decoding(source, facts)
     try:
         array, found = get_decoder(UID(transfer_syntax)).as_array(raw, raw=True, **options)
     except Exception:
@@ -291,6 +282,52 @@ def decode_frames(source: Dataset, tag: int, transfer_syntax: str) -> Decoded:
         array = unsigned.view(array.dtype)
     photometric = str(found["photometric_interpretation"])
     return Decoded(array, "YBR_FULL" if photometric.endswith("_422") else photometric)
+
+
+def each_frame(
+    source: Dataset, tag: int, transfer_syntax: str, *, places: Sequence[int] | None = None
+) -> Iterator[Array]:
+    """Frames (row, column, sample) one after the other, as stored; compressed ones are decoded one by one.
+
+    Args:
+        source: The data set as read.
+        tag: Its pixel data's tag.
+        transfer_syntax: Its transfer syntax UID.
+        places: The frames that are wanted; all by default.
+
+    Raises:
+        ReadError: A frame is damaged, or nothing here decodes its transfer syntax.
+    """
+    from pydicom.pixels.decoders.base import get_decoder
+
+    if transfer_syntax in _NATIVE:
+        frames = decode_frames(source, tag, transfer_syntax).array
+        yield from frames if places is None else (frames[place] for place in places)
+        return
+    facts, raw = pixel_facts(source), raw_bytes(source, tag)
+    options = {**_decoding(source, facts), "indices": range(facts.frames) if places is None else places}
+    try:
+        for array, _ in get_decoder(UID(transfer_syntax)).iter_array(raw, raw=True, **options):
+            yield array.reshape(facts.rows, facts.columns, facts.samples)
+    except Exception:
+        # Decoders raise whatever they like on damaged data.
+        raise ReadError("expected pixel data that can be decoded, found damaged or unknown ones") from None
+
+
+def _decoding(source: Dataset, facts: PixelFacts) -> dict[str, Any]:
+    """What pydicom's decoders ask about the pixels; all allocated bits are kept."""
+    return {
+        "rows": facts.rows,
+        "columns": facts.columns,
+        "samples_per_pixel": facts.samples,
+        "number_of_frames": facts.frames,
+        "bits_allocated": facts.allocated,
+        "bits_stored": facts.allocated,
+        "pixel_representation": int(facts.signed),
+        "photometric_interpretation": facts.photometric,
+        "planar_configuration": _short(source, 0x00280006),
+        "pixel_keyword": "PixelData",
+    }
 
 
 def _short(source: Dataset, tag: int) -> int:

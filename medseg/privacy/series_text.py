@@ -1,83 +1,102 @@
 """Text on a series: a look at every series, whatever its class says about text in its pixels.
 
 Text that a device or an archive writes into its images is mostly on every slice, in one place, of one value: on frames
-spread over the series it stands still while anatomy and noise don't. Text on a few slices only makes them unlike the
-others: their thin strokes are counted (`strokes`) on every slice that is stored uncompressed. Only where rows of
-letters show does the detector look, so that an ordinary series costs some milliseconds and 0.3 ms a slice.
+spread over the series it stands still while anatomy and noise don't. Text on some slices only gives them more thin
+strokes in one place than the slices beside have there: these are counted (`strokes`) on every slice. The detector looks
+only where rows of letters stand still or a slice has more strokes, so that an ordinary series costs some milliseconds
+and 0.3 ms a slice; slices that are stored compressed have to be decoded for it.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from medseg.errors import DataError
-from medseg.privacy.dicom import LABEL_CLASSES, read_dicom, syntax_of
-from medseg.privacy.frames import decode_frames
 from medseg.privacy.letter_rows import letter_rows
 from medseg.privacy.ocr import require_ocr
-from medseg.privacy.person import raw_bytes
 from medseg.privacy.pixels import can_be_read, grey_view
-from medseg.privacy.strokes import odd_slices, stroke_counts
-from medseg.privacy.text_boxes import Box, find_text, merged
+from medseg.privacy.series_frames import SeriesSlice, grey_frames, series_slices, spread
+from medseg.privacy.strokes import OddBlock, odd_blocks, stroke_counts
+from medseg.privacy.text_boxes import Box, find_text, merged, shows_text
 from medseg.types import Array
 
-__all__ = ["has_odd_text", "has_still_text", "series_has_text"]
+__all__ = ["GreyScale", "has_still_text", "odd_slices", "slices_with_text"]
 
 _FRAMES = 8
 _FEWEST_FOR_ODD = 4
-_FEWEST_PIXELS = 16
-"""Rows and columns; of less no letter can be read."""
-_CLEANED = b"113101"
-_MOST_BYTES = 1 << 28
-"""Of one multi-frame file; larger ones are looked at in their own class's way only."""
 _STILL = 0.03
 _STROKE = 0.12
 """Of the grey scale: how far a text's pixels may differ from frame to frame, and a stroke from what lies beside it."""
 _ROOM = 48
+_BLOCK_ROOM = 40
+"""Pixels around rows of letters and around odd blocks that the detector sees, too."""
+_PATIENCE = 20
+"""So many odd blocks without text in a row, and the others, which are less odd, aren't looked at."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
-    """The grey scale of a series: the values shown as black and as white."""
+class GreyScale:
+    """The grey scale of a series: the stored values shown as black and as white."""
 
     low: float
     high: float
 
+    @classmethod
+    def of(cls, frames: Sequence[Array]) -> GreyScale:
+        """That of some frames, each (rows, columns)."""
+        low, high = np.percentile(np.concatenate([frame[::3, ::3].ravel() for frame in frames]), (1.0, 99.5))
+        return cls(float(low), float(high))
+
     @property
     def width(self) -> float:
+        """Stored values from black to white, at least 1."""
         return max(self.high - self.low, 1.0)
 
     def view(self, frame: Array) -> Array:
         """A frame as a grey picture of 8 bits."""
         return np.asarray(np.clip((frame.astype(np.float32) - self.low) * (255 / self.width), 0, 255), np.uint8)
 
+    def strokes(self, frame: Array) -> Array:
+        """A frame's pixels on thin strokes, by block."""
+        return stroke_counts(frame, least=_STROKE * self.width)
 
-def series_has_text(files: Sequence[Path]) -> bool:
-    """Whether there is text on the frames of a series.
+
+def slices_with_text(files: Sequence[Path]) -> list[int]:
+    """The places of the files of a series that have text on a frame, and of some beside them that may have some.
 
     Args:
-        files: The series' clean copies. Those whose pixels were cleaned already are left out.
+        files: The series' clean copies. Those whose pixels were cleaned already may be left out.
 
     Raises:
         MissingExtraError: The text detector isn't installed.
     """
     require_ocr()
     alike: dict[tuple[int, int], list[Array]] = {}
-    for place in _spread(len(files)):
-        for frame in _frames(files[place]):
-            if min(frame.shape) >= _FEWEST_PIXELS:
-                alike.setdefault((frame.shape[0], frame.shape[1]), []).append(frame)
+    for place in spread(len(files), most=_FRAMES):
+        for frame in grey_frames(files[place], most=_FRAMES):
+            alike.setdefault((frame.shape[0], frame.shape[1]), []).append(frame)
     if any(has_still_text(frames) for frames in alike.values()):
-        return True
+        return list(range(len(files)))
     if not alike:
-        return False
+        return []
     samples = max(alike.values(), key=len)
-    return has_odd_text(len(files), _loader(files, samples[0]), samples=samples)
+    scale = GreyScale.of(samples)
+    found: set[int] = set()
+    for shape, slices in series_slices(files, samples[0], scale.strokes).items():
+
+        def load(place: int, slices: Sequence[SeriesSlice] = slices) -> Array:
+            return next(grey_frames(files[slices[place].file], places=[slices[place].frame]))
+
+        if len(slices) < _FEWEST_FOR_ODD:
+            odd = [place for place in range(len(slices)) if has_still_text([load(place)])]
+        else:
+            odd = odd_slices([one.strokes for one in slices], load, scale=scale, shape=shape)
+        found |= {slices[place].file for place in odd}
+    return sorted(found)
 
 
 def has_still_text(frames: Sequence[Array]) -> bool:
@@ -89,108 +108,84 @@ def has_still_text(frames: Sequence[Array]) -> bool:
     Raises:
         MissingExtraError: The text detector isn't installed.
     """
-    window = _window(frames)
+    scale = GreyScale.of(frames)
     if len(frames) < 3:
         # Nothing stands still on so few frames, and on noise rows of letters don't show; so the detector sees all.
-        return any(_shows_text(window.view(frame), None) or can_be_read(grey_view(frame)) for frame in frames)
+        return any(_has_letters(scale.view(frame), None) or can_be_read(grey_view(frame)) for frame in frames)
     stack = np.stack(list(frames)).astype(np.int32)
-    still = (np.abs(np.diff(stack, axis=0)) <= _STILL * window.width).sum(axis=0) >= len(frames) - 2
-    return _shows_text(window.view(np.sort(stack, axis=0)[len(stack) // 2]), still)
+    still = (np.abs(np.diff(stack, axis=0)) <= _STILL * scale.width).sum(axis=0) >= len(frames) - 2
+    return _has_letters(scale.view(np.sort(stack, axis=0)[len(stack) // 2]), still)
 
 
-def has_odd_text(count: int, load: Callable[[int], Array | None], *, samples: Sequence[Array]) -> bool:
-    """Whether there is text on a few slices of a series that the others don't have; of at least four slices.
+def odd_slices(
+    strokes: Sequence[Array], load: Callable[[int], Array], *, scale: GreyScale, shape: tuple[int, int]
+) -> list[int]:
+    """The slices of a series with text that most others don't have; of at least four slices.
+
+    From a slice with text the detector goes on to the slices beside it, on either side until two in a row show none;
+    these two are among the answer, too.
 
     Args:
-        count: How many slices there are.
-        load: Gives a slice by its place, stored values, (rows, columns); none where it can't be seen. It is used before
-            the next one is asked for.
-        samples: Some slices, for the grey scale.
+        strokes: Of each slice, in the order of their positions.
+        load: Gives a slice by its place, stored values, (rows, columns).
+        scale: The series' grey scale.
+        shape: Rows and columns of the slices.
 
     Raises:
         MissingExtraError: The text detector isn't installed.
     """
-    window = _window(samples)
-    places, counts = [], []
-    for place in range(count):
-        frame = load(place)
-        if frame is not None:
-            places.append(place)
-            counts.append(stroke_counts(frame, least=_STROKE * window.width))
-    if len(places) < _FEWEST_FOR_ODD:
-        return False
-    for odd in odd_slices(counts, (samples[0].shape[0], samples[0].shape[1])):
-        frame = load(places[odd.place])
-        if frame is not None and _shows_text(window.view(frame), odd.where):
-            return True
-    return False
+    found: set[int] = set()
+    seen: dict[int, list[Box]] = {}
+    without = 0
+    for block in odd_blocks(strokes, shape):
+        part = _roomy(block, shape, room=_BLOCK_ROOM)
+        if block.place in found or any(_inside(block, other) for other in seen.setdefault(block.place, [])):
+            continue
+        seen[block.place].append(part)
+        if _shows(load, part, scale, block.place):
+            found |= _beside(block.place, len(strokes), partial(_shows, load, part, scale))
+            without = 0
+        elif (without := without + 1) >= _PATIENCE:
+            break
+    return sorted(found)
 
 
-def _shows_text(view: Array, where: Array | None) -> bool:
+def _beside(place: int, count: int, shows: Callable[[int], bool]) -> set[int]:
+    """A slice and those beside it with text in the same part; of those without, the first two on either side."""
+    found = {place}
+    for step in (-1, 1):
+        other, without = place + step, 0
+        while 0 <= other < count and without < 2:
+            found.add(other)
+            without = 0 if shows(other) else without + 1
+            other += step
+    return found
+
+
+def _shows(load: Callable[[int], Array], part: Box, scale: GreyScale, place: int) -> bool:
+    """Whether there is text in a part of a slice."""
+    return shows_text(scale.view(load(place)[part.top : part.bottom, part.left : part.right]))
+
+
+def _has_letters(view: Array, where: Array | None) -> bool:
     """Whether rows of letters show in a grey picture, and the detector finds text there too."""
-    rows, columns = view.shape
-    parts = [
-        Box(
-            max(0, row.top - _ROOM),
-            max(0, row.left - _ROOM),
-            min(rows, row.bottom + _ROOM),
-            min(columns, row.right + _ROOM),
-        )
-        for row in letter_rows(view, where=where)
-    ]
-    return any(_finds_text(view[part.top : part.bottom, part.left : part.right]) for part in merged(parts))
+    parts = merged([_roomy(row, view.shape, room=_ROOM) for row in letter_rows(view, where=where)])
+    return any(_finds_text(view[part.top : part.bottom, part.left : part.right]) for part in parts)
 
 
 def _finds_text(view: Array) -> bool:
     return bool(find_text([np.repeat(view[..., None], 3, axis=2)]))
 
 
-def _window(frames: Sequence[Array]) -> _Window:
-    low, high = np.percentile(np.stack([frame[::3, ::3] for frame in frames]), (1.0, 99.5))
-    return _Window(float(low), float(high))
+def _roomy(box: Box | OddBlock, shape: tuple[int, ...], *, room: int) -> Box:
+    """A box with some room around, within a picture."""
+    return Box(
+        max(0, box.top - room),
+        max(0, box.left - room),
+        min(shape[0], box.bottom + room),
+        min(shape[1], box.right + room),
+    )
 
 
-def _spread(count: int) -> list[int]:
-    """At most `_FRAMES` places, evenly from the first to the last."""
-    return sorted({round(part) for part in np.linspace(0, count - 1, _FRAMES)})
-
-
-def _loader(files: Sequence[Path], like: Array) -> Callable[[int], Array | None]:
-    """Gives the only frame of a copy of ours that is stored uncompressed, as the end of the file, until the next call.
-
-    All are read into one place: fresh memory for each takes longer than counting strokes does.
-    """
-    length = like.size * like.itemsize
-    room = bytearray(length)
-
-    def load(place: int) -> Array | None:
-        nonlocal room
-        with files[place].open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            room = room if len(room) >= size else bytearray(size)
-            start = file.readinto(memoryview(room)[:size]) - length
-        head = bytes(room[max(0, start - 12) : max(0, start)])
-        if head[:4] != b"\xe0\x7f\x10\x00" or head[8:] != length.to_bytes(4, "little"):
-            return None
-        return np.frombuffer(room, like.dtype, like.size, start).reshape(like.shape)
-
-    return load
-
-
-def _frames(path: Path) -> list[Array]:
-    """Grey frames of a file, at most `_FRAMES`; none where there are no grey pixels or they were cleaned."""
-    try:
-        source = read_dicom(path.read_bytes())
-        if raw_bytes(source, 0x00080016).strip(b" \0").decode("latin-1") in LABEL_CLASSES or 0x7FE00010 not in source:
-            return []
-        bits = raw_bytes(source, 0x00280100)[:1]
-        if bits not in (b"\x08", b"\x10") or len(raw_bytes(source, 0x7FE00010)) > _MOST_BYTES:
-            return []
-        if _CLEANED in raw_bytes(source, 0x00120064):
-            return []
-        array = decode_frames(source, 0x7FE00010, syntax_of(source)).array
-    except DataError:
-        return []
-    if array.shape[3] != 1:
-        return []
-    return [array[place, ..., 0] for place in _spread(len(array))]
+def _inside(block: OddBlock, box: Box) -> bool:
+    return box.top <= block.top and box.left <= block.left and block.bottom <= box.bottom and block.right <= box.right

@@ -16,7 +16,7 @@ import numpy as np
 from medseg.privacy.ocr import find_lines, read_line
 from medseg.types import Array
 
-__all__ = ["Box", "find_text", "merged"]
+__all__ = ["Box", "find_text", "merged", "shows_text"]
 
 _SURE = 0.6
 _SCALE = 2.0
@@ -79,6 +79,17 @@ def find_text(views: Sequence[Array], *, quick: bool = False) -> set[Box]:
             faint = (line for line in _seen(even, part, scale=scale) if _sides(line)[0] <= _SMALL_PRINT)
             boxes.update(_padded(line, *view.shape[:2]) for line in faint)
     return boxes
+
+
+def shows_text(view: Array) -> bool:
+    """Whether there is text in a small part of a grey picture, uint8, (rows, columns); a single look, none from near.
+
+    Raises:
+        MissingExtraError: The text detector isn't installed.
+    """
+    picture = np.repeat(view[..., None], 3, axis=2)
+    whole = Box(0, 0, *view.shape)
+    return any(_is_text(picture, line) for line in _seen(picture, whole, scale=_SCALE))
 
 
 def _evened(view: Array) -> Array:

@@ -28,7 +28,7 @@ from medseg.privacy.pixels import clean_text, is_label_picture, preview_image
 from medseg.privacy.places import split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
-from medseg.privacy.series_text import series_has_text
+from medseg.privacy.series_text import slices_with_text
 from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd, deface_nifti
 
 __all__ = ["DEFACED", "PAINTED", "Done", "Input", "Pool", "Submit", "Task", "Work"]
@@ -63,7 +63,7 @@ class Task:
         kind: ``files``: each is cleaned by itself. ``head``: they are one series, cleaned with its face taken off.
             ``look``: they are copies of one series, by their output path, looked at for text.
         inputs: The files.
-        look: Look for text in the pixels whatever the class, as the series has some.
+        look: Look for text in the pixels whatever the class, as there is some.
     """
 
     kind: Literal["files", "head", "look"]
@@ -90,7 +90,8 @@ class Work:
 class Done:
     """A worker's answer for one file; `identities` never leave the process tree.
 
-    `head` is the series' pseudonym where the file waits for the rest of its series, to be defaced with it.
+    `head` is the series' pseudonym where the file waits for the rest of its series, to be defaced with it. `again` are
+    the running numbers of the files of a series that have to be cleaned once more, as there is text on them.
     """
 
     status: Status
@@ -98,6 +99,7 @@ class Done:
     reason: str
     identities: frozenset[str]
     head: str = ""
+    again: tuple[int, ...] = ()
 
 
 class _Cleaner:
@@ -119,12 +121,12 @@ class _Cleaner:
         return [self._clean(one, look=task.look) for one in task.inputs]
 
     def _look_at(self, copies: Sequence[Input]) -> Done:
-        """`quarantined` where text was found on a series, `refused` where nothing here can look; else `written`."""
+        """Which files of a series have text; `refused` where nothing here can look."""
         try:
-            found = series_has_text([self._work.out / copy.place for copy in copies])
+            found = slices_with_text([self._work.out / copy.place for copy in copies])
         except MissingExtraError:
             return Done("refused", "", "", frozenset())
-        return Done("quarantined" if found else "written", "", "", frozenset())
+        return Done("written", "", "", frozenset(), again=tuple(copies[place].number for place in found))
 
     def _clean_head(self, task: Task) -> list[Done]:
         """Clean the files of one series of a head, its face taken off."""

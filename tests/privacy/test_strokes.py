@@ -1,11 +1,11 @@
-"""Strokes: the slice of a series that has some where the others have none."""
+"""Strokes: the slices of a series that have some where those beside them have none."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from medseg.privacy.strokes import odd_slices, stroke_counts
+from medseg.privacy.strokes import odd_blocks, stroke_counts
 
 SHAPE = (256, 192)
 
@@ -25,18 +25,31 @@ def test_thin_strokes_are_counted_in_their_block_and_wide_things_and_noise_are_n
     assert stroke_counts(thin, least=400).sum() > 0
 
 
-def test_the_one_slice_with_strokes_is_odd_and_told_where():
+def series(*written: int) -> list[np.ndarray]:
     slices = [noise(number) for number in range(12)]
-    slices[7] = slices[7].copy()
-    slices[7][96:110, 20:80:6] = 1500
-    odd = odd_slices([stroke_counts(frame, least=300) for frame in slices], SHAPE)
-    assert [one.place for one in odd] == [7]
-    assert odd[0].where[96:110, 20:80].all()
-    assert odd[0].where.mean() < 0.7
+    for number in written:
+        slices[number][96:110, 20:80:6] = 1500
+    return [stroke_counts(frame, least=300) for frame in slices]
+
+
+@pytest.mark.parametrize("place", [0, 1, 7, 11])
+def test_the_one_slice_with_strokes_is_odd_and_told_where(place):
+    blocks = odd_blocks(series(place), SHAPE)
+    assert {block.place for block in blocks} == {place}
+    assert any((block.top, block.left, block.bottom, block.right) == (96, 0, 128, 64) for block in blocks)
+    assert all(block.top < 110 and block.bottom > 96 and block.left < 80 for block in blocks)
+
+
+def test_of_a_run_of_slices_with_strokes_the_first_and_the_last_are_odd():
+    assert {block.place for block in odd_blocks(series(*range(3, 10)), SHAPE)} == {3, 9}
 
 
 def test_a_series_of_like_slices_has_no_odd_one():
-    slices = [noise(number) for number in range(12)]
-    for frame in slices:
-        frame[96:110, 20:80:6] = 1500
-    assert odd_slices([stroke_counts(frame, least=300) for frame in slices], SHAPE) == []
+    assert odd_blocks(series(), SHAPE) == odd_blocks(series(*range(12)), SHAPE) == []
+
+
+@pytest.mark.parametrize("top", [0, 40000])
+def test_values_beyond_16_bits_are_counted_as_the_same_values_within(top):
+    frame = np.full(SHAPE, 900, np.uint16)
+    frame[96:110, 20:80:6] = 1500
+    assert (stroke_counts(frame + np.uint16(top), least=300) == stroke_counts(frame, least=300)).all()
