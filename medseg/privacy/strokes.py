@@ -19,7 +19,7 @@ __all__ = ["OddBlock", "odd_blocks", "stroke_counts"]
 _GRIDS = ((4, 1), (8, 3))
 """Of the rows and columns that are looked at, each so many-th: for strokes up to 3 and up to 11 pixels."""
 _ROWS, _COLUMNS = 8, 64
-"""Of a block, in rows and columns that are looked at."""
+"""Of a block, in rows and columns that are looked at; the columns are the bits of a word."""
 _GRAIN = 1.5
 _AROUND = (-2, -1, 1, 2)
 _BEFORE, _AFTER = (-3, -2, -1), (1, 2, 3)
@@ -58,9 +58,14 @@ def stroke_counts(frame: Array, *, least: float) -> Array:
         seen = frame[down // 2 :: down, ::across]
         small = seen.dtype.itemsize == 1 or (int(seen.max()) < _SMALL and int(seen.min()) > -_SMALL)
         seen = seen.astype(np.int16 if small and step < _SMALL else np.int32)
-        middle, left, right = seen[:, 2:-2], seen[:, :-4], seen[:, 4:]
-        stroke = (middle - np.maximum(left, right) > step) | (np.minimum(left, right) - middle > step)
-        columns = np.add.reduceat(stroke.view(np.uint8), np.arange(0, stroke.shape[1], _COLUMNS), axis=1)
+        # Row behind row: numpy is twice as fast on one long row, whose pixels at the sides are left out below.
+        middle, left, right = seen.ravel()[2:-2], seen.ravel()[:-4], seen.ravel()[4:]
+        stroke = np.zeros(seen.shape, bool)
+        stroke.ravel()[2:-2] = (middle - np.maximum(left, right) > step) | (np.minimum(left, right) - middle > step)
+        bits = np.packbits(stroke[:, 2:-2], axis=1)
+        words = np.zeros((len(bits), -(-bits.shape[1] // 8) * 8), np.uint8)
+        words[:, : bits.shape[1]] = bits
+        columns = np.bitwise_count(words.view(np.uint64))
         counts.append(np.add.reduceat(columns, np.arange(0, len(columns), _ROWS), axis=0, dtype=np.uint16).ravel())
     return np.concatenate(counts)
 
