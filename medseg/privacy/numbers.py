@@ -17,8 +17,8 @@ from medseg.privacy.person import Person
 from medseg.privacy.vocabulary import words_in
 
 __all__ = [
+    "DISPENSABLE",
     "NUMBER_WIDTHS",
-    "WINDOW",
     "clean_floats",
     "clean_number",
     "fits_multiplicity",
@@ -44,9 +44,13 @@ _MORE_DIGITS = {
 """Nothing is measured to more digits, but becquerels, counts and milliseconds of a day: a longer number is one of the
 many that people are filed under, or a date."""
 _SHORTEST_IDENTITY = 5
-WINDOW = frozenset(("WindowCenter", "WindowWidth"))
-"""How a picture is shown; a copy without is whole, one with a width of 0 can't be shown."""
-_SPARE = WINDOW | words_in("KVP SeriesNumber InstanceNumber AcquisitionNumber TemporalPositionIdentifier ItemNumber")
+DISPENSABLE = words_in(
+    "WindowCenter WindowWidth FrameIncrementPointer LossyImageCompressionRatio MagneticFieldStrength"
+)
+"""A copy without is whole; one with a 0 can't be shown, points to nowhere or says something false."""
+_SPARE = DISPENSABLE | words_in(
+    "KVP SeriesNumber InstanceNumber AcquisitionNumber TemporalPositionIdentifier ItemNumber"
+)
 """Of type 1 in some classes, but nothing else of the file is read by them."""
 _NEEDED = words_in(
     """
@@ -103,7 +107,9 @@ def has_too_many_digits(value: float, tag: int = 0) -> bool:
         (True, False, True)
     """
     size = abs(value)
-    return size >= 10**_MOST_DIGITS and len(str(int(size)).rstrip("0")) > _MORE_DIGITS.get(tag, _MOST_DIGITS)
+    if tag in _MORE_DIGITS:
+        return size >= 10 ** _MORE_DIGITS[tag]
+    return size >= 10**_MOST_DIGITS and len(str(int(size)).rstrip("0")) > _MOST_DIGITS
 
 
 def may_be_missing(keyword: str, required: int) -> bool:

@@ -22,7 +22,7 @@ from medseg.privacy.dates import clean_time, shift_date, shift_datetime
 from medseg.privacy.device import device_text
 from medseg.privacy.dicom_rules import Kind, Rule, Rules
 from medseg.privacy.encode import put
-from medseg.privacy.numbers import NUMBER_WIDTHS, WINDOW, clean_number, fits_multiplicity, may_be_missing
+from medseg.privacy.numbers import DISPENSABLE, NUMBER_WIDTHS, clean_number, fits_multiplicity, may_be_missing
 from medseg.privacy.person import Person, decode_text, raw_bytes
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.vocabulary import is_known_text
@@ -147,7 +147,7 @@ def _value(tag: int, element: RawDataElement | DataElement, rule: Rule, place: _
 
 def _fallback(rule: Rule, place: _Place) -> bytes | None:
     """What stands for a value that can't stay: nothing for type 3, no value for type 2, a dummy for type 1."""
-    if rule.required == 3 or rule.keyword in WINDOW:
+    if rule.required == 3 or rule.keyword in DISPENSABLE:
         return None
     if rule.required == 2:
         # Of type 2 in one module and of type 1 in another one that images of many classes may have.

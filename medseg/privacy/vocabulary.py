@@ -91,10 +91,19 @@ ROLE_WORDS = frozenset(_ROLES.split()) | {"metadata", "cases", "manifest", "tabl
 
 _WORDS = frozenset((_FORMAT + _ANATOMY + _MAKERS).split())
 _SPLIT = re.compile(r"[^0-9A-Za-z]+")
-_CODE_LIKE = re.compile(r"(?:[A-Z]{1,2}\d{1,2}[A-Z]?|\d{1,2}(?:MM|CM|D|H|MIN|MS|S|KV|X))\Z")
+_CODE_LIKE = re.compile(
+    r"(?:(?:[A-Z]|B[FLRV]|E[CT]|F[ACL]|H[CFRV]|P[EH]|Q[FR]|S[ADL]|T[EHIPRX]|U[BR]|V[BD])\d{1,2}[A-Z]?"
+    r"|\d{1,2}(?:MM|CM|D|H|MIN|MS|S|KV|X))\Z"
+)
+"""Kernels, contrasts, vertebrae, b-values: two letters only where they begin such a code, as they may be initials."""
+_SPELLINGS = re.compile(r"(?<![0-9A-Z])(?:W/O|N/A|G\.E\.|\+C|C\+)(?![0-9A-Z])")
+"""Without, not applicable, General Electric, with contrast: their letters are no initials."""
+_TRIPLE = re.compile(r"(?<![0-9A-Z])(\d{1,2})[^0-9A-Z]+(\d{1,2})[^0-9A-Z]+(\d{1,2})(?![0-9A-Z])")
+_SIDES = frozenset("APLRSIHFXYZ")
+"""Single letters that may stand together: directions, sides and axes; others may be initials."""
 _MOST_LETTERS = 120
 _MOST_DIGITS = 6
-_MOST_CODES = 3
+_MOST_CODES = 2
 
 
 @lru_cache(maxsize=65536)
@@ -105,12 +114,26 @@ def _known_words(text: str) -> frozenset[str] | None:
     numbers = [word for word in words if word.isdigit()]
     if sum(map(len, numbers)) > _MOST_DIGITS or any(len(word) > 3 for word in numbers) or len(numbers) > 3:
         return None
-    if sum(len(word) == 1 and word.isalpha() for word in words) > 3:
+    letters = [word for word in _SPLIT.split(_SPELLINGS.sub(" ", text.upper())) if len(word) == 1 and word.isalpha()]
+    if len(letters) > 3 or (len(letters) > 1 and not _SIDES.issuperset(letters)):
+        return None
+    if any(_may_be_date(*map(str, found)) for found in _TRIPLE.findall(text.upper())):
         return None
     coded = [word for word in words if word not in _WORDS and not word.isdigit()]
     if len(coded) > _MOST_CODES or not all(map(_CODE_LIKE.match, coded)):
         return None
     return frozenset(words)
+
+
+def _may_be_date(*numbers: str) -> bool:
+    """Whether three short numbers may be a day, or a number written in pairs (12.03.87, 3/12/87, 48-21-39)."""
+    first, second, third = map(int, numbers)
+    if all(len(number) == 2 for number in numbers):
+        return True
+    years = len(numbers[0]) == 2 or len(numbers[2]) == 2
+    return years and any(
+        1 <= day <= 31 and 1 <= month <= 12 for day, month in ((first, second), (second, first), (third, second))
+    )
 
 
 def words_in(text: str) -> frozenset[str]:
