@@ -12,10 +12,14 @@ from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from medseg.data.dicom_bits import bit_frames, has_bit_frames
+from medseg.data.dicom_coded import PIXELS, coded_values, film_frames, is_film, require_pixels
 from medseg.data.dicom_frames import Frame
 from medseg.data.dicom_header import Header, read_dataset, refusing_damage
 from medseg.data.dicom_syntax import transfer_syntax, undecodable
 from medseg.errors import ReadError
+from medseg.privacy.codecs import brings_colours, is_coded
+from medseg.privacy.decoders import decoded_frames, in_silence
 from medseg.types import Array
 
 __all__ = ["decode_frames", "is_colour", "is_inverted", "padding_places", "value_dtype", "value_frames"]
@@ -49,7 +53,6 @@ _KEYWORDS = [
     "SmallestImagePixelValue",
 ]
 _TAGS = [tag_for_keyword(word) for word in _KEYWORDS]
-_PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _COLOURS: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _JPEG_2000: Final = ("YBR_ICT", "YBR_RCT")
@@ -94,11 +97,25 @@ def value_frames(header: Header, dtype: np.dtype[Any]) -> Iterator[Array]:
             yield _grey_values(_plain_frame(header, number), header, frame, dtype)
         return
     _require_known_colours(header)
+    if is_film(header):
+        yield from film_frames(header)
+        return
     dataset = read_dataset(header.path, tags=_TAGS, pixels=True)
+    if is_coded(transfer_syntax(dataset)):
+        coded = coded_values(dataset, header.frame_numbers)
+        yield from (
+            _to_values(one, dataset, header, frame, dtype) for one, frame in zip(coded, header.frames, strict=True)
+        )
+        return
+    yield from _decoded_values(dataset, header, dtype)
+
+
+def _decoded_values(dataset: Dataset, header: Header, dtype: np.dtype[Any]) -> Iterator[Array]:
+    """As `value_frames`, of what pydicom decodes."""
     decoder = _decoder(dataset)
     count = 0
     try:
-        for stored, facts in decoder.iter_array(dataset, indices=header.frame_numbers):
+        for stored, facts in decoded_frames(decoder, dataset, {"indices": header.frame_numbers}):
             if header.samples > 1 and str(facts["photometric_interpretation"]) != "RGB":
                 raise ReadError(_unknown_colours(header))
             yield _to_values(stored, dataset, header, header.frames[count], dtype)
@@ -142,7 +159,8 @@ def _itk_frames(header: Header) -> Iterator[Array]:
 
     sitk.ProcessObject_SetGlobalWarningDisplay(False)
     try:
-        values: Array = sitk.GetArrayFromImage(sitk.ReadImage(str(header.path), imageIO="GDCMImageIO"))
+        with in_silence():
+            values: Array = sitk.GetArrayFromImage(sitk.ReadImage(str(header.path), imageIO="GDCMImageIO"))
     except Exception as error:
         # GDCM raises whatever it likes on damaged data.
         damage = f", or its pixels are damaged ({type(error).__name__})"
@@ -164,14 +182,19 @@ def decode_frames(dataset: Dataset) -> Iterator[Array]:
     Raises:
         ReadError: The pixels are missing, truncated, damaged or in a transfer syntax that nothing here decodes.
     """
-    decoder = _decoder(dataset)
+    require_pixels(dataset)
     with refusing_damage("the DICOM header", remedy="export the file again"):
-        is_packed = not decoder.UID.is_encapsulated and int(dataset.get("BitsAllocated", 0) or 0) == 1
-    if is_packed:
-        yield from _bit_frames(dataset)
+        is_single_bit = int(dataset.get("BitsAllocated", 0) or 0) == 1
+    syntax = transfer_syntax(dataset)
+    if is_single_bit and has_bit_frames(syntax):
+        yield from bit_frames(dataset, syntax)
         return
+    if is_coded(syntax):
+        yield from coded_values(dataset)
+        return
+    decoder = _decoder(dataset)
     try:
-        for stored, _ in decoder.iter_array(dataset, raw=True):
+        for stored, _ in decoded_frames(decoder, dataset, {"raw": True}):
             yield stored
     except MemoryError:
         raise
@@ -189,7 +212,7 @@ def _unreadable(dataset: Dataset, error: Exception) -> str:
         frames = max(1, int(dataset.get("NumberOfFrames") or 1))
         pixels = frames * int(dataset.Rows) * int(dataset.Columns)
         samples = int(dataset.get("SamplesPerPixel", 1) or 1)
-        data = next(dataset[word].value or b"" for word in _PIXELS if word in dataset)
+        data = next(dataset[word].value or b"" for word in PIXELS if word in dataset)
     if allocated not in (1, 8, 16, 32, 64):
         return f"expected 1, 8, 16, 32 or 64 bits allocated a pixel; found {allocated}. Export the series again"
     if "PixelData" in dataset and not 1 <= stored <= allocated:
@@ -203,27 +226,8 @@ def _unreadable(dataset: Dataset, error: Exception) -> str:
     return f"the pixels or their lookup tables are damaged ({type(error).__name__}); export the series again"
 
 
-def _bit_frames(dataset: Dataset) -> Iterator[Array]:
-    """Frames of one bit a pixel, which follow each other without a gap, the lowest bit first (PS3.5 section 8.1.1).
-
-    pydicom 3.0 cuts a frame off where it doesn't end with a byte, unless it unpacks all frames at once.
-    """
-    shape = (int(dataset.Rows), int(dataset.Columns))
-    size = shape[0] * shape[1]
-    packed = np.frombuffer(dataset.PixelData or b"", dtype=np.uint8)
-    if transfer_syntax(dataset) == ExplicitVRBigEndian and dataset["PixelData"].VR == "OW":
-        packed = packed[: len(packed) // 2 * 2].reshape(-1, 2)[:, ::-1].ravel()
-    for number in range(max(1, int(dataset.get("NumberOfFrames") or 1))):
-        start, end = number * size, (number + 1) * size
-        if end > len(packed) * 8:
-            raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again")
-        bits = np.unpackbits(packed[start // 8 : -(-end // 8)], bitorder="little")
-        yield bits[start % 8 : start % 8 + size].reshape(shape)
-
-
 def _decoder(dataset: Dataset) -> Decoder:
-    if not any(keyword in dataset for keyword in _PIXELS):
-        raise ReadError("expected pixels; the DICOM file has none. Export the series again")
+    require_pixels(dataset)
     syntax = transfer_syntax(dataset)
     try:
         decoder = get_decoder(syntax)
@@ -325,6 +329,8 @@ def _without_unused_bits(stored: Array, header: Header) -> Array:
 
 
 def _require_known_colours(header: Header) -> None:
+    if header.samples == 3 and brings_colours(header.transfer_syntax):
+        return
     if header.samples not in (1, 3) or (header.samples == 3) != (header.photometric in _COLOURS):
         raise ReadError(_unknown_colours(header))
     if header.samples == 1 and header.photometric not in _GREY:

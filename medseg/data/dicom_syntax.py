@@ -1,8 +1,4 @@
-"""Transfer syntax: in which form a DICOM file holds its pixels, and what to do where nothing here decodes that.
-
-Every decoder of pydicom that can be had from a package index is a dependency of medseg, so no extra brings another.
-What is left are forms that no such library decodes (progressive JPEG, films), and installations that lost a package.
-"""
+"""Transfer syntax: in which form a DICOM file holds its pixels, and what to do where nothing here decodes that."""
 
 from __future__ import annotations
 
@@ -13,11 +9,15 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from medseg.errors import MissingExtraError
+from medseg.privacy.codecs import extra_of, has_extra, name_of
+
 __all__ = ["transfer_syntax", "undecodable"]
 
 _STANDARD: Final = "1.2.840.10008."
 _JPEG: Final = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(5\d|6\d|70)")
-_FILM: Final = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10\d(\.1)?")
+_ELSEWHERE: Final = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(94|95|204|205)")
+_STREAM: Final = re.compile(r"1\.2\.840\.10008\.1\.2\.7\.\d")
 _NOT_ON_AN_INDEX: Final = "gdcm"
 """pydicom's plugin of GDCM's own Python module, which SimpleITK makes up for."""
 
@@ -35,7 +35,7 @@ def transfer_syntax(dataset: Dataset) -> UID:
 
 
 def undecodable(syntax: UID, damage: str = "") -> str:
-    """Why nothing here decodes it, and what to do.
+    """Why nothing here decodes it, and what to do: which extra to install, or how to come by another form.
 
     A UID of the standard is no identity; a private one may be and isn't repeated.
 
@@ -45,13 +45,20 @@ def undecodable(syntax: UID, damage: str = "") -> str:
     """
     if not str(syntax).startswith(_STANDARD):
         return "a private transfer syntax is decoded by no library; export the series in one of the standard"
-    name = f" ({syntax.name})" if syntax.name != str(syntax) else ""
-    told = f"the transfer syntax {syntax}{name} is not decoded here{damage}"
+    name = name_of(str(syntax)) or (syntax.name if syntax.name != str(syntax) else "")
+    told = f"the transfer syntax {syntax}{f' ({name})' if name else ''} is not decoded here{damage}"
+    extra = extra_of(str(syntax))
+    if extra and not has_extra(extra):
+        return f"{told}: {MissingExtraError('it', extra)}"
     absent = _absent_packages(syntax)
     if absent:
         return f"{told}: the installation lacks {absent}, on which medseg depends. Give `pip install medseg` again"
-    if _FILM.fullmatch(str(syntax)):
-        return f"{told}: it is a film, which no reader of images takes. Export single frames"
+    if _ELSEWHERE.fullmatch(str(syntax)):
+        return (
+            f"{told}: the file names a server that holds its pixels (JPIP). Let the archive send the images themselves"
+        )
+    if _STREAM.fullmatch(str(syntax)):
+        return f"{told}: it is a live video signal, which no file holds. Record it, and export the recording as DICOM"
     remedy = "convert the files with `dcmdjpeg IN OUT` of DCMTK, or " if _JPEG.fullmatch(str(syntax)) else ""
     return f"{told}, and no extra brings a decoder: {remedy}export the series uncompressed (Explicit VR Little Endian)"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +30,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medseg.errors import ReadError
+from medseg.errors import MissingExtraError, ReadError
+from medseg.privacy.codecs import Layout, brings_colours, coded_frames, is_coded
+from medseg.privacy.decoders import decoded_frames, in_silence
 from medseg.privacy.jpeg import strip_jpeg, strip_jpeg2000
 from medseg.privacy.jpeg_slack import without_slack
+from medseg.privacy.limits import SUSPECT_BYTES
 from medseg.privacy.person import raw_bytes
 from medseg.types import Array
 
@@ -140,7 +144,7 @@ def clean_pixel_data(source: Dataset, tag: int, transfer_syntax: str) -> CleanPi
     if transfer_syntax in _NATIVE:
         big = transfer_syntax == ExplicitVRBigEndian
         return CleanPixels(_native(raw, facts, source, big=big), ExplicitVRLittleEndian)
-    if transfer_syntax == RLELossless:
+    if transfer_syntax == RLELossless or is_coded(transfer_syntax):
         decoded = decode_frames(source, tag, transfer_syntax)
         return native_bytes(decoded.array, decoded.photometric)
     frames = _compressed(raw, facts)
@@ -149,7 +153,7 @@ def clean_pixel_data(source: Dataset, tag: int, transfer_syntax: str) -> CleanPi
     elif transfer_syntax in _JPEG2000:
         stripped = [strip_jpeg2000(frame) for frame in frames]
     else:
-        raise ReadError("expected a still-image transfer syntax, found another (video or unknown); it can't be cleaned")
+        raise ReadError("expected a still-image transfer syntax, found an unknown one; it can't be cleaned")
     if any(found.precision > facts.stored for found in stripped):
         decoded = decode_frames(source, tag, transfer_syntax)
         return native_bytes(decoded.array, decoded.photometric)
@@ -267,9 +271,12 @@ def decode_frames(source: Dataset, tag: int, transfer_syntax: str) -> Decoded:
     raw = raw_bytes(source, tag)
     if transfer_syntax in _NATIVE:
         raw, transfer_syntax = _native(raw, facts, source, big=transfer_syntax == ExplicitVRBigEndian), _EXPLICIT
+    if is_coded(transfer_syntax):
+        return _decoded_here(source, facts, raw, transfer_syntax)
     options = _decoding(source, facts)
     try:
-        array, found = get_decoder(UID(transfer_syntax)).as_array(raw, raw=True, **options)
+        with in_silence() if transfer_syntax == RLELossless else nullcontext():
+            array, found = get_decoder(UID(transfer_syntax)).as_array(raw, raw=True, **options)
     except Exception:
         # Decoders raise whatever they like on damaged data.
         raise ReadError("expected pixel data that can be decoded, found damaged or unknown ones") from None
@@ -305,13 +312,52 @@ def each_frame(
         yield from frames if places is None else (frames[place] for place in places)
         return
     facts, raw = pixel_facts(source), raw_bytes(source, tag)
+    if is_coded(transfer_syntax):
+        for array in _coded_here(source, facts, raw, transfer_syntax, places=places):
+            yield array.reshape(facts.rows, facts.columns, facts.samples)
+        return
     options = {**_decoding(source, facts), "indices": range(facts.frames) if places is None else places}
     try:
-        for array, _ in get_decoder(UID(transfer_syntax)).iter_array(raw, raw=True, **options):
+        for array, _ in decoded_frames(get_decoder(UID(transfer_syntax)), raw, {"raw": True, **options}):
             yield array.reshape(facts.rows, facts.columns, facts.samples)
     except Exception:
         # Decoders raise whatever they like on damaged data.
         raise ReadError("expected pixel data that can be decoded, found damaged or unknown ones") from None
+
+
+def _coded_here(
+    source: Dataset, facts: PixelFacts, raw: bytes, transfer_syntax: str, *, places: Sequence[int] | None = None
+) -> Iterator[Array]:
+    """Frames in a form that pydicom doesn't decode, films among them; all are refused without the extra for them."""
+    if brings_colours(transfer_syntax) and facts.samples == 3 and facts.allocated != 8:
+        raise ReadError(
+            "expected colours of 8 bits in this transfer syntax, found deeper ones; export the frames plain"
+        )
+    layout = Layout(
+        facts.frames, facts.rows, facts.columns, facts.samples, facts.allocated, facts.signed,
+        by_plane=_short(source, 0x00280006) == 1,
+    )  # fmt: skip
+    try:
+        yield from coded_frames(raw, transfer_syntax, layout, places=places)
+    except MissingExtraError as error:
+        raise ReadError(f"the transfer syntax {transfer_syntax} is not decoded here: {error}") from None
+
+
+def _decoded_here(source: Dataset, facts: PixelFacts, raw: bytes, transfer_syntax: str) -> Decoded:
+    size = facts.frames * facts.rows * facts.columns * facts.samples * facts.allocated // 8
+    if size > SUSPECT_BYTES:
+        raise ReadError(
+            f"uncompressed, as a copy of it would be, the film or image has {size / 1e9:.1f} GB; expected at most "
+            f"{SUSPECT_BYTES / 1e9:.1f}. Export a shorter part of it"
+        )
+    shape = (facts.frames, facts.rows, facts.columns, facts.samples)
+    array = np.empty(shape, f"{'i' if facts.signed else 'u'}{facts.allocated // 8}")
+    for place, frame in enumerate(_coded_here(source, facts, raw, transfer_syntax)):
+        array[place] = frame.reshape(shape[1:])
+    if facts.stored < facts.allocated:
+        array = _masked(array.view(f"u{array.dtype.itemsize}"), facts, _padding(source, facts)).view(array.dtype)
+    colours = brings_colours(transfer_syntax) and facts.samples == 3
+    return Decoded(array, "RGB" if colours else facts.photometric)
 
 
 def _decoding(source: Dataset, facts: PixelFacts) -> dict[str, Any]:
