@@ -1,8 +1,8 @@
 """Layers: everything that one file holds, opened down to plain bytes: archives, databases, documents, encodings.
 
 Nothing is executed and no pickle is loaded. What cannot be opened (an encrypted archive, a damaged one, one that
-unfolds without end) is a layer too, marked as unreadable, since nobody can say what it holds. Not opened: formats with
-a compression of their own that no part of medseg writes (7z, RAR, Parquet, HDF5 filters), and text drawn in pixels.
+unfolds without end, a 7z or RAR) is a layer too, marked as unreadable, since nobody can say what it holds. Not opened:
+columns and blocks that a format compresses inside (Parquet, HDF5 filters), and text drawn in pixels.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def layers(data: bytes, place: str) -> Iterator[Layer]:
 
 def _layers(data: bytes, place: str, depth: int) -> Iterator[Layer]:
     if depth >= _DEEPEST:
-        yield Layer(place, data)
+        yield Layer(place, data, unreadable="nested too deep" if _is_container(data) else "")
         return
     whole, data = data, _outside_of_members(data)
     yield Layer(place, data)
@@ -145,11 +145,31 @@ def _open_zlib(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _open_bz2(data: bytes) -> Iterator[tuple[str, bytes]]:
-    yield "bz2", _bounded(bz2.BZ2Decompressor().decompress(data, _LARGEST + 1))
+    yield from _open_streams(data, bz2.BZ2Decompressor, _is_bz2, "bz2")
 
 
 def _open_xz(data: bytes) -> Iterator[tuple[str, bytes]]:
-    yield "xz", _bounded(lzma.LZMADecompressor().decompress(data, _LARGEST + 1))
+    yield from _open_streams(data, lzma.LZMADecompressor, _is_xz, "xz")
+
+
+def _open_streams(
+    data: bytes,
+    machine: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor],
+    begins: Callable[[bytes], bool],
+    name: str,
+) -> Iterator[tuple[str, bytes]]:
+    """Streams that follow each other, as `cat a.bz2 b.bz2` makes them."""
+    rest, number = data, 0
+    while begins(rest):
+        stream = machine()
+        yield f"{name}{number or ''}", _bounded(stream.decompress(rest, _LARGEST + 1))
+        if not stream.eof:
+            raise ValueError("torn")
+        rest, number = stream.unused_data.lstrip(b"\0"), number + 1
+
+
+def _closed(_data: bytes) -> Iterator[tuple[str, Layer]]:
+    yield "archive", Layer("", b"", unreadable="of a kind that cannot be opened here")
 
 
 def _bounded(out: bytes) -> bytes:
@@ -248,6 +268,8 @@ def _open_png(data: bytes) -> Iterator[tuple[str, bytes]]:
             yield "iTXt", body
         elif kind == b"iTXt" and body.partition(b"\0")[2][:1] == b"\x01":
             yield "iTXt", _inflate(body.partition(b"\0")[2][2:].split(b"\0", 2)[-1], 15)[0]
+        elif kind != b"IDAT" and kind != b"fdAT" and _is_container(body):
+            yield "chunk", body
         at += 12 + length
 
 
@@ -284,6 +306,10 @@ def _is_gzip(data: bytes) -> bool:
 
 def _is_bz2(data: bytes) -> bool:
     return data.startswith(b"BZh") and data[3:4].isdigit()
+
+
+def _is_xz(data: bytes) -> bool:
+    return data.startswith(b"\xfd7zXZ\0")
 
 
 def _is_picture(data: bytes) -> bool:
@@ -326,7 +352,8 @@ _OPENERS: tuple[tuple[Callable[[bytes], bool], _Opener], ...] = (
     (_is_gzip, _open_gzip),
     (_is_zlib, _open_zlib),
     (_is_bz2, _open_bz2),
-    (_starts(b"\xfd7zXZ\0"), _open_xz),
+    (_is_xz, _open_xz),
+    (_starts(b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"), _closed),
     (_is_tar, _open_tar),
     (_starts(b"SQLite format 3\0"), _open_sqlite),
     (_starts(b"%PDF"), pdf_layers),

@@ -27,6 +27,8 @@ _DIRECT = (
 """Attributes with content that only a file whose patient's identity was not removed has."""
 
 
+_LEAST = 16
+"""Bytes of the shortest value that may be a file by itself."""
 _PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 
 
@@ -95,7 +97,7 @@ def _collect(dataset: Dataset, place: str, parts: list[tuple[str, bytes]], blobs
             for item in value or ():
                 _collect(item, here, parts, blobs)
         elif isinstance(value, bytes):
-            if len(value) > 64 and element.VR in _BULK:
+            if len(value) > _LEAST and element.VR in _BULK:
                 blobs.append(value)
         elif value is not None:
             values = value if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value]

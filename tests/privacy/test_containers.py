@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
 import io
+import lzma
 import os
 import struct
 import zipfile
@@ -12,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from medseg.privacy.audit import audit_bytes
 from medseg.privacy.containers import layers
@@ -103,7 +105,39 @@ def test_nested_archives_end() -> None:
     data = TEXT
     for _ in range(40):
         data = gzip.compress(data)
-    assert len(list(layers(data, "a"))) < 60
+    found = list(layers(data, "a"))
+    assert len(found) < 60
+    assert [layer.unreadable for layer in found if layer.unreadable] == ["nested too deep"]
+
+
+@pytest.mark.parametrize("compress", [bz2.compress, lzma.compress, gzip.compress])
+def test_the_second_of_two_streams_that_follow_each_other_is_searched_too(compress, identities: IdentityIndex) -> None:
+    both = compress(b"nothing") + compress(TEXT)
+    assert any(find.kind == "identity" for find in audit_bytes(both, "a", identities=identities))
+    assert "damaged or encrypted" in {find.rule for find in audit_bytes(both[:-9], "a", identities=identities)}
+
+
+def test_archives_that_cannot_be_opened_here_count_as_not_searched() -> None:
+    for magic in (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07\x01\0", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"):
+        finds = audit_bytes(magic + os.urandom(90), "a.bin", identities=None)
+        assert [(find.kind, find.rule) for find in finds] == [("unsearched", "of a kind that cannot be opened here")]
+
+
+def test_small_archives_in_chunks_of_a_png_and_in_private_attributes_are_opened(identities: IdentityIndex) -> None:
+    stream, chunk = io.BytesIO(), PngImagePlugin.PngInfo()
+    chunk.add(b"zzZz", zlib.compress(TEXT))
+    Image.new("L", (8, 8)).save(stream, "PNG", pnginfo=chunk)
+    assert any(find.kind == "identity" for find in audit_bytes(stream.getvalue(), "a.png", identities=identities))
+    small = gzip.compress(b"of Jana Novakova")
+    assert len(small) < 64
+    dataset = pydicom.Dataset()
+    dataset.SOPClassUID, dataset.PatientIdentityRemoved = "1.2.840.10008.5.1.4.1.1.2", "YES"
+    dataset.add_new(0x00291001, "OB", small)
+    stream = io.BytesIO()
+    dataset.save_as(stream, implicit_vr=False, little_endian=True)
+    index = IdentityIndex()
+    index.add(["Novakova^Jana"])
+    assert any(find.kind == "identity" for find in audit_bytes(stream.getvalue(), "a.dcm", identities=index))
 
 
 def test_a_stored_member_is_searched_once_and_also_behind_a_damaged_one():
