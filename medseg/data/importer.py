@@ -125,9 +125,11 @@ def import_tree(
         carried = carry(found, folder, options.choice)
         found = carried.found
         facts, notes = join_metadata(_tables(folder), found.sources)
-        mark = _deidentified(folder) or carried.deidentification
-        keep = options.keep_names or mark is not None or carried.is_pseudonymous
-        sources, sentence = name_annotators(found.sources, keep=options.keep_names or mark is not None)
+        own = _deidentified(folder)
+        mark = own or carried.deidentification
+        keep = options.keep_names or own is not None
+        sources, sentence = name_annotators(found.sources, keep=keep)
+        keep = keep or carried.is_pseudonymous
         jobs = name_cases(sources, carried.joined(facts), state, keep=keep)
         labels = options.labels or found.labels
         card = _card_of(found, labels=labels, options=options, mark=mark)

@@ -99,12 +99,14 @@ def write_dicom_fractions(
     *,
     labels: Mapping[int, LabelInfo],
     algorithm: Algorithm,
+    label_map: LabelMap | None = None,
     identified_source: Literal["refuse", "keep"] = "refuse",
 ) -> str:
     """Write the probabilities of labels as a fractional SEG, in steps of 1/255 (PS3.3 C.8.20.2.3, PROBABILITY).
 
     Otherwise as `write_dicom_seg`. Read back, a voxel has the label with the largest probability where that is at least
-    the background's, which is 1 less all others.
+    the background's, which is 1 less all others. With a label map that gives the very label map: ties are rounded to
+    its side, and what was cleaned away is lowered to just below the background's.
 
     Args:
         fractions: Label value to its probability, 0 to 1, axes (x, y[, z]).
@@ -113,6 +115,7 @@ def write_dicom_fractions(
         path: Where to write.
         labels: Label value to name, code, category and colour; exactly those of `fractions`.
         algorithm: What predicted.
+        label_map: What was decided from the probabilities, on the same grid; None to round each by itself.
         identified_source: As for `write_dicom_seg`.
 
     Returns:
@@ -130,9 +133,38 @@ def write_dicom_fractions(
         raise GeometryError("expected probabilities from 0 to 1; found others")
     shape = fractions[values[0]].shape
     source = read_source_frames(source_files, shape, affine, what="a SEG", identified=identified_source)
-    stack = [source.sample(np.rint(fractions[value].astype(np.float32) * _MOST).astype(np.uint8)) for value in values]
-    content = _encode(np.stack(stack, axis=-1), source, kind="FRACTIONAL", labels=labels, algorithm=algorithm)
+    steps = np.stack([np.rint(fractions[value].astype(np.float32) * _MOST).astype(np.uint8) for value in values])
+    if label_map is not None:
+        _agree(steps, np.searchsorted([0, *values], label_map))
+    content = _encode(
+        np.stack([source.sample(one) for one in steps], axis=-1),
+        source,
+        kind="FRACTIONAL",
+        labels=labels,
+        algorithm=algorithm,
+    )
     return save_dicom(content, path)
+
+
+def _agree(steps: Array, classes: Array) -> None:
+    """Change fractions by as little as makes the label that is read back the one that was decided.
+
+    Args:
+        steps: uint8, fractions of `_MOST`, axes (label, x, y[, z]); changed in place.
+        classes: 0 for background, else 1 + the label's index in `steps`; axes (x, y[, z]).
+    """
+
+    def read(found: Array) -> Array:
+        rest = np.maximum(_MOST - found.sum(axis=0, dtype=np.int64), 1)
+        return np.where(found.max(axis=0) >= rest, found.argmax(axis=0) + 1, 0)
+
+    wrong = read(steps) != classes
+    found, wanted = steps[:, wrong].astype(np.int64), classes[wrong]
+    while (bad := np.flatnonzero((told := read(found)) != wanted)).size:
+        lowered, raised = bad[told[bad] > 0], bad[told[bad] == 0]
+        found[told[lowered] - 1, lowered] -= 1
+        found[wanted[raised] - 1, raised] += 1
+    steps[:, wrong] = found
 
 
 def _encode(

@@ -235,8 +235,9 @@ def _write_dicom(
             classes = _probabilities(prediction, labels)
             fractions = {value: classes[number] for number, value in enumerate(sorted(labels), start=1)}
             write_dicom_fractions(
-                fractions, affine, files, path, labels=labels, algorithm=algorithm, identified_source=kept
-            )
+                fractions, affine, files, path, labels=labels, algorithm=algorithm, label_map=label_map,
+                identified_source=kept,
+            )  # fmt: skip
         case "dicom-uncertainty":
             values = normalised_entropy(_probabilities(prediction, labels))
             write_uncertainty_map(

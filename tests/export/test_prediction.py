@@ -395,3 +395,24 @@ def test_a_prediction_that_the_gate_refuses_is_not_written(output_format, tmp_pa
         )
         assert list(out.iterdir()) == [path]
         shutil.rmtree(out)
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=examples(6), deadline=None, phases=PHASES)
+def test_fractions_read_as_the_label_map_also_where_chances_are_even_or_specks_were_cleaned_away(
+    seed, tmp_path_factory
+):
+    folder = tmp_path_factory.mktemp("even")
+    files = make_series(extra=CLEAN).write(folder / "in")
+    volume = read_series(files)
+    generator = np.random.default_rng(seed)
+    probabilities = generator.choice([0.0, 0.25, 0.5, 0.501, 1.0], size=(3, *volume.shape)) + 1e-6
+    probabilities = (probabilities / probabilities.sum(axis=0)).astype(np.float16)
+    label = np.array([0, 2, 5], np.uint8)[probabilities.argmax(axis=0)]
+    label[generator.random(volume.shape) < 0.2] = 0
+    path = _write(volume, files, folder / "in", "dicom-seg-fractional",
+                  prediction=Prediction(label, volume.geometry, probabilities))  # fmt: skip
+    (found, _), _, _ = _import(folder / "in", folder / "out")
+    assert np.array_equal(found, label)
+    written = pydicom.dcmread(path)
+    assert written.SegmentationFractionalType == "PROBABILITY"
