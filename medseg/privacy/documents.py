@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medseg.errors import ReadError
-from medseg.privacy.fields import FieldRules, decoded, is_known_word, plain_name
+from medseg.privacy.fields import FieldRules, decoded, is_known_word, kept_name, plain_name
 from medseg.privacy.vocabulary import words_in
 
 __all__ = ["clean_document"]
@@ -106,7 +106,7 @@ def _object(value: dict[str, Any], place: _Place, rules: FieldRules) -> Any:
             place.count.gone += 1
             continue
         plain = plain_name(name)
-        inherited = place.key if _NUMBERED.match(name) or key != plain else plain
+        inherited = place.key if _NUMBERED.match(name) or plain_name(key) != plain else plain
         scalar = not isinstance(part, dict | list)
         naming = plain in _NAMING or (place.naming and (scalar or plain not in _CONTAINERS))
         item = _cleaned(part, _Place(inherited, naming, place.depth + 1, place.count), rules)
@@ -119,7 +119,7 @@ def _key(name: str, place: _Place, rules: FieldRules) -> str | None:
     """The key as it may stay, or None."""
     plain = plain_name(name)
     if plain in _CONTAINERS or rules.rule(name) is not None:
-        return plain
+        return kept_name(name)
     if name in rules.names:
         return rules.names[name]
     if place.key in _CONTAINERS and (_NUMBERED.match(name) or (place.naming and is_known_word(name))):

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.vocabulary import is_known_text, words_in
 
-__all__ = ["FieldRules", "decoded", "is_known_word", "plain_name"]
+__all__ = ["FieldRules", "decoded", "is_known_word", "kept_name", "plain_name"]
 
 _IMAGE_FIELDS = words_in(
     """
@@ -111,6 +111,17 @@ def decoded(data: bytes) -> str:
 def plain_name(name: str) -> str:
     """A field's name in lower-case letters, digits and ``_``."""
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
+
+
+def kept_name(name: str) -> str:
+    """The name of a field that stays: as it was written, where only capitals tell it from its plain name.
+
+    Example:
+        >>> kept_name("EchoTime"), kept_name("Slice Thickness (mm)")
+        ('EchoTime', 'slice_thickness_mm')
+    """
+    plain = plain_name(name)
+    return name.strip() if name.strip().lower() == plain else plain
 
 
 def is_known_word(text: str) -> bool:

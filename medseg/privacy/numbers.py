@@ -38,8 +38,9 @@ _RUNNING = frozenset((0x00200011, 0x00200012, 0x00200013, 0x00200019, 0x00201208
 """Numbers of series, acquisitions, instances and items: one too long to count by may be a patient's or an order's."""
 _MOST_RUNNING_DIGITS = 7
 _MOST_DIGITS = 7
-_MORE_DIGITS = {
-    0x00181074: 10, 0x00180070: 10, 0x00541310: 10, 0x00541311: 10, 0x00541300: 8, 0x00181242: 8, 0x00181060: 8,
+_LARGER = {
+    0x00181074: 1e10, 0x00180070: 1e10, 0x00541310: 1e10, 0x00541311: 1e10, 0x00541300: 1e8, 0x00181242: 1e8,
+    0x00181060: 1e8,
 }  # fmt: skip
 """Nothing is measured to more digits, but becquerels, counts and milliseconds of a day: a longer number is one of the
 many that people are filed under, or a date."""
@@ -107,8 +108,8 @@ def has_too_many_digits(value: float, tag: int = 0) -> bool:
         (True, False, True)
     """
     size = abs(value)
-    if tag in _MORE_DIGITS:
-        return size >= 10 ** _MORE_DIGITS[tag]
+    if tag in _LARGER:
+        return size >= _LARGER[tag]
     return size >= 10**_MOST_DIGITS and len(str(int(size)).rstrip("0")) > _MOST_DIGITS
 
 

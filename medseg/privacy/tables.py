@@ -6,7 +6,7 @@ import csv
 import io
 
 from medseg.errors import ReadError
-from medseg.privacy.fields import FieldRules, decoded, plain_name
+from medseg.privacy.fields import FieldRules, decoded, kept_name
 
 __all__ = ["clean_table"]
 
@@ -33,7 +33,7 @@ def clean_table(data: bytes, *, rules: FieldRules, separator: str = ",") -> tupl
         raise ReadError("expected a table with columns that medseg knows, found none that may stay")
     stream = io.StringIO()
     writer = csv.writer(stream, delimiter=separator, lineterminator="\n")
-    writer.writerow([plain_name(rows[0][place]) for place in kept])
+    writer.writerow([kept_name(rows[0][place]) for place in kept])
     for row in rows[1:]:
         writer.writerow([rule(row[place].strip()) if place < len(row) else "" for place, rule in kept.items()])
     return stream.getvalue().encode("ascii"), len(rows[0]) - len(kept)

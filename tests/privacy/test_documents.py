@@ -44,7 +44,7 @@ def test_a_labelme_file_keeps_its_outline_and_loses_the_picture_inside_it():
     shape = {"label": "lesion", "points": [[1.5, 2], [3, 4]], "group_id": None, "shape_type": "polygon"}
     clean, _ = cleaned({"version": "5.1", "shapes": [shape], "imagePath": "ISIC_1.jpg", "imageData": "/9j/4AAQ"})
     del shape["group_id"]
-    assert clean == {"shapes": [shape], "imagepath": "CAAA"}
+    assert clean == {"shapes": [shape], "imagePath": "CAAA"}
 
 
 def test_keys_that_are_names_and_facts_of_patients_go_by_rule():
