@@ -52,7 +52,8 @@ def take_dicom_tree(files: Files, choice: Choice, *, looking: Callable[[int, int
     outlined = outlined_series(outlines, found, rules=choice.structures, stated=choice.labels,
                                preferred=[series_modality(one) == choice.modality for one in found],
                                structure_set=choice.structure_set)  # fmt: skip
-    sources, superseded = _with_structures(_with_labels(series, files), outlined, asked=bool(choice.structures))
+    plain = _with_labels(series, files)
+    sources, superseded = _with_structures(plain, outlined, asked=bool(choice.structures))
     values = {source.key: given for source, given in zip(sources, outlined.values, strict=True)}
     damaged = [refusal for refusal in refused if not refusal.reason.startswith(_NO_IMAGE)]
     objects = len(refused) - len(damaged) - len(outlines)
@@ -62,6 +63,12 @@ def take_dicom_tree(files: Files, choice: Choice, *, looking: Callable[[int, int
         told = counted(objects, "DICOM object is no image", "DICOM objects are no images")
         notes.append(f"{told} (reports, doses, presentations) and left out")
     notes += [*([outlined.files] if outlined.files else []), *superseded]
+    strays = len(files.images) - len({source.label for source in plain if source.label is not None})
+    if strays:
+        told = counted(
+            strays, "volume or picture belongs to no series and is", "volumes or pictures belong to no series and are"
+        )
+        notes.append(f"{told} left out; a label map lies in its series' folder, or bears that folder's name")
     if any(source.label or source.problem for source in sources):
         sources, sentence = _labelled(sources)
         notes += [sentence] if sentence else []

@@ -109,6 +109,16 @@ def test_masks_in_a_folder_of_their_own_are_found_by_the_series_folder_s_name(tm
     assert run_import(tmp_path / "in", tmp_path / "out").labelled == 2
 
 
+def test_label_maps_that_belong_to_no_series_are_told(tmp_path: Path) -> None:
+    _dicom_tree(tmp_path / "in")
+    (tmp_path / "in" / "elsewhere").mkdir()
+    for number in range(2):
+        stray = tmp_path / "in" / f"{NAME}_{number}" / "lesions.nii.gz"
+        stray.rename(tmp_path / "in" / "elsewhere" / f"image_{number}.nii.gz")
+    report = run_import(tmp_path / "in", tmp_path / "out")
+    assert any(note.startswith("2 volumes or pictures belong to no series and are left out") for note in report.notes)
+
+
 def test_two_masks_that_fit_one_series_are_a_question_not_a_guess(tmp_path: Path) -> None:
     _dicom_tree(tmp_path / "in")
     folder = tmp_path / "in" / f"{NAME}_0"
