@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,7 @@ from medseg.wording import counted
 
 if TYPE_CHECKING:
     from medseg.privacy.crosswalk import Crosswalk
+    from medseg.privacy.outcomes import DeidentifyReport
 
 __all__ = ["register"]
 
@@ -37,6 +40,9 @@ look at the pictures.
 
 The key ties the pseudonyms together over runs. Keep it, and a copy of it, away from the copies: whoever loses it can't
 add cases to the same cohort. Beside it lies KEY.identities, by which `medseg audit` knows what it must not find.
+
+Pictures and volumes beside a DICOM series are its patient's, others their first folder's that isn't called images or
+the like; in no folder, each is a patient of its own. --patients FILE, a CSV table of files and patients, knows better.
 
 --crosswalk keeps, encrypted and outside the release, who is who, for the data steward; `medseg crosswalk` reads it.
 
@@ -74,23 +80,28 @@ def _deidentify(
     passphrase: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Text file with the passphrase of the crosswalk.")
     ] = None,
+    patients: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV table (file, patient): whose the pictures and volumes are."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
     """Make clean copies of the files in SRC."""
     from medseg.privacy.deidentify import deidentify_tree, input_files
     from medseg.privacy.ledger import Ledger
-    from medseg.privacy.outcomes import write_decisions, write_private_list
+    from medseg.privacy.outcomes import write_private_list
+    from medseg.privacy.patients import read_patients
     from medseg.privacy.profile import load_profile
 
     chosen = load_profile(profile)
     list_of_who = _crosswalk(crosswalk, passphrase)
-    key_path, key_bytes = _key(key, new_key, src, out)
-    decided = _decisions(decide)
-    quarantine = key_path.with_name(f"{key_path.name}.quarantine")
+    decided, accepted = _decisions(decide), _numbers(accept)
     files = input_files(src)
-    count = len(files)
-    with progress_bars() as bars:
-        task = bars.add_task("De-identifying", total=count)
+    named = {} if patients is None else read_patients(patients, src, files)
+    key_path = _key_path(key, new_key, (src, out))
+    quarantine = key_path.with_name(f"{key_path.name}.quarantine")
+    with _key(key_path, out, is_new=new_key is not None) as key_bytes, progress_bars() as bars:
+        task = bars.add_task("De-identifying", total=len(files))
         look = bars.add_task("", total=None, visible=False)
         report = deidentify_tree(
             src,
@@ -106,27 +117,19 @@ def _deidentify(
             identities=key_path.with_name(key_path.name + ".identities"),
             acknowledge_faces=acknowledge_faces,
             deface=deface,
-            accepted=_numbers(accept) | decided["pass"],
+            accepted=accepted | decided["pass"],
             painted=decided["paint"],
             rejected=decided["refuse"],
             quarantine=quarantine,
             crosswalk=list_of_who,
+            patients=named,
         )
-    left_out = len(report.quarantined) + len(report.refused)
-    write_private_list(key_path.with_name(key_path.name + ".refused.csv"), files, report)
-    if left_out:
-        whole = counted(count, "file")
-        note(f"no copy was made of {left_out} of {whole}; refused.csv in the output folder says why, by number;")
-        note("KEY.refused.csv beside the key says which files they are (keep that list to yourself)")
-    painted = sum(outcome.kind == "photograph" and bool(outcome.reason) for outcome in report.written)
-    if painted:
-        note(f"text was painted over in {counted(painted, 'photograph')}; KEY.quarantine shows each before and after")
-    if report.quarantined or painted:
-        write_decisions(quarantine / "decisions.csv", report)
-        note("look at the pictures beside the key, in KEY.quarantine, write pass, paint or refuse into decisions.csv")
-        note("there, and give the command again with --decide KEY.quarantine/decisions.csv; the ledger records it")
+    private = key_path.with_name(f"{key_path.name}.refused.csv")
+    write_private_list(private, files, report)
+    _say_what_waits(report, private=private, quarantine=quarantine)
+    _say_whose(files, report, named)
     result = {
-        "files": count,
+        "files": len(files),
         "written": len(report.written),
         "quarantined": len(report.quarantined),
         "refused": len(report.refused),
@@ -134,7 +137,57 @@ def _deidentify(
     }
     text = f"{result['written']} written, {result['quarantined']} quarantined, {result['refused']} refused"
     emit(result, as_json=as_json, text=text)
-    return EXIT_PARTLY_REFUSED if left_out else 0
+    return EXIT_PARTLY_REFUSED if report.quarantined or report.refused else 0
+
+
+def _say_what_waits(report: DeidentifyReport, *, private: Path, quarantine: Path) -> None:
+    """Which files have no copy or another one than they were, and where a person decides on them."""
+    from medseg.privacy.outcomes import write_decisions
+
+    left_out, total = len(report.quarantined) + len(report.refused), len(report.outcomes)
+    if left_out:
+        whole = counted(total, "file")
+        note(f"no copy was made of {left_out} of {whole}; refused.csv in the output folder says why, by number;")
+        note(f"{_from_here(private)} says which files they are (keep that list to yourself)")
+    painted = sum(outcome.kind == "photograph" and bool(outcome.reason) for outcome in report.written)
+    pictures, form = _from_here(quarantine), quarantine / "decisions.csv"
+    if painted:
+        note(f"text was painted over in {counted(painted, 'photograph')}; {pictures} shows each before and after")
+    if report.quarantined or painted:
+        write_decisions(form, report)
+        note(f"look at the pictures in {pictures}, write pass, paint or refuse into decisions.csv there,")
+        note(f"and give the command again with --decide {_from_here(form)}; the ledger records it")
+
+
+def _say_whose(files: Sequence[str], report: DeidentifyReport, named: Mapping[int, str]) -> None:
+    """Of whom pictures and volumes were taken to be for no better reason than their folder."""
+    from medseg.privacy.patients import grouping_of
+
+    found = grouping_of(files, report, named=named)
+    what_to_do = "name their patients with --patients FILE (columns file and patient)"
+    if found.shared:
+        most = max(found.shared, key=lambda folder: found.shared[folder])
+        number = found.shared[most]
+        others = len(found.shared) - 1
+        more = f", and so those of each of {counted(others, 'other folder')}" if others else ""
+        note(
+            f"the {counted(number, 'picture or volume', 'pictures and volumes')} of folder {most} of {found.folders} "
+            f"(in the order of their names) were taken as one patient's{more}; if they are of several people, "
+            f"{what_to_do}"
+        )
+    if found.alone:
+        note(
+            f"{found.alone} pictures or volumes in no folder were taken as one patient each; if several are of one "
+            f"person, they may come to both sides of a split: {what_to_do}"
+        )
+
+
+def _from_here(path: Path) -> str:
+    """A path as the person would type it, who stands in the working directory."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # On another drive of Windows.
+        return str(path)
 
 
 def _read_crosswalk(
@@ -230,18 +283,34 @@ def _decisions(path: Path | None) -> dict[str, frozenset[int]]:
     return {decision: frozenset(numbers) for decision, numbers in decided.items()}
 
 
-def _key(key: Path | None, new_key: Path | None, src: Path, out: Path) -> tuple[Path, bytes]:
-    """The key's path and bytes.
+def _key_path(key: Path | None, new_key: Path | None, folders: Sequence[Path]) -> Path:
+    """Where the key lies, or shall lie.
 
     Raises:
-        RequestError: None or both were named, or the key would lie in the source or the output folder.
+        RequestError: None or both were named, or it would lie in the source or the output folder.
     """
-    from medseg.privacy.pseudonym import load_key
-    from medseg.privacy.pseudonym import new_key as make_key
-
     path = key or new_key
     if path is None or (key is not None and new_key is not None):
         raise RequestError("expected a key: --key FILE, or --new-key FILE to make one first")
-    if any(folder.resolve() in path.resolve().parents for folder in (src, out)):
+    if any(folder.resolve() in path.resolve().parents for folder in folders):
         raise RequestError("expected the key outside the source and the output folder, found it inside")
-    return path, make_key(path) if new_key is not None else load_key(path)
+    return path
+
+
+@contextlib.contextmanager
+def _key(path: Path, out: Path, *, is_new: bool) -> Iterator[bytes]:
+    """The key's bytes; a new key is gone again where the command fails before anything was made with it.
+
+    Raises:
+        RequestError: The key can't be read, or a new one can't be made.
+    """
+    from medseg.privacy.outcomes import is_made_with
+    from medseg.privacy.pseudonym import Pseudonymiser, load_key, new_key
+
+    key = new_key(path) if is_new else load_key(path)
+    try:
+        yield key
+    except BaseException:
+        if is_new and not is_made_with(out, Pseudonymiser(key).check):
+            path.unlink(missing_ok=True)
+        raise

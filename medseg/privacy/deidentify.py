@@ -25,7 +25,7 @@ from medseg.privacy.outcomes import (
     write_refused,
     write_whole,
 )
-from medseg.privacy.places import Places, split_name
+from medseg.privacy.places import Places, name_identities, split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.record import check_request, marker_of, write_ledger
@@ -55,6 +55,7 @@ def deidentify_tree(
     rejected: Collection[int] = (),
     quarantine: Path | None = None,
     crosswalk: Crosswalk | None = None,
+    patients: Mapping[int, str] | None = None,
 ) -> DeidentifyReport:
     """Make a clean copy of each file below a folder that can be cleaned.
 
@@ -79,6 +80,7 @@ def deidentify_tree(
         rejected: Running numbers of quarantined or painted files that a person has refused; recorded in the ledger.
         quarantine: Folder for a picture of each quarantined or painted file, by its running number; not inside `out`.
         crosswalk: Gets who is who, for the data steward; not inside `out` or `src`.
+        patients: Whose the pictures and volumes are, by running number (`medseg.privacy.patients`).
 
     Raises:
         RequestError: A folder is missing or holds something else, or one lies inside the other.
@@ -99,13 +101,13 @@ def deidentify_tree(
     files = input_files(src)
     if identities is not None and not Path(identities).parent.is_dir():
         raise RequestError("expected the index of identities in a folder that exists, found none")
-    key_check = (pseudonyms := Pseudonymiser(key)).name("key-check", "", "", 8)
+    key_check = (pseudonyms := Pseudonymiser(key)).check
     if crosswalk is not None:
         crosswalk.check(project=key_check)
     open_output(out, marker_of(profile), key_check=key_check)
     defaced = deface or profile.faces == "deface"
     work = Work(src, out, profile, key, acknowledge_faces, defaced, frozenset(accepted), frozenset(painted), quarantine)
-    run = _Run(work, files, pseudonyms, progress, rejected=frozenset(rejected), looking=looking)
+    run = _Run(work, files, pseudonyms, progress, rejected=frozenset(rejected), looking=looking, named=patients or {})
     try:
         run.go(max(1, jobs))
     finally:
@@ -143,6 +145,7 @@ class _Run:
         *,
         rejected: frozenset[int],
         looking: Callable[[int, int], None] | None,
+        named: Mapping[int, str],
     ) -> None:
         self.unseen = 0
         """Series that nothing here could look at for text."""
@@ -157,7 +160,8 @@ class _Run:
         self._outcomes: dict[int, Outcome] = {}
         self._found = Kinds()
         self._ids = {number: self._account.identifier(name) for number, name in enumerate(files, start=1)}
-        self._identities: set[str] = set()
+        self._patients = named
+        self._identities: set[str] = set(named.values())
         self._stamps: dict[int, str] = {}
         self._waiting: dict[str, list[int]] = {}
         self._table_patients: dict[str, str] = {}
@@ -194,12 +198,13 @@ class _Run:
     def save_identities(self, path: Path) -> None:
         """Add what was removed, and the source's folder and file names, to the index beside the key."""
         index = IdentityIndex.load(path) if path.is_file() else IdentityIndex()
-        index.add(sorted(self._identities | _name_identities(self._files)))
+        index.add(sorted(self._identities | name_identities(map(as_folder, self._files))))
         index.save(path)
 
     def table_links(self) -> list[Link]:
         """Patients that only tables speak of, for the crosswalk."""
-        return [Link("patient", pseudonym, text) for pseudonym, text in self._table_patients.items()]
+        told = self._table_patients | {self._pseudonyms.patient(name): name for name in self._patients.values()}
+        return [Link("patient", pseudonym, text) for pseudonym, text in told.items()]
 
     def _tables(self, numbers: Sequence[int]) -> None:
         """Clean tables and JSON last: the pseudonyms of the images that they speak of are known by then."""
@@ -249,7 +254,8 @@ class _Run:
         taken: set[str] = set()
         for number in numbers:
             name = self._files[number - 1]
-            place = self._places.of(as_folder(name), self._found.suffixes[number])
+            patient = self._patients.get(number, "")
+            place = self._places.of(as_folder(name), self._found.suffixes[number], patient=patient)
             if place in taken:
                 place = self._places.another(place, name)
             taken.add(place)
@@ -262,8 +268,11 @@ class _Run:
         for number in numbers:
             stamp = self._stamp(number)
             known = self._account.known(self._ids[number], stamp)
-            moved = known is not None and number in places and known["status"] == "written"
-            if known is None or self._decided(number, known) or (moved and known["place"] != places[number]):
+            was = known["place"] if known is not None and known["status"] == "written" else ""
+            if was and places.get(number, was) != was:
+                (self._work.out / was).unlink(missing_ok=True)
+                left.append(number)
+            elif known is None or self._decided(number, known):
                 left.append(number)
             else:
                 outcome = Outcome(number, _status(known["status"]), known["place"], known["reason"], kinds[number])
@@ -388,13 +397,3 @@ def _status(text: str) -> Status:
 def _stem(name: str) -> str:
     suffix = split_name(name)[2]
     return name[: len(name) - len(suffix)] if suffix else name
-
-
-def _name_identities(files: Sequence[str]) -> set[str]:
-    """Folder names and file stems of the source that aren't made of role words or up to six digits alone."""
-    names: set[str] = set()
-    for name in files:
-        *folders, last = as_folder(name).split("/")
-        stems = (part for part in (*folders, split_name(last)[0]) if not (part.isdigit() and len(part) <= 6))
-        names.update(part for part in stems if split_name(part)[0])
-    return names

@@ -26,6 +26,7 @@ __all__ = [
     "DeidentifyReport",
     "Outcome",
     "entry_of",
+    "is_made_with",
     "open_output",
     "write_decisions",
     "write_private_list",
@@ -33,9 +34,10 @@ __all__ = [
     "write_whole",
 ]
 
+_MARKER: Final = "medseg-deidentified.json"
 Status = Literal["written", "quarantined", "refused"]
 OWN_FILES: Final = frozenset(
-    ("medseg-deidentified.json", "outcomes.jsonl", "looked.jsonl", "refused.csv", "ledger.jsonl", ".ledger.jsonl.lock")
+    (_MARKER, "outcomes.jsonl", "looked.jsonl", "refused.csv", "ledger.jsonl", ".ledger.jsonl.lock")
 )
 """Names of what `medseg deidentify` writes beside the copies; they are no images."""
 
@@ -238,13 +240,9 @@ def open_output(out: Path, marker: dict[str, object], *, key_check: str) -> None
     Raises:
         RequestError: The folder holds something else, or was made with another key or profile.
     """
-    path = out / "medseg-deidentified.json"
+    path = out / _MARKER
     if path.is_file():
-        try:
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            earlier = {}
-        if earlier.get("key_check") != key_check or earlier.get("profile") != marker["profile"]:
+        if not is_made_with(out, key_check) or _marker(out).get("profile") != marker["profile"]:
             raise RequestError(
                 "expected a new output folder or one made with the same key and profile, found one made with others"
             )
@@ -257,6 +255,20 @@ def open_output(out: Path, marker: dict[str, object], *, key_check: str) -> None
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps({**marker, "key_check": key_check}, indent=2, sort_keys=True) + "\n"
     write_whole(path, text.encode("utf-8"))
+
+
+def is_made_with(out: Path, key_check: str) -> bool:
+    """Whether a folder is one of copies that were made with a key."""
+    return bool(_marker(out)) and _marker(out).get("key_check") == key_check
+
+
+def _marker(out: Path) -> dict[str, object]:
+    """What the marker of an output folder says; empty where there is none, or a damaged one."""
+    try:
+        found = json.loads((out / _MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def entry_of(outcome: Outcome, *, file: str, stamp: str) -> dict[str, str]:

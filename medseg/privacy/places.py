@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.vocabulary import ROLE_WORDS
 
-__all__ = ["Places", "split_name"]
+__all__ = ["Places", "folders_of_persons", "name_identities", "split_name"]
 
 _SUFFIXES = (
     ".dcm",
@@ -53,6 +53,25 @@ def split_name(name: str) -> tuple[str, str, str]:
     return base, "_".join(role for role in roles if role), suffix
 
 
+def folders_of_persons(relative: str) -> list[str]:
+    """The folders of a file that aren't a word like ``images``: the first may be a patient's."""
+    return [folder for folder in PurePosixPath(relative).parts[:-1] if not _is_role(folder)]
+
+
+def name_identities(files: Iterable[str]) -> set[str]:
+    """Folder names and file stems of a source that aren't made of role words or up to six digits alone.
+
+    Args:
+        files: Paths in the source.
+    """
+    names: set[str] = set()
+    for name in files:
+        *folders, last = name.split("/")
+        stems = (part for part in (*folders, split_name(last)[0]) if not (part.isdigit() and len(part) <= 6))
+        names.update(part for part in stems if split_name(part)[0])
+    return names
+
+
 class Places:
     """Knows where each DICOM series went and finds the place of the files beside them.
 
@@ -74,23 +93,28 @@ class Places:
             self._studies.setdefault(str(folder), set()).add(study)
             self._folder_names.setdefault(folder.name, set()).add(study)
 
-    def of(self, relative: str, suffix: str) -> str:
+    def of(self, relative: str, suffix: str, *, patient: str = "") -> str:
         """Output path of a file that isn't DICOM.
 
         Beside a DICOM series it goes into the folder of its study (of its patient, where there are several studies).
         Otherwise the patient is the first folder that isn't a word like ``images``, or the file's own stem.
+
+        Args:
+            relative: Its path in the source.
+            suffix: What the copy's name ends in.
+            patient: Whose it is, where a table says so; goes before all else.
         """
         path = PurePosixPath(relative)
         base, roles, named = split_name(path.name)
         if not named and (other := _OTHER_SUFFIX.search(path.name)):
             base, roles, _ = split_name(path.name[: other.start()] + suffix)
-        home = self._home(path, base)
+        home = None if patient else self._home(path, base)
         if home is not None:
             name = roles if not base else "_".join(filter(None, (self._pseudonyms.case(base), roles)))
             return f"{home}/{name}{suffix}"
-        folders = [folder for folder in path.parts[:-1] if not _is_role(folder)]
-        patient = folders[0] if folders else base or path.stem
-        home = "/".join((self._pseudonyms.patient(patient), *(self._pseudonyms.folder("F", f) for f in folders[1:])))
+        folders = folders_of_persons(relative)
+        patient, *inner = (patient, *folders) if patient else folders or [base or path.stem]
+        home = "/".join((self._pseudonyms.patient(patient), *(self._pseudonyms.folder("F", f) for f in inner)))
         if not base and folders:
             return f"{home}/{roles}{suffix}"
         roles = roles or _role_of_folders(path.parts[:-1])

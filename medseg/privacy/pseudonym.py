@@ -64,6 +64,11 @@ class Pseudonymiser:
             signs.append(_SIGNS[place])
         return prefix + "".join(signs)
 
+    @property
+    def check(self) -> str:
+        """8 signs that stand for the key itself, to know again what was made with it."""
+        return self.name("key-check", "", "", 8)
+
     def patient(self, patient_id: str) -> str:
         """Pseudonym of a patient, ``P`` and 10 signs (49 bit)."""
         return self.name("patient", patient_id, "P")
