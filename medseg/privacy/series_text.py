@@ -9,7 +9,7 @@ and 0.3 ms a slice; slices that are stored compressed have to be decoded for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,9 @@ _ROOM = 48
 _BLOCK_ROOM = 40
 """Pixels around rows of letters and around odd blocks that the detector sees, too."""
 _PATIENCE = 20
-"""So many odd blocks without text in a row, and the others, which are less odd, aren't looked at."""
+"""So many odd parts without text in a row, and the others, which are less odd, aren't looked at."""
+_MANY_BLOCKS = 4
+"""Of one slice; so many are looked at as one part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +137,35 @@ def odd_slices(
         MissingExtraError: The text detector isn't installed.
     """
     found: set[int] = set()
-    seen: dict[int, list[Box]] = {}
     without = 0
-    for block in odd_blocks(strokes, shape):
-        part = _roomy(block, shape, room=_BLOCK_ROOM)
-        if block.place in found or any(_inside(block, other) for other in seen.setdefault(block.place, [])):
+    for place, part in _parts(odd_blocks(strokes, shape), shape):
+        if place in found:
             continue
-        seen[block.place].append(part)
-        if _shows(load, part, scale, block.place):
-            found |= _beside(block.place, len(strokes), partial(_shows, load, part, scale))
+        if _shows(load, part, scale, place):
+            found |= _beside(place, len(strokes), partial(_shows, load, part, scale))
             without = 0
         elif (without := without + 1) >= _PATIENCE:
             break
     return sorted(found)
+
+
+def _parts(blocks: Sequence[OddBlock], shape: tuple[int, int]) -> Iterator[tuple[int, Box]]:
+    """Slices and their parts to look at, in the order of the blocks: each block, or all that a slice has at once."""
+    own: dict[int, list[OddBlock]] = {}
+    for block in blocks:
+        own.setdefault(block.place, []).append(block)
+    seen: dict[int, list[Box]] = {}
+    for block in blocks:
+        others = own[block.place] if len(own[block.place]) >= _MANY_BLOCKS else [block]
+        if not any(_inside(block, box) for box in seen.setdefault(block.place, [])):
+            hull = Box(
+                min(one.top for one in others),
+                min(one.left for one in others),
+                max(one.bottom for one in others),
+                max(one.right for one in others),
+            )
+            seen[block.place].append(_roomy(hull, shape, room=_BLOCK_ROOM))
+            yield block.place, seen[block.place][-1]
 
 
 def _beside(place: int, count: int, shows: Callable[[int], bool]) -> set[int]:

@@ -82,14 +82,15 @@ def find_text(views: Sequence[Array], *, quick: bool = False) -> set[Box]:
 
 
 def shows_text(view: Array) -> bool:
-    """Whether there is text in a small part of a grey picture, uint8, (rows, columns); a single look, none from near.
+    """Whether there is text in a part of a grey picture, uint8, (rows, columns); a single look, none from near.
 
     Raises:
         MissingExtraError: The text detector isn't installed.
     """
     picture = np.repeat(view[..., None], 3, axis=2)
-    whole = Box(0, 0, *view.shape)
-    return any(_is_text(picture, line) for line in _seen(picture, whole, scale=_SCALE))
+    scale = max(1.0, min(_SCALE, (_MOST_SEEN / view.size) ** 0.5))
+    parts = _tiles(Box(0, 0, *view.shape), int(_TILE / scale))
+    return any(_is_text(picture, line) for part in parts for line in _seen(picture, part, scale=scale))
 
 
 def _evened(view: Array) -> Array:
