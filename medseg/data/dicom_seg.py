@@ -3,9 +3,8 @@
 A frame is placed by its own position, orientation and pixel spacing, where the SEG shares the image's frame of
 reference; else by the one image frame that it refers to. An image that is no DICOM series has no frame of reference:
 there every frame has to lie on its voxels. What lies on the image's voxels is painted as it is; another grid in the
-same frame of reference is resampled by the nearest voxel, and that is said; everything else is refused. Pixels are
-decoded by pydicom frame by frame; highdicom's reader, which stops at overlaps, missing positions and big endian files,
-is what the tests compare with (decision 0011).
+same frame of reference is resampled by the nearest voxel, and that is said; everything else is refused. Frames are
+decoded by pydicom one by one and have to be those that highdicom reads, where it reads the file (decision 0011).
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from medseg.data.dicom_codes import colour_of, concept_of
 from medseg.data.dicom_frames import Frame, enhanced_frames, text_of
 from medseg.data.dicom_header import Header, read_dataset, refusing_damage
 from medseg.data.dicom_labels import Canvas, LabelObject, Structure, Target
-from medseg.data.dicom_pixels import decode_frames
 from medseg.data.dicom_planes import (
     ON_VOXELS,
     corners,
@@ -33,6 +31,7 @@ from medseg.data.dicom_planes import (
     nearest,
     pixel_to_world,
 )
+from medseg.data.dicom_seg_frames import seg_frames
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError, LabelError, ReadError
 from medseg.types import Affine, Array, LabelMap
@@ -93,8 +92,7 @@ def describe_seg(dataset: Dataset, path: Path) -> LabelObject:
 
 
 def _described(dataset: Dataset, path: Path) -> LabelObject:
-    if "TotalPixelMatrixRows" in dataset:
-        raise ReadError("a segmentation of the tiles of a microscopy slide; expected one of slices or of a picture")
+    _refuse_tiles(dataset)
     segments = tuple(_structure(item) for item in dataset.get("SegmentSequence") or [])
     segments = tuple(segment for segment in segments if segment.number > 0)
     if not segments:
@@ -113,6 +111,11 @@ def _described(dataset: Dataset, path: Path) -> LabelObject:
         label=text_of(dataset, "ContentLabel"),
         made=text_of(dataset, "ContentDate") + text_of(dataset, "ContentTime"),
     )
+
+
+def _refuse_tiles(dataset: Dataset) -> None:
+    if "TotalPixelMatrixRows" in dataset:
+        raise ReadError("a segmentation of the tiles of a microscopy slide; expected one of slices or of a picture")
 
 
 def paint_seg(entry: LabelObject, chosen: Mapping[int, int], target: Target, canvas: Canvas) -> None:
@@ -240,6 +243,7 @@ def _open(path: Path) -> _Seg:
 def _facts(dataset: Dataset) -> _Seg:
     if text_of(dataset, "Modality") != "SEG":
         raise ReadError("expected a DICOM SEG; found another kind of object. `medseg import` reads structure sets")
+    _refuse_tiles(dataset)
     if "Rows" not in dataset or "Columns" not in dataset or min(int(dataset.Rows), int(dataset.Columns)) < 1:
         raise ReadError("the SEG states no size of its frames; export it again")
     kind = str(dataset.get("SegmentationType", "BINARY"))
@@ -350,7 +354,7 @@ def _masks(seg: _Seg, chosen: Mapping[int, int], canvas: Canvas) -> Iterator[tup
     if seg.kind == "FRACTIONAL":
         yield from _fractional_masks(seg, chosen, canvas)
         return
-    for number, frame in enumerate(_decoded(seg)):
+    for number, frame in enumerate(_decoded(seg, canvas)):
         plane = seg.planes[number]
         if seg.kind != "LABELMAP":
             if plane.segment in chosen:
@@ -363,19 +367,14 @@ def _masks(seg: _Seg, chosen: Mapping[int, int], canvas: Canvas) -> Iterator[tup
                 raise LabelError("the SEG has pixel values that stand for no segment; export it again")
 
 
-def _decoded(seg: _Seg) -> Iterator[Array]:
-    count = 0
-    for frame in decode_frames(seg.dataset):
-        count += 1
-        if count <= len(seg.planes):
-            yield frame
-    if count != len(seg.planes):
-        raise ReadError(f"expected {len(seg.planes)} frames; found {count}. The SEG is damaged, copy it again")
+def _decoded(seg: _Seg, canvas: Canvas) -> Iterator[Array]:
+    places, segments = [plane.place for plane in seg.planes], [plane.segment for plane in seg.planes]
+    return seg_frames(seg.dataset, places, segments, kind=seg.kind, notes=canvas.notes)
 
 
 def _fractional_masks(seg: _Seg, chosen: Mapping[int, int], canvas: Canvas) -> Iterator[tuple[int, int, Array]]:
     """The label with the largest fraction where fractions add up to one, else every label with half or more."""
-    frames = list(_decoded(seg))
+    frames = list(_decoded(seg, canvas))
     groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
     for number, plane in enumerate(seg.planes):
         position = plane.place.position
