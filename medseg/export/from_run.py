@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from medseg.export.model_privacy import describe_privacy
 from medseg.export.package import digest_of, package_bytes
 from medseg.planning import Plan
 from medseg.privacy.audit import gate
-from medseg.privacy.disclosure import Cell, Limits, protect_count
+from medseg.privacy.disclosure import Cell, Limits, protect_count, protect_summary
 from medseg.privacy.releases import Behind, earlier_releases, guard_figures, record_release
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ __all__ = ["describe_run", "package_run"]
 _THRESHOLD = 10
 _FIGURES = ("mean", "sd", "low", "high")
 _COUNTS = ("n", "patients")
+_KEYS = ("case", "patient", "fold", "repeat", "label", "label_name")
+"""Columns of cases.csv that are no metric."""
 _RESEARCH_ONLY = "Research use only; not a medical device. A clinician must look at every result before it is used."
 
 
@@ -149,25 +152,46 @@ def _metrics(run: Path, *, threshold: int) -> dict[str, Any]:
     except (OSError, ValueError):
         raise RunError("summary.json of the run is unreadable; give the crossval command again") from None
     earlier = earlier_releases(run / "ledger.jsonl")
+    few = _told_by_few(run / "cases.csv", threshold)
     return {
         "evaluated": True,
         "how": "out of fold: each case predicted by models that have not seen its patient",
         "interval": summary.get("interval"),
         "confidence": summary.get("confidence"),
         "labels": {
-            value: {"name": label["name"], "metrics": _facts(label["metrics"], value, threshold, earlier)}
+            value: {"name": label["name"], "metrics": _facts(label["metrics"], value, threshold, earlier, few)}
             for value, label in summary["labels"].items()
         },
-        "mean_over_labels": _mean_facts(summary, threshold, earlier),
+        "mean_over_labels": _mean_facts(summary, threshold, earlier, few),
     }
 
 
+def _told_by_few(cases: Path, threshold: int) -> frozenset[tuple[str, str]]:
+    """Label keys and metrics whose mean would tell of a few patients: they dominate it, or they alone differ."""
+    try:
+        with cases.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        raise RunError("cases.csv of the run is missing or unreadable; give the crossval command again") from None
+    found = set()
+    for name in rows[0] if rows else ():
+        for key in {row["label"] for row in rows} if name not in _KEYS else ():
+            having = [row for row in rows if row["label"] == key and row[name]]
+            values, patients = [float(row[name]) for row in having], [row["patient"] for row in having]
+            if protect_summary(values, patients, limits=Limits(threshold=threshold))["mean"].reason == "dominance":
+                found.add((key, name))
+    return frozenset(found)
+
+
 def _mean_facts(
-    summary: Mapping[str, Any], threshold: int, earlier: Sequence[Mapping[str, Behind]]
+    summary: Mapping[str, Any],
+    threshold: int,
+    earlier: Sequence[Mapping[str, Behind]],
+    few: Collection[tuple[str, str]],
 ) -> dict[str, dict[str, Any]]:
     """The means over labels; withheld where few patients or cases lack a label, whose own values they would tell."""
     means = summary["mean_over_labels"]["metrics"]
-    result = _facts(means, "mean", threshold, earlier)
+    result = _facts(means, "mean", threshold, earlier, {("mean", name) for _, name in few})
     for name, facts in means.items():
         of_labels = [label["metrics"][name] for label in summary["labels"].values()]
         lacking = [int(facts[key] or 0) - int(own[key] or 0) for own in of_labels for key in _COUNTS]
@@ -177,7 +201,11 @@ def _mean_facts(
 
 
 def _facts(
-    metrics: Mapping[str, Mapping[str, Any]], key: str, threshold: int, earlier: Sequence[Mapping[str, Behind]]
+    metrics: Mapping[str, Mapping[str, Any]],
+    key: str,
+    threshold: int,
+    earlier: Sequence[Mapping[str, Behind]],
+    few: Collection[tuple[str, str]],
 ) -> dict[str, dict[str, Any]]:
     """Each metric's aggregate; withheld where it rests on few patients, alone or beside an earlier release."""
     result: dict[str, dict[str, Any]] = {}
@@ -185,6 +213,9 @@ def _facts(
         count = int(facts.get("patients") or 0)
         if count < threshold:
             result[name] = {"withheld": f"fewer than {threshold} patients"}
+            continue
+        if (key, name) in few:
+            result[name] = {"withheld": "a few patients make up nearly all of it, or alone differ from all others"}
             continue
         figure, limits = f"{name} of {key}", Limits(threshold=threshold)
         cell = guard_figures({figure: Cell(0.0)}, {figure: Behind(count)}, earlier=earlier, limits=limits)[figure]

@@ -39,7 +39,7 @@ _WORDS = {
     "": "",
     "few": "withheld: fewer than {threshold} patients",
     "subtraction": "withheld: another withheld count could be had by subtraction",
-    "dominance": "withheld: a few patients make up nearly all of it",
+    "dominance": "withheld: a few patients make up nearly all of it, or alone differ from all others",
     "extreme": "withheld: it is the value of single patients",
     "difference": "withheld: the difference to an earlier release would tell of fewer than {threshold} patients",
 }
@@ -184,6 +184,9 @@ def protect_summary(
 ) -> dict[str, Cell]:
     """Figures that sum up one value a case; a patient with several cases counts once.
 
+    Mean and standard deviation are withheld where a few patients make up nearly all of the sum, or are the only ones
+    whose value isn't that of all others: of 150 patients, 149 with a score of 1, the mean tells the score of the one.
+
     Smallest and largest are always withheld, since each is one patient's own value; a quantile needs half the threshold
     of patients beyond it on either side (the median 10 patients, the quartiles 20).
 
@@ -206,7 +209,8 @@ def protect_summary(
         return dict.fromkeys(["n", "mean", "sd", "min", "max", *names], few)
     extreme = Cell(math.nan, "extreme", limits.threshold)
     cells = {"n": protect_count(count, limits=limits), "min": extreme, "max": extreme}
-    if _is_dominated(numbers, [patient for _, patient in pairs], limits):
+    own = [patient for _, patient in pairs]
+    if _is_dominated(numbers, own, limits) or _few_differ(numbers, own, limits):
         cells["mean"] = cells["sd"] = Cell(math.nan, "dominance", limits.threshold)
     else:
         cells["mean"] = _figure(float(numbers.mean()), limits)
@@ -334,3 +338,12 @@ def _is_dominated(values: FloatArray, patients: Sequence[str], limits: Limits) -
     ordered = sorted(sums.values(), reverse=True)
     total = sum(ordered)
     return total > 0 and sum(ordered[: limits.dominant]) > limits.dominance * total
+
+
+def _few_differ(values: FloatArray, patients: Sequence[str], limits: Limits) -> bool:
+    """Whether all but a few patients, at least one, have the same value."""
+    found, counts = np.unique(values, return_counts=True)
+    usual = found[int(np.argmax(counts))]
+    return (
+        0 < len({patient for value, patient in zip(values, patients, strict=True) if value != usual}) < limits.threshold
+    )

@@ -139,3 +139,10 @@ def test_one_case_of_a_patient_more_or_fewer_is_a_difference_of_one_patient() ->
     assert Behind.of_cases(cases).difference(more) == 1
     assert (Behind.of_cases(cases).count, more.count) == (20, 20)
     assert Behind.of(cases.values()).difference(more) == 0
+
+
+def test_a_mean_that_a_few_patients_alone_pull_away_from_the_value_of_all_others_is_withheld() -> None:
+    patients = [f"P{i}" for i in range(150)]
+    for few, told in ((0, True), (1, False), (9, False), (10, True)):
+        cells = protect_summary([*[0.667] * few, *[1.0] * (150 - few)], patients)
+        assert (not cells["mean"].withheld, not cells["sd"].withheld) == (told, told)
