@@ -37,7 +37,7 @@ _SMALLEST, _LARGEST = 1e-30, 1e18
 _RUNNING = frozenset((0x00200011, 0x00200012, 0x00200013, 0x00200019, 0x00201208, 0x00201209))
 """Numbers of series, acquisitions, instances and items: one too long to count by may be a patient's or an order's."""
 _MOST_RUNNING_DIGITS = 7
-_MOST_DIGITS = 7
+_MOST_DIGITS, _MOST_OF_ROUND = 7, 5
 _LARGER = {
     0x00181074: 1e10, 0x00180070: 1e10, 0x00541310: 1e10, 0x00541311: 1e10, 0x00541300: 1e8, 0x00181242: 1e8,
     0x00181060: 1e8,
@@ -46,7 +46,10 @@ _LARGER = {
 many that people are filed under, or a date."""
 _SHORTEST_IDENTITY = 5
 DISPENSABLE = words_in(
-    "WindowCenter WindowWidth FrameIncrementPointer LossyImageCompressionRatio MagneticFieldStrength"
+    """
+    WindowCenter WindowWidth FrameIncrementPointer LossyImageCompressionRatio MagneticFieldStrength AcquisitionDuration
+    FrameAcquisitionDuration RegionFlags
+    """
 )
 """A copy without is whole; one with a 0 can't be shown, points to nowhere or says something false."""
 _SPARE = DISPENSABLE | words_in(
@@ -104,13 +107,13 @@ def has_too_many_digits(value: float, tag: int = 0) -> bool:
         tag: The attribute that holds it; a few count in becquerels or milliseconds.
 
     Example:
-        >>> has_too_many_digits(4821390175.0), has_too_many_digits(370_000_000.0), has_too_many_digits(19870412)
+        >>> has_too_many_digits(4821390175.0), has_too_many_digits(123_250_000.0), has_too_many_digits(19870412)
         (True, False, True)
     """
     size = abs(value)
     if tag in _LARGER:
         return size >= _LARGER[tag]
-    return size >= 10**_MOST_DIGITS and len(str(int(size)).rstrip("0")) > _MOST_DIGITS
+    return size >= 10**_MOST_DIGITS and len(str(int(size)).rstrip("0")) > _MOST_OF_ROUND
 
 
 def may_be_missing(keyword: str, required: int) -> bool:
