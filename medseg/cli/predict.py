@@ -17,6 +17,7 @@ from medseg.errors import ReadError, RequestError
 from medseg.wording import counted
 
 if TYPE_CHECKING:
+    from medseg.data.made_from import MadeFrom
     from medseg.data.reading import Reading
     from medseg.data.refusal import Refusal
     from medseg.data.source import Input
@@ -177,7 +178,8 @@ def _predict(
     """Label images with a trained model, each on its own grid.
 
     Outputs are named by the manifest's cases; those of files and folders are numbered, since file names may identify.
-    Predictions that are there already are left: the same command goes on where it stopped. nrrd is a segmentation of 3D
+    Predictions that are there already are left: the same command goes on where it stopped; those of other images or of
+    another model are refused. nrrd is a segmentation of 3D
     Slicer; png of a volume is a folder NAME.slices with a picture of each slice, whose indices are the label values,
     and their place in the patient; overlay shows the labels of the fullest slice to the eye alone; coco is one
     instances.json of all pictures. DICOM formats refer to a series, which is the input itself or is
@@ -207,14 +209,15 @@ def _predict(
     candidates = _candidates(dicom_source, inputs, output_format, reading)
     identities = identities_beside(key)
     _make_folder(out, output_format, internal=internal)
+    made = _made_from(out, loaded, fast=fast, internal=internal, support=support)
     if support is not None:
         loaded = _taught(loaded, support)
     if output_format is _Format.COCO:
-        written, refused = _predict_coco(loaded, inputs, out, identities)
+        written, refused = _predict_coco(loaded, inputs, out, made, identities)
     else:
         kind = cast("PredictionFormat", output_format.value)  # Every format but COCO.
         files = _Files(out, kind, output_format.is_dicom, report, internal, candidates, identities)
-        written, refused = _predict_each(loaded, inputs, files)
+        written, refused = _predict_each(loaded, inputs, files, made, output_format.value)
     refusals += refused
     for refusal in refusals:
         note(f"refused: {refusal.input}: {refusal.reason}")
@@ -266,6 +269,19 @@ def _make_folder(out: Path, output_format: _Format, *, internal: bool) -> None:
         raise RequestError("--internal: expected a new folder or one that only you can read, found one for others too")
 
 
+def _made_from(out: Path, loaded: LoadedModel, *, fast: bool, internal: bool, support: Path | None) -> MadeFrom:
+    """The record of what made the predictions of the folder.
+
+    Raises:
+        RequestError: Something else made those that are there.
+    """
+    from medseg.data.files import sha256_of
+    from medseg.data.made_from import MadeFrom
+
+    taught = sha256_of(support) if support is not None and support.is_file() else ""
+    return MadeFrom(out, maker=f"{loaded.algorithm.model_id} fast={fast} internal={internal} support={taught}")
+
+
 def _taught(loaded: LoadedModel, support: Path) -> LoadedModel:
     """The model's encoder, taught the labels of a support set by prototypes."""
     from dataclasses import replace
@@ -303,19 +319,21 @@ def _candidates(
 
 
 def _predict_coco(
-    loaded: LoadedModel, inputs: list[Input], out: Path, identities: IdentityIndex | None
+    loaded: LoadedModel, inputs: list[Input], out: Path, made: MadeFrom, identities: IdentityIndex | None
 ) -> tuple[int, list[Refusal]]:
     """As `_predict_each`; what was found is written also when the person stops the command."""
     from medseg.export.coco import COCO_FILE, CocoFile
 
     outputs = _OneFile(CocoFile(out / COCO_FILE, labels=loaded.labels, algorithm=loaded.algorithm), identities)
     try:
-        return _predict_each(loaded, inputs, outputs)
+        return _predict_each(loaded, inputs, outputs, made, "coco")
     finally:
         outputs.save()
 
 
-def _predict_each(loaded: LoadedModel, inputs: list[Input], outputs: _Files | _OneFile) -> tuple[int, list[Refusal]]:
+def _predict_each(
+    loaded: LoadedModel, inputs: list[Input], outputs: _Files | _OneFile, made: MadeFrom, kind: str
+) -> tuple[int, list[Refusal]]:
     from medseg.cli.bars import StudyBars
     from medseg.data.refusal import Refusal
     from medseg.errors import DataError
@@ -325,15 +343,18 @@ def _predict_each(loaded: LoadedModel, inputs: list[Input], outputs: _Files | _O
     with StudyBars() as bars:
         bars.begin("predict", len(inputs))
         for number, entry in enumerate(inputs):
-            if not outputs.holds(entry):
-                try:
-                    volume = entry.read()
+            try:
+                volume = entry.read()
+                if outputs.holds(entry):
+                    made.require_same(f"{kind} {entry.name}", volume)
+                else:
+                    made.begin(f"{kind} {entry.name}", volume)
                     if doubt := loaded.predictor.doubt(volume):
                         note(f"warning: {entry.name}: {doubt}")
                     outputs.write(loaded, entry, volume)
-                except DataError as error:
-                    refusals.append(Refusal(input=entry.name, reason=str(error)))
-                    continue
+            except DataError as error:
+                refusals.append(Refusal(input=entry.name, reason=str(error)))
+                continue
             written += 1
             bars.update(number + 1)
         bars.end()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medseg.data.made_from import MADE_FROM
 from medseg.data.refusal import Refusal
 from medseg.errors import PrivacyError, ReadError, RequestError
 from medseg.pacs.archive import Archive, Instance, Outgoing
@@ -54,7 +55,8 @@ def read_candidates(source: Path) -> tuple[list[Candidate], list[Refusal]]:
     Raises:
         RequestError: Nothing is there, or no DICOM object.
     """
-    inside = sorted(p for p in source.rglob("*") if p.is_file() and not p.is_symlink() and p.name not in OWN_FILES)
+    own = {*OWN_FILES, MADE_FROM}
+    inside = sorted(p for p in source.rglob("*") if p.is_file() and not p.is_symlink() and p.name not in own)
     files = [source] if source.is_file() else inside
     if not files:
         raise RequestError("expected DICOM files to push, found none there")

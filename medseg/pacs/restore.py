@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.data.files import atomic_write
+from medseg.data.made_from import MADE_FROM
 from medseg.data.refusal import Refusal
 from medseg.errors import DataError, ReadError, RequestError
 from medseg.pacs.archive import quiet
@@ -90,7 +91,8 @@ def restore_results(
     results, originals, out = (Path(p).resolve() for p in (results, originals, out))
     if any(out == folder or folder in out.parents for folder in (results, originals)):
         raise RequestError("expected an output folder outside the results and the originals, found one inside")
-    files = sorted(p for p in results.rglob("*") if p.is_file()) if results.is_dir() else []
+    found = results.rglob("*") if results.is_dir() else ()
+    files = sorted(p for p in found if p.is_file() and p.name != MADE_FROM)
     if not files:
         raise RequestError("expected a folder of DICOM results, found no file there")
     names = {path.relative_to(results) for path in files}

@@ -126,7 +126,7 @@ def test_a_model_trained_on_all_cases_predicts(manifest: Path, tmp_path: Path) -
     assert run.exit_code == 0
     assert sorted(p.name for p in (tmp_path / "out").glob("*.nii.gz")) == [f"C{n:03d}.nii.gz" for n in range(6)]
     run = _medseg("predict", tmp_path / "m.medseg", tmp_path / "data" / "C003.nii.gz", tmp_path / "one")
-    assert [p.name for p in (tmp_path / "one").iterdir()] == ["image_0001.nii.gz"]
+    assert [p.name for p in (tmp_path / "one").glob("[!.]*")] == ["image_0001.nii.gz"]
 
 
 def test_a_model_that_is_missing_or_cut_off_is_a_wrong_request(manifest: Path, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_result_of_an_identified_series_goes_home_when_it_was_asked_for(hospit
     assert predicted.exit_code == 0, predicted.output
     assert "may name their patients" in predicted.stderr
     assert (tmp_path / "out").stat().st_mode & 0o077 == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["image_0001.dcm"]
+    assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["image_0001.dcm"]
     assert _run("dicomweb", "push", archive, tmp_path / "out").exit_code == 0
     (back,) = _results_of(archive, stored.study, tmp_path / "back")
     assert pydicom.dcmread(back).PatientID == IDENTITIES["PatientID"]

@@ -1,0 +1,88 @@
+"""Made from: which image and which model made each prediction of a folder, so that none is taken for another's.
+
+Predictions of files are numbered, so the same name means another image when another folder is predicted. The record is
+``.medseg-predict.jsonl`` beside the predictions: for each a digest of the image's values and grid and of what predicts.
+No name of a file or a patient goes into it but the output's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from medseg.data.volume import Volume
+from medseg.errors import DataError, RequestError
+
+__all__ = ["MADE_FROM", "MadeFrom"]
+
+MADE_FROM: Final = ".medseg-predict.jsonl"
+"""Name of the record."""
+
+
+class MadeFrom:
+    """The record of a folder of predictions; a line torn by a kill is passed over.
+
+    Args:
+        folder: Of the predictions.
+        maker: What predicts: the model's digest, and the options that change its predictions.
+
+    Raises:
+        RequestError: The folder holds predictions that something else made.
+    """
+
+    def __init__(self, folder: Path, *, maker: str) -> None:
+        self._path = folder / MADE_FROM
+        self._maker = hashlib.sha256(maker.encode()).hexdigest()[:16]
+        self._digests: dict[str, str] = {}
+        for line in self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else ():
+            try:
+                stated = json.loads(line)
+                key, digest, other = str(stated["prediction"]), str(stated["digest"]), str(stated["maker"])
+            except (ValueError, KeyError, TypeError):
+                continue
+            if other != self._maker:
+                raise RequestError(
+                    "the folder holds predictions of another model, or with other options (--fast, --support, "
+                    "--internal); choose another folder"
+                )
+            self._digests[key] = digest
+
+    def begin(self, name: str, volume: Volume) -> None:
+        """Note an image before its prediction is written.
+
+        Args:
+            name: Of the prediction, with its format.
+            volume: The image.
+        """
+        digest = self._digest(volume)
+        if self._digests.get(name) == digest:
+            return
+        with self._path.open("a", encoding="utf-8") as stream:
+            entry = {"prediction": name, "maker": self._maker, "digest": digest}
+            stream.write("\n" * (stream.tell() > 0) + json.dumps(entry))
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._digests[name] = digest
+
+    def require_same(self, name: str, volume: Volume) -> None:
+        """Refuse a prediction that is there but isn't this image's.
+
+        Raises:
+            DataError: It was made from another image, or nothing says from which.
+        """
+        if self._digests.get(name) != self._digest(volume):
+            raise DataError(
+                "the folder holds a prediction of this name that was made from another image; choose another folder"
+            )
+
+    def _digest(self, volume: Volume) -> str:
+        digest = hashlib.sha256(f"{self._maker} {volume.array.shape} {volume.array.dtype}".encode())
+        digest.update(np.round(volume.affine, 4).tobytes())
+        for plane in np.moveaxis(volume.array, -1, 0):
+            digest.update(np.ascontiguousarray(plane))
+        return digest.hexdigest()
