@@ -147,7 +147,7 @@ def clean_dicom(
 
 
 def preview_dicom(data: bytes) -> bytes:
-    """A PNG of the first and last frame of a DICOM file, for a person to look at.
+    """A PNG of the frames of a DICOM file, for a person to look at.
 
     Raises:
         ReadError: It has no pixels, or they are damaged.

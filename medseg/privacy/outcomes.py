@@ -214,14 +214,17 @@ def write_private_list(path: Path, files: Sequence[str], report: DeidentifyRepor
 
 
 def write_decisions(path: Path, report: DeidentifyReport) -> None:
-    """Write the form in which a person decides on each file: number, decision (to fill in), reason.
+    """Write the form in which a person decides on each file: number, decision (to fill in), choices, reason.
 
     Photographs whose text was painted over are in it too; without a decision they stay as they are.
     """
     painted = [outcome for outcome in report.written if outcome.kind == "photograph" and outcome.reason]
-    rows = [(outcome.number, "", outcome.reason) for outcome in report.quarantined]
-    rows = sorted(rows + [(outcome.number, "", outcome.reason) for outcome in painted])
-    write_whole(path, _csv(("number", "decision", "reason"), rows).encode("ascii", "replace"))
+    rows = []
+    for one in sorted((*report.quarantined, *painted), key=lambda outcome: outcome.number):
+        # Text in DICOM files has been painted over already, where that could be done.
+        choices = "pass, paint, refuse" if one.kind == "photograph" else "pass, refuse"
+        rows.append((one.number, "", choices, one.reason))
+    write_whole(path, _csv(("number", "decision", "choices", "reason"), rows).encode("ascii", "replace"))
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -17,6 +17,7 @@ from medseg.privacy.frames import CleanPixels, Decoded, clean_pixel_data, decode
 from medseg.privacy.guards import QuarantineError
 from medseg.privacy.ocr import find_lines, ocr_is_here, read_any_way, require_ocr
 from medseg.privacy.person import raw_bytes
+from medseg.privacy.sheet import contact_sheet
 from medseg.privacy.text_boxes import find_text
 from medseg.types import Array
 
@@ -129,14 +130,14 @@ def is_label_picture(data: bytes) -> bool:
 
 
 def preview(source: Dataset, tag: int, transfer_syntax: str) -> bytes:
-    """A PNG of the first and the last frame, for a person to look at.
+    """A PNG of the frames, for a person to look at: on it shows what stands on any one of them.
 
     Raises:
         ReadError: The pixel data are damaged.
     """
     decoded = decode_frames(source, tag, transfer_syntax)
-    chosen = decoded.array[[0, -1]] if len(decoded.array) > 1 else decoded.array[:1]
-    return _sheet(np.concatenate([_views(frame, decoded.photometric, source)[0] for frame in chosen], axis=1))
+    frames = decoded.array
+    return _sheet(contact_sheet(len(frames), lambda number: _views(frames[number], decoded.photometric, source)[0]))
 
 
 def preview_image(data: bytes) -> bytes:
@@ -158,7 +159,7 @@ def _sheet(pixels: Array) -> bytes:
     from PIL import Image
 
     picture = Image.fromarray(pixels)
-    picture.thumbnail((2 * _PREVIEW_SIDE, _PREVIEW_SIDE))
+    picture.thumbnail((2 * _PREVIEW_SIDE, 2 * _PREVIEW_SIDE))
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()

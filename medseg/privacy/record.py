@@ -65,9 +65,12 @@ def write_ledger(
     if unseen:
         what = "series were not looked at for text, as no text detector is installed"
         ledger.append("exception", {"what": what, "profile": profile, "series": unseen})
+    done = {outcome.number for outcome in report.written}
+    painted = {outcome.number for outcome in report.written if outcome.reason.startswith(PAINTED)}
     for what, numbers in (
-        ("looked at the pixels", work.accepted),
-        ("had the text in the pixels painted over", work.painted),
+        # What somebody decided but could not be done isn't told as done.
+        ("looked at the pixels", done & set(work.accepted)),
+        ("had the text in the pixels painted over", painted & set(work.painted)),
         ("refused the pixels", rejected),
     ):
         if numbers:

@@ -65,7 +65,7 @@ def test_requests_that_cannot_be_carried_out_give_exit_2_and_write_nothing(tmp_p
 
 
 def test_a_person_passes_or_refuses_what_waits_and_the_ledger_says_so(tmp_path):
-    for number in (1, 2):
+    for number in (1, 2, 3):
         (tmp_path / "src").mkdir(exist_ok=True)
         ds = image(Who(random.Random(number)), SC, size=16)
         (tmp_path / "src" / f"{number}.dcm").write_bytes(save(ds))
@@ -76,11 +76,14 @@ def test_a_person_passes_or_refuses_what_waits_and_the_ledger_says_so(tmp_path):
     assert run(*command, "--new-key", key).exit_code == 3
     form = tmp_path / "k.key.quarantine" / "decisions.csv"
     lines = form.read_text().splitlines()
-    assert lines[0] == "number,decision,reason"
-    assert len(lines) == 3
-    form.write_text("\n".join((lines[0], lines[1].replace(",,", ",pass,"), lines[2].replace(",,", ",refuse,"))))
+    assert lines[0] == "number,decision,choices,reason"
+    assert [line.split('"')[1] for line in lines[1:]] == ["pass, refuse"] * 3
+    words = ("pass", "refuse", "paint")
+    decided = [line.replace(",,", f",{word},") for line, word in zip(lines[1:], words, strict=True)]
+    form.write_text("\n".join((lines[0], *decided)))
     done = run(*command, "--key", key, "--decide", form)
-    assert (done.exit_code, done.stdout.strip()) == (3, "1 written, 0 quarantined, 1 refused")
+    assert (done.exit_code, done.stdout.strip()) == (3, "1 written, 1 quarantined, 1 refused")
+    assert "painted" not in (out / "ledger.jsonl").read_text()
     assert len(list(out.rglob("*.dcm"))) == 1
     noted = [json.loads(line) for line in (out / "ledger.jsonl").read_text().splitlines()]
     assert [line["action"] for line in noted] == ["deidentified", "exception", "exception", "deidentified"]
