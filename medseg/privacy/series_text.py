@@ -9,6 +9,7 @@ and 0.3 ms a slice; slices that are stored compressed have to be decoded for it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +38,7 @@ _BLOCK_ROOM = 40
 _PATIENCE = 20
 """So many odd parts without text in a row, and the others, which are less odd, aren't looked at."""
 _MANY_BLOCKS = 4
-"""Of one slice; so many are looked at as one part."""
+"""Of one slice; where there are so many, all of it is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +151,13 @@ def odd_slices(
 
 
 def _parts(blocks: Sequence[OddBlock], shape: tuple[int, int]) -> Iterator[tuple[int, Box]]:
-    """Slices and their parts to look at, in the order of the blocks: each block, or all that a slice has at once."""
-    own: dict[int, list[OddBlock]] = {}
-    for block in blocks:
-        own.setdefault(block.place, []).append(block)
+    """Slices and their parts to look at, in the order of the blocks: each block, or all of a slice that has many."""
+    counts = Counter(block.place for block in blocks)
     seen: dict[int, list[Box]] = {}
     for block in blocks:
-        others = own[block.place] if len(own[block.place]) >= _MANY_BLOCKS else [block]
         if not any(_inside(block, box) for box in seen.setdefault(block.place, [])):
-            hull = Box(
-                min(one.top for one in others),
-                min(one.left for one in others),
-                max(one.bottom for one in others),
-                max(one.right for one in others),
-            )
-            seen[block.place].append(_roomy(hull, shape, room=_BLOCK_ROOM))
+            has_many = counts[block.place] >= _MANY_BLOCKS
+            seen[block.place].append(Box(0, 0, *shape) if has_many else _roomy(block, shape, room=_BLOCK_ROOM))
             yield block.place, seen[block.place][-1]
 
 
