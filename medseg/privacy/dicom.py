@@ -54,6 +54,7 @@ class CleanDicom:
         series: Pseudonym of the series' UID.
         instance: Pseudonym of the SOP instance's UID.
         identities: Texts that were dropped or replaced; identities.
+        left_out: How many attributes of numbers the copy is without, as they may be the patient's or are none.
     """
 
     data: bytes
@@ -62,6 +63,7 @@ class CleanDicom:
     series: str
     instance: str
     identities: frozenset[str]
+    left_out: int
 
 
 def is_dicom(head: bytes) -> bool:
@@ -105,6 +107,7 @@ def clean_dicom(
     sop_class = raw_bytes(source, 0x00080016).strip(b" \0").decode("latin-1")
     transfer_syntax = syntax_of(source)
     check_class(sop_class, source)
+    _check_options(sop_class, profile)
     rules = rules_for(sop_class, profile)
     if rules is None:
         raise ReadError("expected an image, a segmentation or a structure set of the standard, found another class")
@@ -143,6 +146,7 @@ def clean_dicom(
         series=pseudonyms.name("series", uids["series"], "S"),
         instance=pseudonyms.name("instance", uids["instance"], "I"),
         identities=frozenset(person.identities),
+        left_out=len(person.left_out),
     )
 
 
@@ -188,6 +192,14 @@ def syntax_of(source: FileDataset) -> str:
     """Transfer syntax UID of a file; guessed from how it reads where it doesn't say."""
     guess = ImplicitVRLittleEndian if source.original_encoding[0] else ExplicitVRLittleEndian
     return str(source.file_meta.get("TransferSyntaxUID", "") or guess)
+
+
+def _check_options(sop_class: str, profile: Profile) -> None:
+    """Refuse classes whose content the profile leaves uncleaned."""
+    if has_content(sop_class) and not profile.structured_content:
+        raise ReadError("a structured report or key object, which the profile does not clean")
+    if sop_class.startswith(_PRESENTATIONS) and not profile.graphics:
+        raise ReadError("a presentation state, which the profile does not clean")
 
 
 def _is_unsure(source: Dataset, sop_class: str, transfer_syntax: str) -> bool:

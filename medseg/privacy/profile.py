@@ -40,6 +40,11 @@ class Profile(Section):
     """Keep serial numbers and station names of the scanner."""
     safe_private: bool
     """Keep the few private numbers that images can't be read without (Philips PET and MR scale factors, b-values)."""
+    structured_content: bool = True
+    """Clean structured reports and key objects: codes, measurements, references stay. Without it they are refused."""
+    graphics: bool = True
+    """Clean presentation states: windows, areas and references stay, graphics and texts go. Without it they are
+    refused."""
     clean_pixels: bool
     """Look for text in the pixels of classes that may hold some and paint over it."""
     photographs: Photographs
