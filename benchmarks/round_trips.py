@@ -94,7 +94,7 @@ def _scored(path: Path, folder: Path, manifest: Path) -> str:
     (case,) = read_manifest(manifest).cases
     place = folder / f"scored_{path.name}"
     place.mkdir()
-    stem, dot, ending = path.name.partition(".")
+    _, dot, ending = path.name.partition(".")
     target = place / (path.name if path.name == "instances.json" else f"{case.case}{dot}{ending}")
     shutil.copytree(path, target) if path.is_dir() else shutil.copy(path, target)
     if path.name == "instances.json":

@@ -112,25 +112,29 @@ class _Files:
 
 @dataclass(eq=False)
 class _OneFile:
-    """The one file of the format COCO; written now and then, so that a kill costs little.
+    """The one file of COCO for pictures, written now and then, so that a kill costs little; others get a file each.
 
     Attributes:
         coco: The file.
+        others: The files of images that are no pictures.
         identities: What the privacy gate looks for, beside its patterns.
         saved: When it was last written, in seconds of the monotonic clock.
     """
 
     coco: CocoFile
+    others: _Files
     identities: IdentityIndex | None
     saved: float = field(default_factory=time.monotonic)
 
     def holds(self, entry: Input) -> bool:
-        """Whether the picture is listed."""
-        return self.coco.holds(entry)
+        """Whether the picture is listed, or another image has its file."""
+        return self.coco.holds(entry) if entry.picture else self.others.holds(entry)
 
     def write(self, loaded: LoadedModel, entry: Input, volume: Volume) -> None:
-        """Predict a picture and list what was found."""
-        self.coco.require_picture(entry)
+        """Predict a picture and list what was found, or write the file of another image."""
+        if not entry.picture:
+            self.others.write(loaded, entry, volume)
+            return
         self.coco.add(loaded.predictor.predict(volume, probabilities=True), entry)
         if time.monotonic() - self.saved > _SAVE_SECONDS:
             self.save()
@@ -182,10 +186,10 @@ def _predict(
     another model are refused. nrrd is a segmentation of 3D
     Slicer; png of a volume is a folder NAME.slices with a picture of each slice, whose indices are the label values,
     and their place in the patient; overlay shows the labels of the fullest slice to the eye alone; coco is one
-    instances.json of all pictures. DICOM formats refer to a series, which is the input itself or is
-    found among those of --dicom-source by its voxels: dicom-seg (binary), -labelmap (the new storage class) and
-    -fractional (probabilities), dicom-uncertainty (parametric map of the entropy), dicom-overlay (colour capture for
-    viewers that know nothing else), rtstruct, sr.
+    instances.json of all pictures, or NAME.coco.json of a volume's slices. DICOM formats refer to a series, which is
+    the input itself or is found among those of --dicom-source by its voxels: dicom-seg (binary), -labelmap (the new
+    storage class) and -fractional (probabilities), dicom-uncertainty (parametric map of the entropy), dicom-overlay
+    (colour capture for viewers that know nothing else), rtstruct, sr.
 
     Example: medseg predict model.medseg data/manifest.csv predictions
     """
@@ -215,7 +219,7 @@ def _predict(
     if output_format is _Format.COCO:
         written, refused = _predict_coco(loaded, inputs, out, made, identities)
     else:
-        kind = cast("PredictionFormat", output_format.value)  # Every format but COCO.
+        kind = cast("PredictionFormat", output_format.value)
         files = _Files(out, kind, output_format.is_dicom, report, internal, candidates, identities)
         written, refused = _predict_each(loaded, inputs, files, made, output_format.value)
     refusals += refused
@@ -324,7 +328,9 @@ def _predict_coco(
     """As `_predict_each`; what was found is written also when the person stops the command."""
     from medseg.export.coco import COCO_FILE, CocoFile
 
-    outputs = _OneFile(CocoFile(out / COCO_FILE, labels=loaded.labels, algorithm=loaded.algorithm), identities)
+    others = _Files(out, "coco", False, False, False, (), identities)
+    coco = CocoFile(out / COCO_FILE, labels=loaded.labels, algorithm=loaded.algorithm)
+    outputs = _OneFile(coco, others, identities)
     try:
         return _predict_each(loaded, inputs, outputs, made, "coco")
     finally:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from medseg.data.cases import first_non_finite
+from medseg.data.coco_volume import COCO_VOLUME_ENDING
 from medseg.data.files import atomic_write, sha256_of
 from medseg.data.label_source import LabelSource
 from medseg.data.manifest import images_sha256
@@ -226,6 +227,7 @@ def _read_label(label_map: Path | LabelSource, source: Source, volume: Volume, l
 def _require_same_grid(label: Path, source: Source, volume: Volume, grid: Geometry) -> bool:
     own = volume.geometry
     picture_label = label.name.lower().endswith(PICTURE_ENDINGS)
+    picture_label |= label.name.lower().endswith(COCO_VOLUME_ENDING) and len(grid.shape) == 2
     if picture_label or _picture_path(source) is not None:
         require_same_size(own.shape, grid.shape)
         _require_upright(source, own)

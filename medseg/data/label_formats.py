@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from medseg.data.coco_volume import coco_volume_labels
 from medseg.data.colours import ColourMap, colour_source, read_colour_map, read_voc_colours, voc_source
 from medseg.data.dicom_structures import tabulate
 from medseg.data.label_source import LabelSource, content_digest
 from medseg.data.label_stack import is_stack, read_stack_header
 from medseg.data.pictures import require_same_size
-from medseg.data.readers import PICTURE_ENDINGS, read_label
+from medseg.data.readers import LABEL_ENDINGS, PICTURE_ENDINGS, read_label
 from medseg.data.recognise import Choice, Recognised, Source
 from medseg.data.slicer import SLICER_ENDING, Segment, read_segments, slicer_source
 from medseg.data.volume import Geometry
@@ -105,12 +106,12 @@ def _settle_slicer(found: Recognised, choice: Choice) -> Recognised:
 
 
 def _name_stacks(found: Recognised) -> Recognised:
-    """Take the names of the labels of stacks, where all of them agree and nobody else stated names."""
+    """Take the names of the labels of stacks and COCO of volumes, where all agree and nobody else stated names."""
     stated: dict[int, set[str]] = {}
-    stacks = [path for path in _label_paths(found) if is_stack(path)]
+    stacks = [path for path in _label_paths(found) if path.name.lower().endswith(LABEL_ENDINGS)]
     for path in stacks:
         try:
-            labels = read_stack_header(path).labels
+            labels = read_stack_header(path).labels if is_stack(path) else coco_volume_labels(path)
         except DataError:
             continue  # Its case is refused with the reason when it is copied.
         for value, name in labels.items():
@@ -120,7 +121,7 @@ def _name_stacks(found: Recognised) -> Recognised:
     known = all(is_known_text(name) and len(name) <= 64 and 1 <= value <= 255 for value, name in names.items())
     if found.labels or not names or not is_clear or not known:
         return found
-    return replace(found, labels=names, notes=(*found.notes, f"{counted(len(stacks), 'label stack')} of PNG slices"))
+    return replace(found, labels=names, notes=(*found.notes, f"{counted(len(stacks), 'label stack')} of slices"))
 
 
 def _settle_ignored(found: Recognised) -> Recognised:

@@ -26,7 +26,9 @@ __all__ = [
     "STACK_FILE",
     "STACK_VERSION",
     "StackHeader",
+    "geometry_json",
     "is_stack",
+    "parse_geometry",
     "read_stack",
     "read_stack_header",
     "slice_name",
@@ -72,24 +74,18 @@ def read_stack_header(folder: Path) -> StackHeader:
         ReadError: The JSON is damaged or claims too much, or slices are missing or too many.
         GeometryError: The affine places no voxel.
     """
-    wrong = ReadError(
-        f"{STACK_FILE}: expected shape, affine, convention and labels, as `predict --format png` writes them; found "
-        "others"
-    )
+    wrong = ReadError(f"{STACK_FILE}: expected the geometry and labels of a label stack; found something else")
     try:
         if (folder / STACK_FILE).stat().st_size > _MOST_BYTES:
             raise wrong
         content: dict[str, Any] = json.loads((folder / STACK_FILE).read_text(encoding="utf-8"))
-        version, shape = content["label_stack"], content["shape"]
-        affine = np.array([[float(value) for value in row] for row in content["affine"]])
-        labels = {int(value): str(name) for value, name in content["labels"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        version, labels = content["label_stack"], {int(value): str(name) for value, name in content["labels"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise wrong from None
-    is_shape = isinstance(shape, list) and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)
-    if version != STACK_VERSION or not is_shape or content.get("convention") != STACK_CONVENTION:
+    if version != STACK_VERSION:
         raise wrong
-    if shape[0] * shape[1] * shape[2] > MAX_VOXELS or shape[2] > _MOST_SLICES:
-        raise ReadError(f"{STACK_FILE} claims more than {MAX_VOXELS:,} voxels or {_MOST_SLICES:,} slices")
+    geometry = parse_geometry(content, place=STACK_FILE)
+    shape = geometry.shape
     files = tuple(folder / slice_name(number) for number in range(1, shape[2] + 1))
     present = {path.name for path in folder.glob("slice_*.png") if path.is_file() and not path.is_symlink()}
     if present != {path.name for path in files}:
@@ -97,7 +93,38 @@ def read_stack_header(folder: Path) -> StackHeader:
             f"expected the slices {files[0].name} to {files[-1].name}; found {len(present)}, or others. Copy the whole "
             "folder again"
         )
-    return StackHeader(Geometry((shape[0], shape[1], shape[2]), affine), labels, files)
+    return StackHeader(geometry, labels, files)
+
+
+def parse_geometry(content: object, *, place: str) -> Geometry:
+    """The grid that a JSON describes by ``shape``, ``affine`` and ``convention``.
+
+    Args:
+        content: The JSON's object.
+        place: How an error calls it.
+
+    Raises:
+        ReadError: Something is missing, damaged or of another convention, or too large.
+        GeometryError: The affine places no voxel.
+    """
+    wrong = ReadError(f"{place}: expected shape, affine and convention as medseg writes them; found others")
+    if not isinstance(content, dict) or content.get("convention") != STACK_CONVENTION:
+        raise wrong
+    shape = content.get("shape")
+    if not isinstance(shape, list) or len(shape) != 3 or not all(type(n) is int and n > 0 for n in shape):
+        raise wrong
+    try:
+        affine = np.array([[float(value) for value in row] for row in content["affine"]])
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise wrong from None
+    if shape[0] * shape[1] * shape[2] > MAX_VOXELS or shape[2] > _MOST_SLICES:
+        raise ReadError(f"{place} claims more than {MAX_VOXELS:,} voxels or {_MOST_SLICES:,} slices")
+    return Geometry((shape[0], shape[1], shape[2]), affine)
+
+
+def geometry_json(geometry: Geometry) -> dict[str, Any]:
+    """What `parse_geometry` reads."""
+    return {"shape": list(geometry.shape), "affine": geometry.affine.tolist(), "convention": STACK_CONVENTION}
 
 
 def read_stack(folder: Path) -> tuple[LabelMap, Geometry]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from medseg.data.coco_volume import COCO_VOLUME_ENDING, read_coco_geometry, read_coco_volume
 from medseg.data.dicom_header import looks_like_dicom
 from medseg.data.label_stack import STACK_ENDING, is_stack, read_stack, read_stack_header
 from medseg.data.volume import Geometry, Volume
@@ -17,12 +18,22 @@ from medseg.types import Array, LabelMap
 if TYPE_CHECKING:
     from medseg.data.dicom_sort import SeriesFiles
 
-__all__ = ["PICTURE_ENDINGS", "VOLUME_ENDINGS", "read_geometry", "read_label", "read_volume", "series_files"]
+__all__ = [
+    "LABEL_ENDINGS",
+    "PICTURE_ENDINGS",
+    "VOLUME_ENDINGS",
+    "read_geometry",
+    "read_label",
+    "read_volume",
+    "series_files",
+]
 
 NIFTI_ENDINGS: Final = (".nii", ".nii.gz")
 ITK_ENDINGS: Final = (".nrrd", ".nhdr", ".mha", ".mhd")
-VOLUME_ENDINGS: Final = (*NIFTI_ENDINGS, *ITK_ENDINGS, STACK_ENDING)
-"""Endings of files with voxels in the world, and of the folders of label stacks."""
+VOLUME_ENDINGS: Final = (*NIFTI_ENDINGS, *ITK_ENDINGS)
+"""Endings of files with voxels in the world."""
+LABEL_ENDINGS: Final = (STACK_ENDING, COCO_VOLUME_ENDING)
+"""Endings of what holds a label map and never an image: the folder of a label stack, COCO of a volume."""
 PICTURE_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 """Endings of camera pictures."""
 
@@ -61,8 +72,8 @@ def read_volume(path: str | Path) -> Volume:
         from medseg.data.itk import read_itk
 
         array, affine, notes = read_itk(path)
-    elif kind == "stack":
-        label, grid = read_stack(path)
+    elif kind in ("stack", "coco"):
+        label, grid = read_stack(path) if kind == "stack" else read_coco_volume(path)
         array, affine, notes = label[np.newaxis], grid.affine, ()
     else:
         from medseg.data.pictures import read_picture
@@ -87,7 +98,8 @@ def read_label(path: str | Path, *, image: str | Path | None = None) -> tuple[La
     (see `medseg.data.dicom_seg.read_seg`). An RTSTRUCT has no grid and needs the image that it was drawn on.
 
     Args:
-        path: A NIfTI, NRRD, MetaImage, PNG, TIFF, BMP, DICOM SEG or RTSTRUCT file, or the folder of a label stack.
+        path: A NIfTI, NRRD, MetaImage, PNG, TIFF, BMP, DICOM SEG or RTSTRUCT file, the folder of a label stack, or COCO
+            of a volume.
         image: For SEG and RTSTRUCT: the series (its folder, or a file of it) or volume to draw the label map on, whose
             grid it then has. The values are the numbers of the segments or regions.
 
@@ -163,6 +175,8 @@ def read_geometry(path: str | Path) -> Geometry:
         return read_itk_geometry(path)
     if kind == "stack":
         return read_stack_header(path).geometry
+    if kind == "coco":
+        return read_coco_geometry(path)
     from medseg.data.pictures import picture_size
 
     return Geometry(shape=picture_size(path), affine=np.eye(4))
@@ -178,7 +192,7 @@ def series_files(path: Path) -> tuple[Path, ...]:
 
 
 def _kind(path: Path) -> str:
-    """``dicom``, ``nifti``, ``itk``, ``stack`` or ``picture``."""
+    """``dicom``, ``nifti``, ``itk``, ``stack``, ``coco`` or ``picture``."""
     name = path.name.lower()
     if path.is_dir():
         return "stack" if is_stack(path) else "dicom"
@@ -190,6 +204,8 @@ def _kind(path: Path) -> str:
         return "itk"
     if name.endswith(PICTURE_ENDINGS):
         return "picture"
+    if name.endswith(COCO_VOLUME_ENDING):
+        return "coco"
     if looks_like_dicom(path):
         return "dicom"
     raise ReadError(

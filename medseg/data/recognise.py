@@ -20,7 +20,7 @@ from medseg.data.dicom_header import looks_like_dicom
 from medseg.data.dicom_structures import StructureRule
 from medseg.data.label_source import LabelSource
 from medseg.data.label_stack import is_stack, stack_files
-from medseg.data.readers import PICTURE_ENDINGS, VOLUME_ENDINGS
+from medseg.data.readers import LABEL_ENDINGS, PICTURE_ENDINGS, VOLUME_ENDINGS
 from medseg.data.reading import DEFAULT_READING, Reading
 from medseg.data.refusal import Refusal
 from medseg.errors import RequestError
@@ -238,7 +238,7 @@ def list_files(root: Path) -> Files:
 def stem_of(path: Path) -> str:
     """File name without its ending (``.nii.gz`` counts as one)."""
     name = path.name
-    for ending in (*VOLUME_ENDINGS[::-1], *PICTURE_ENDINGS):
+    for ending in (*VOLUME_ENDINGS[::-1], *LABEL_ENDINGS, *PICTURE_ENDINGS):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return path.stem
@@ -262,6 +262,8 @@ def split_masks(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def _names_mask(path: Path, words: frozenset[str]) -> bool:
+    if path.name.lower().endswith(LABEL_ENDINGS):
+        return True
     return bool(words & set(words_of(path))) and path.suffix.lower() not in (".jpg", ".jpeg")
 
 
@@ -330,7 +332,7 @@ def most_common(values: Iterable[str]) -> str:
 
 def _kind(path: Path) -> str:
     name = path.name.lower()
-    if name.endswith(VOLUME_ENDINGS):
+    if name.endswith((*VOLUME_ENDINGS, *LABEL_ENDINGS)):
         return "volume"
     if name.endswith(PICTURE_ENDINGS):
         return "picture"

@@ -1,9 +1,9 @@
-"""COCO: the outlines of a model on pictures, all of them in one JSON as annotation tools read it.
+"""COCO: the outlines of a model on pictures, in one JSON as annotation tools read it, or on a volume's slices.
 
 Format: https://cocodataset.org/#format-data (object detection), as `medseg.data.convert_coco` writes a data set: each
 connected component of a label is an annotation whose mask is in compressed run lengths, equal in every pixel. ``score``
 is the mean probability over the component, as `pycocotools` wants it of results. A picture on which nothing was found
-is listed and has no annotation.
+is listed and has no annotation. A volume gets a file of its own, whose images are its slices (`write_coco_volume`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from medseg.data.card import LabelInfo
 from medseg.data.convert_coco import annotations_of
 from medseg.data.drawing_coco import is_coco
 from medseg.data.exchange import read_json
 from medseg.data.files import atomic_write
+from medseg.data.label_stack import geometry_json, slice_name
 from medseg.data.source import Input
-from medseg.errors import DataError, ManifestError, RequestError
+from medseg.errors import DataError, LabelError, ManifestError, RequestError
 from medseg.export.dicom_source import Algorithm
 from medseg.inference.predict import Prediction
 from medseg.privacy.audit import gate
@@ -27,7 +30,7 @@ from medseg.privacy.audit import gate
 if TYPE_CHECKING:
     from medseg.privacy.identities import IdentityIndex
 
-__all__ = ["COCO_FILE", "CocoFile"]
+__all__ = ["COCO_FILE", "CocoFile", "write_coco_volume"]
 
 COCO_FILE: Final = "instances.json"
 """Name of the file in the folder of the predictions."""
@@ -47,17 +50,7 @@ class CocoFile:
 
     def __init__(self, path: Path, *, labels: Mapping[int, LabelInfo], algorithm: Algorithm) -> None:
         self._path = path
-        self._content: dict[str, Any] = {
-            "info": {
-                "description": f"Predicted by {algorithm.name}",
-                "version": algorithm.version,
-                "model": algorithm.model_id,
-            },
-            "licenses": [],
-            "images": [],
-            "categories": [{"id": value, "name": info.name} for value, info in sorted(labels.items())],
-            "annotations": [],
-        }
+        self._content = _empty(labels, algorithm)
         if path.exists():
             self._content = self._stated()
         self._pictures = {entry.get("file_name") for entry in self._content["images"]}
@@ -67,15 +60,14 @@ class CocoFile:
         return bool(source.picture) and source.picture in self._pictures
 
     def require_picture(self, source: Input) -> None:
-        """Refuse what COCO can't name.
+        """Refuse what has no name for the list.
 
         Raises:
             DataError: The image is no picture in a file.
         """
         if not source.picture:
             raise DataError(
-                "COCO outlines pictures (JPEG, PNG, TIFF, BMP), and this image is a volume or DICOM; choose --format "
-                "nifti, nrrd or dicom-seg"
+                "the one file of COCO lists pictures (JPEG, PNG, TIFF, BMP); others get a file of their own"
             )
 
     def add(self, prediction: Prediction, source: Input) -> None:
@@ -125,6 +117,63 @@ class CocoFile:
         if not same or not is_coco(found) or not all(_names_a_file(entry) for entry in found["images"]):
             raise other
         return found
+
+
+def write_coco_volume(
+    prediction: Prediction, path: Path, *, labels: Mapping[int, LabelInfo], algorithm: Algorithm
+) -> None:
+    """Write the outlines on each slice of a volume, and where the slices lie, as one COCO file.
+
+    `medseg.data.coco_volume.read_coco_volume` reads the very label map back, at its place.
+
+    Args:
+        prediction: Axes (x, y[, z]); a slice is what has one z. A 2D image is one slice, and gets no place.
+        path: Ends in ``.coco.json``.
+        labels: Label value to name; the values are the ids of the categories.
+        algorithm: What predicted.
+
+    Raises:
+        LabelError: A value isn't described, or is above 255.
+    """
+    found = {int(value) for value in np.unique(prediction.label_map)} - {0}
+    if not found <= set(labels) or max(labels, default=0) > 255:
+        known = ", ".join(str(value) for value in sorted(labels))
+        raise LabelError(f"expected label values 0, {known}, up to 255; found others, add them to the card")
+    content = _empty(labels, algorithm)
+    label = np.atleast_3d(prediction.label_map)
+    certainty = None if prediction.probabilities is None else prediction.probabilities.max(axis=0).reshape(label.shape)
+    for number in range(label.shape[2]):
+        image = {
+            "id": number + 1,
+            "file_name": slice_name(number + 1),
+            "width": label.shape[0],
+            "height": label.shape[1],
+        }
+        content["images"].append(image)
+        content["annotations"] += annotations_of(
+            label[..., number],
+            image_id=number + 1,
+            first_id=len(content["annotations"]) + 1,
+            certainty=None if certainty is None else certainty[..., number],
+        )
+    if prediction.label_map.ndim == 3:
+        content["geometry"] = geometry_json(prediction.geometry)
+    with atomic_write(path, mode="w") as stream:
+        stream.write(json.dumps(content) + "\n")
+
+
+def _empty(labels: Mapping[int, LabelInfo], algorithm: Algorithm) -> dict[str, Any]:
+    return {
+        "info": {
+            "description": f"Predicted by {algorithm.name}",
+            "version": algorithm.version,
+            "model": algorithm.model_id,
+        },
+        "licenses": [],
+        "images": [],
+        "categories": [{"id": value, "name": info.name} for value, info in sorted(labels.items())],
+        "annotations": [],
+    }
 
 
 def _names_a_file(entry: object) -> bool:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from medseg.data.card import LabelInfo
 from medseg.data.files import atomic_write
-from medseg.data.label_stack import STACK_CONVENTION, STACK_ENDING, STACK_FILE, STACK_VERSION, slice_name
+from medseg.data.label_stack import STACK_ENDING, STACK_FILE, STACK_VERSION, geometry_json, slice_name
 from medseg.data.volume import Geometry, Volume
 from medseg.errors import GeometryError, LabelError, RequestError
 from medseg.types import Affine, Array, LabelMap
@@ -74,7 +74,7 @@ def write_label_stack(label_map: LabelMap, affine: Affine, folder: Path, *, labe
         raise GeometryError(f"expected a label map of 3 axes to write as slices; found shape {label_map.shape}")
     if not folder.name.endswith(STACK_ENDING):
         raise ValueError(f"expected a folder whose name ends in {STACK_ENDING}")
-    affine = Geometry(label_map.shape, affine).affine
+    geometry = Geometry(label_map.shape, affine)
     found = {int(value) for value in np.unique(label_map)} - {0}
     if not found <= set(labels) or max(labels, default=0) > 255:
         known = ", ".join(str(value) for value in sorted(labels))
@@ -89,9 +89,7 @@ def write_label_stack(label_map: LabelMap, affine: Affine, folder: Path, *, labe
         picture.save(folder / slice_name(number + 1), format="PNG")
     content = {
         "label_stack": STACK_VERSION,
-        "shape": list(label_map.shape),
-        "affine": affine.tolist(),
-        "convention": STACK_CONVENTION,
+        **geometry_json(geometry),
         "labels": {str(value): info.name for value, info in sorted(labels.items())},
     }
     with atomic_write(folder / STACK_FILE, mode="w") as stream:

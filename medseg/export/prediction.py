@@ -1,4 +1,4 @@
-"""A prediction as files: NIfTI, NRRD, PNG, an overlay, and DICOM objects of many kinds, named by case."""
+"""A prediction as files: NIfTI, NRRD, PNG, COCO, an overlay, and DICOM objects of many kinds, named by case."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from medseg.data.card import LabelInfo
+from medseg.data.coco_volume import COCO_VOLUME_ENDING
 from medseg.data.label_stack import STACK_ENDING, is_stack
 from medseg.data.source import Input
 from medseg.data.volume import Volume
 from medseg.errors import DataError, ReadError, RequestError
+from medseg.export.coco import write_coco_volume
 from medseg.export.dicom_map import write_uncertainty_map
 from medseg.export.dicom_overlay import write_dicom_overlay
 from medseg.export.dicom_seg import write_dicom_fractions, write_dicom_seg
@@ -41,6 +43,7 @@ PredictionFormat = Literal[
     "nifti",
     "nrrd",
     "png",
+    "coco",
     "overlay",
     "dicom-seg",
     "dicom-seg-labelmap",
@@ -50,12 +53,13 @@ PredictionFormat = Literal[
     "rtstruct",
     "sr",
 ]
-NEED_PROBABILITIES: frozenset[PredictionFormat] = frozenset(("dicom-seg-fractional", "dicom-uncertainty"))
+NEED_PROBABILITIES: frozenset[PredictionFormat] = frozenset(("coco", "dicom-seg-fractional", "dicom-uncertainty"))
 """Formats that say how probable a label is, not only which it is."""
 _ENDINGS: Mapping[PredictionFormat, str] = {
     "nifti": ".nii.gz",
     "nrrd": ".seg.nrrd",
     "png": ".png",
+    "coco": COCO_VOLUME_ENDING,
     "overlay": ".overlay.png",
     "dicom-seg": ".dcm",
     "dicom-seg-labelmap": ".labelmap.dcm",
@@ -130,7 +134,8 @@ def write_prediction(
             `medseg.export.dicom_match.refer_to_series` finds them.
         folder: Where to write.
         output_format: ``png`` is the label map, of a volume a folder with a picture of each slice
-            (`medseg.data.label_stack`); ``overlay`` draws the fullest slice for the eye.
+            (`medseg.data.label_stack`); ``coco`` outlines each slice (`medseg.export.coco` lists many pictures);
+            ``overlay`` draws the fullest slice for the eye.
         labels: Label value to name, code and colour.
         algorithm: What predicted, for DICOM objects.
         report: Whether a SEG gets a structured report beside it that refers to it; for no other format.
@@ -181,6 +186,8 @@ def _write(
     elif output_format == "png":
         path = folder / f"{source.name}{STACK_ENDING}"
         write_label_stack(prediction.label_map, prediction.geometry.affine, path, labels=labels)
+    elif output_format == "coco":
+        write_coco_volume(prediction, path, labels=labels, algorithm=algorithm)
     elif output_format == "overlay":
         colours = {value: info.colour for value, info in labels.items() if info.colour is not None}
         write_overlay_png(volume, prediction.label_map, path, colours=colours)

@@ -1,9 +1,10 @@
 """Predicted labels: what anybody's model found in the cases of a manifest, in any format of label maps or outlines.
 
-A folder holds a file for each case, named by it: a label map (NIfTI, NRRD, MetaImage, PNG, TIFF, BMP, or a folder of a
-volume's slices, `medseg.data.label_stack`), whose values are the manifest's; or a SEG, an RTSTRUCT or a segmentation of
-3D Slicer, whose structures bear the names of its labels. A COCO file holds all pictures. Outlines are drawn onto the
-grid of the case's own label map by the readers and the rules of `medseg import`; a label map has to lie on it.
+A folder holds a file for each case, named by it: a label map (NIfTI, NRRD, MetaImage, PNG, TIFF, BMP, or of a volume
+its slices as PNG or COCO, `medseg.data.label_stack`, `medseg.data.coco_volume`), whose values are the manifest's; or a
+SEG, an RTSTRUCT or a segmentation of 3D Slicer, whose structures bear the names of its labels. A COCO file holds all
+pictures. Outlines are drawn onto the grid of the case's own label map by the readers and the rules of `medseg import`;
+a label map has to lie on it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from medseg.data.cases import GEOMETRY_TOLERANCE_MM
+from medseg.data.coco_volume import COCO_VOLUME_ENDING
 from medseg.data.dicom_labels import Structure, Target, name_key, paint_labels, read_label_object
 from medseg.data.dicom_seg import read_seg
 from medseg.data.dicom_structures import StructureRule
@@ -24,7 +26,7 @@ from medseg.data.drawing_coco import is_coco, parse_coco
 from medseg.data.exchange import read_json
 from medseg.data.label_stack import STACK_ENDING, is_stack
 from medseg.data.manifest import Case
-from medseg.data.readers import read_label
+from medseg.data.readers import read_geometry, read_label
 from medseg.data.slicer import SLICER_ENDING, read_segments, slicer_source
 from medseg.data.volume import Geometry
 from medseg.errors import DataError, GeometryError, LabelError, ManifestError, RequestError
@@ -34,7 +36,7 @@ __all__ = ["PREDICTION_ENDINGS", "find_prediction", "read_drawings", "read_predi
 
 _DICOM: Final = (".dcm", ".labelmap.dcm", ".fractional.dcm", ".rtstruct.dcm")
 _ENDINGS: Final = (".nii.gz", ".png", ".nii", SLICER_ENDING, ".nrrd", ".nhdr", ".mha", ".mhd", ".tif", ".tiff", ".bmp")
-PREDICTION_ENDINGS: Final = (*_ENDINGS, *_DICOM)
+PREDICTION_ENDINGS: Final = (*_ENDINGS, *_DICOM, COCO_VOLUME_ENDING)
 """Endings of a prediction's file, in the order in which they are looked for; the stem is the case."""
 
 
@@ -74,7 +76,7 @@ def read_predicted(
     if prediction.name.lower().endswith(SLICER_ENDING):
         segments = read_segments(prediction)
         values = _values([segment.structure for segment in segments], labels, rules)
-        return slicer_source(prediction, segments, values, _order(labels, rules)).read(grid)[0]
+        return slicer_source(prediction, segments, values, _order(labels, rules)).read(_placed(grid, prediction))[0]
     if prediction.name.lower().endswith(_DICOM):
         entry = read_label_object(prediction)
         values = _values(entry.structures, labels, rules)
@@ -87,7 +89,7 @@ def read_predicted(
     label, own = read_label(prediction)
     if len(grid.shape) == 2 and label.ndim == 3 and label.shape[2] == 1:  # As NIfTI holds the label map of a picture.
         label, own = label[..., 0], Geometry(own.shape[:2], own.affine)
-    if grid.corner_distance(own) > GEOMETRY_TOLERANCE_MM:
+    if _placed(grid, prediction).corner_distance(own) > GEOMETRY_TOLERANCE_MM:
         raise GeometryError(
             f"the prediction lies on another grid than the label; expected {grid.describe()}, found {own.describe()}. "
             "Predict on the image that the label was drawn on"
@@ -126,6 +128,14 @@ def read_drawings(path: Path, cases: Sequence[Case]) -> dict[str, Drawing]:
         if fitting:
             found[case.case] = fitting[0]
     return found
+
+
+def _placed(grid: Geometry, prediction: Path) -> Geometry:
+    """A picture's label map has no place: the grid with that of a prediction of its size. Others stay."""
+    if len(grid.shape) != 2 or not np.array_equal(grid.affine, np.eye(4)):
+        return grid
+    own = read_geometry(prediction)
+    return Geometry(grid.shape, own.affine) if (*own.shape, 1)[:3] == (*grid.shape, 1) else grid
 
 
 def _of_picture(path: Path, grid: Geometry) -> LabelMap | None:

@@ -152,7 +152,7 @@ def test_png_of_a_volume_is_scored_and_imported_and_goes_on_where_it_stopped(con
     shutil.copy(image, source / "images" / "image_0001.nii.gz")
     shutil.copytree(stack, source / "labels" / "image_0001.slices")
     status, _, err = _run("import", source, converted / "data", "--keep-names")
-    assert (status, "1 label stack of PNG slices" in err) == (0, True), err
+    assert (status, "1 label stack of slices" in err) == (0, True), err
     manifest = converted / "data" / "manifest.csv"
     assert read_manifest(manifest).card.label_names() == {2: "tumour", 5: "oedema"}
     status, told, err = _run("evaluate", converted / "png", manifest, "--json")
@@ -164,7 +164,7 @@ def test_png_of_a_volume_is_scored_and_imported_and_goes_on_where_it_stopped(con
     assert [path.name for path in (converted / "overlay").glob("[!.]*")] == ["image_0001.overlay.png"]
 
 
-def test_coco_goes_on_where_it_stopped_and_refuses_volumes(tmp_path: Path) -> None:
+def test_coco_goes_on_where_it_stopped_and_volumes_get_a_file_each(tmp_path: Path) -> None:
     _photographs(tmp_path / "in")
     model = chance_model(tmp_path / "m.medseg", 2)
     arguments = ("predict", model, tmp_path / "in", tmp_path / "out", "--format", "coco")
@@ -179,9 +179,13 @@ def test_coco_goes_on_where_it_stopped_and_refuses_volumes(tmp_path: Path) -> No
     files = clean_series().write(tmp_path / "dicom")
     volumes = chance_model(tmp_path / "v.medseg", 3)
     status, _, err = _run("predict", volumes, files[0].parent, tmp_path / "none", "--format", "coco")
-    assert status == 3
-    assert "COCO outlines pictures" in err
-    assert list((tmp_path / "none").glob("[!.]*")) == []
+    assert status == 0, err
+    assert [path.name for path in (tmp_path / "none").glob("[!.]*")] == ["image_0001.coco.json"]
+    assert _run("predict", volumes, files[0].parent, tmp_path / "none")[0] == 0
+    expected, grid = read_label(tmp_path / "none" / "image_0001.nii.gz")
+    found, place = read_label(tmp_path / "none" / "image_0001.coco.json")
+    assert np.array_equal(found, expected)
+    assert place.corner_distance(grid) < 1e-3
 
 
 def test_coco_is_written_now_and_then_so_that_a_kill_costs_little(tmp_path: Path, monkeypatch) -> None:
@@ -198,7 +202,7 @@ def test_coco_is_written_now_and_then_so_that_a_kill_costs_little(tmp_path: Path
     monkeypatch.setattr("medseg.cli.predict._SAVE_SECONDS", -1.0)
     model = chance_model(tmp_path / "m.medseg", 2)
     assert _run("predict", model, tmp_path / "in", tmp_path / "out", "--format", "coco")[0] == 0
-    assert listed == [0, 0, 1, 1]
+    assert listed == [0, 1]
 
 
 def test_the_folder_that_the_inputs_lie_in_takes_no_predictions(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_geometry_that_says_something_else_is_refused(stack, key, value):
 @pytest.mark.parametrize("text", ["", "[", "[]", "{}", "[" * 100_000, '{"label_stack": ' + "9" * 5000 + "}"])
 def test_a_damaged_geometry_is_refused(stack, text):
     (stack[0] / STACK_FILE).write_text(text)
-    with pytest.raises(ReadError, match="expected shape, affine"):
+    with pytest.raises(ReadError, match="expected the geometry and labels"):
         read_stack(stack[0])
 
 

@@ -93,7 +93,7 @@ def test_a_run_that_was_stopped_goes_on_and_another_model_is_refused(tmp_path):
 
 def test_what_is_no_picture_is_refused(tmp_path):
     coco = CocoFile(tmp_path / COCO_FILE, labels=LABELS, algorithm=ALGORITHM)
-    with pytest.raises(DataError, match="a volume or DICOM; choose --format nifti"):
+    with pytest.raises(DataError, match="others get a file of their own"):
         coco.require_picture(Input("C1", lambda: pytest.fail("not read")))
 
 

@@ -95,7 +95,7 @@ def test_every_format_keeps_every_voxel_s_place_in_the_patient(seed, spacing, or
     turned = Volume(array, volume.affine @ turn, volume.channels, volume.modality)
     prediction = _prediction(turned, seed=seed)
     expected = [_world(prediction.label_map == value, turned.affine) for value in (2, 5)]
-    for output_format in ("dicom-seg", "dicom-seg-labelmap", "rtstruct", "nifti", "nrrd", "png"):
+    for output_format in ("dicom-seg", "dicom-seg-labelmap", "rtstruct", "nifti", "nrrd", "png", "coco"):
         path = _write(turned, files, folder / "out", output_format, prediction=prediction)
         label, grid = read_label(path, image=folder / "ct" if output_format == "rtstruct" else None)
         values = (1, 2) if output_format in ("dicom-seg", "rtstruct") else (2, 5)  # these count structures from 1

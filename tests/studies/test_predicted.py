@@ -24,7 +24,7 @@ from medseg.studies.predicted import find_prediction, read_predicted
 from medseg.studies.scoring import score_predictions
 from tests.export.source_series import ALGORITHM, LABELS, blobs, clean_series, random_rotation
 
-FORMATS = ("nifti", "nrrd", "png", "dicom-seg", "dicom-seg-labelmap", "dicom-seg-fractional", "rtstruct")
+FORMATS = ("nifti", "nrrd", "png", "coco", "dicom-seg", "dicom-seg-labelmap", "dicom-seg-fractional", "rtstruct")
 
 
 def _card(**facts) -> Card:
