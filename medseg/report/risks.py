@@ -58,6 +58,11 @@ def _of_images(clean: CleanFacts | None) -> list[tuple[str, str, str]]:
             "a patient who is called like a technical word" if profile.descriptors else "none known",
         ),
         (
+        (
+            "Names written in code",
+            "unknown words, long numbers and the patient's own letters among pixels go, however they are spelt",
+            "who put a name into small numbers, decimals, grey values or known words on purpose is not found out",
+        ),
             "Exceptions",
             exceptions or "none recorded",
             "what a person let pass rests on that person" if exceptions else "none known",
