@@ -17,7 +17,7 @@ import numpy as np
 from medseg.errors import MissingExtraError
 from medseg.types import Array
 
-__all__ = ["find_lines", "ocr_is_here", "read_any_way", "read_line", "require_ocr"]
+__all__ = ["find_lines", "ocr_is_here", "read_any_way", "require_ocr"]
 
 _MULTIPLE = 32
 """Pixels; the network takes sides of multiples of it."""
@@ -73,29 +73,6 @@ def find_lines(picture: Array, *, scale: float, sure: float) -> list[Array]:
         found, _ = finder(seen)
     factor = np.array([picture.shape[1] / columns, picture.shape[0] / rows])
     return [] if found is None else [np.asarray(polygon, np.float64) * factor for polygon in found]
-
-
-def read_line(picture: Array, polygon: Array) -> Iterator[tuple[str, float]]:
-    """What the other network reads in the upright rectangle around a polygon, and how sure it is (0 to 1).
-
-    Args:
-        picture: uint8, (rows, columns, 3).
-        polygon: (points, 2), x and y in pixels.
-
-    Raises:
-        MissingExtraError: The text detector isn't installed.
-    """
-    left, top = (max(0, int(edge)) for edge in np.min(polygon, axis=0))
-    right, bottom = (int(edge) + 1 for edge in np.max(polygon, axis=0))
-    crop = picture[top:bottom, left:right]
-    if not crop.size:
-        return
-    upright = crop if crop.shape[0] <= 1.5 * crop.shape[1] else np.rot90(crop, -1)
-    reader = _reader()
-    with _one_at_a_time:
-        read, _ = reader([np.ascontiguousarray(upright)])
-    for line in read:
-        yield str(line[0]), float(line[1])
 
 
 def read_any_way(picture: Array, polygon: Array) -> Iterator[tuple[str, float]]:

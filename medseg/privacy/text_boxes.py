@@ -2,8 +2,9 @@
 
 Text has sharp edges. Parts of a picture without any (background, smooth tissue) are left out; the detector sees the
 others at twice their size, as letters of 8 pixels need it, as they are and with their fine detail made stronger. It
-takes a bone or an organ for a letter at times, so what is as high as wide and larger than small print counts only if
-something can be read in it.
+takes a bone or an organ for text at times, so what is as high as wide and larger than small print, or higher than the
+lines that devices write, counts only if the second network reads something in it. Lines count unread: it doesn't know
+every script.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medseg.privacy.ocr import find_lines, read_line
+from medseg.privacy.ocr import find_lines, read_any_way
 from medseg.types import Array
 
 __all__ = ["Box", "find_text", "merged", "shows_text"]
@@ -36,12 +37,17 @@ _EDGE = 38
 _CELL = 32
 _FEWEST_EDGES = 6
 _PADDING = 0.3
-_TALL = 64.0
+_LOWEST = 6.0
+"""Pixels; nothing can be read in lower lines."""
+_TALL = 48.0
+"""Pixels; letters of 40 pixels give lines as high as this."""
 _SMALL_PRINT = 24.0
 """Pixels; up to this height a box counts whatever its form."""
 _COMPACT = 1.7
 _SLOPE = 0.15
-"""Of larger letters: devices write across or upright."""
+"""Of letters larger than small print: devices write across or upright."""
+_READ, _WELL_READ = 0.5, 0.75
+"""How sure the network has to be of what it reads in a compact or slanting find, and in a higher one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ def find_text(views: Sequence[Array], *, quick: bool = False) -> set[Box]:
             continue
         even = _evened(view)
         for part in tiles:
-            faint = (line for line in _seen(even, part, scale=scale) if _sides(line)[0] <= _SMALL_PRINT)
+            faint = (line for line in _seen(even, part, scale=scale) if _LOWEST <= _sides(line)[0] <= _SMALL_PRINT)
             boxes.update(_padded(line, *view.shape[:2]) for line in faint)
     return boxes
 
@@ -205,13 +211,18 @@ def _spans(start: int, end: int, side: int) -> list[tuple[int, int]]:
 
 
 def _is_text(view: Array, points: Array) -> bool:
-    """Whether a find counts; what is as high as wide, aslant or higher than a device's text only if it can be read."""
+    """Whether a find counts: by its form as long as it is as small as devices' text, else if it can be read."""
     sides = points[[1, 3]] - points[0]
     low, high = _sides(points)
+    if low <= _SMALL_PRINT:
+        return low >= _LOWEST
     straight = bool((np.abs(sides).min(axis=1) <= _SLOPE * np.abs(sides).max(axis=1)).all())
-    if low <= _SMALL_PRINT or (low <= _TALL and high >= _COMPACT * low and straight):
+    if low <= _TALL and high >= _COMPACT * low and straight:
         return True
-    return any(sum(sign.isalnum() for sign in text) >= 2 and score >= 0.5 for text, score in read_line(view, points))
+    return any(
+        sum(sign.isalnum() for sign in text) >= 2 and score >= (_READ if low <= _TALL else _WELL_READ)
+        for text, score in read_any_way(view, points)
+    )
 
 
 def _sides(points: Array) -> tuple[float, float]:

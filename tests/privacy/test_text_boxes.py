@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from medseg.privacy.ocr import find_lines
 from medseg.privacy.text_boxes import Box, find_text, merged
 
 pytest.importorskip("rapidocr_onnxruntime")
@@ -38,6 +39,26 @@ def bone(size: int = 192) -> np.ndarray:
 
 def test_a_bone_is_no_letter():
     assert find_text([coloured(bone())]) == set()
+
+
+def test_bones_in_a_row_that_the_detector_takes_for_a_line_are_not_painted():
+    chance = np.random.default_rng(10)
+    rows, columns = np.mgrid[:256, :320]
+    frame, left = np.full((256, 320), 90.0), 90.0
+    for _ in range(int(chance.integers(2, 5))):
+        tall, wide = chance.uniform(14, 30), chance.uniform(10, 22)
+        inside = ((rows - 128 - chance.uniform(-6, 6)) / tall) ** 2 + ((columns - left) / wide) ** 2 < 1
+        frame += np.where(inside, chance.uniform(80, 150), 0)
+        left += wide * chance.uniform(1.5, 2.4)
+    picture = coloured((frame + chance.normal(0, 4, frame.shape)).clip(0, 255).astype(np.uint8))
+    assert find_lines(picture, scale=2.0, sure=0.6)
+    assert find_text([picture]) == set()
+
+
+def test_very_large_letters_count_where_they_can_be_read():
+    frame = drawn("NOVAK", place=(20, 60), size=90, ink=230, ground=np.full((220, 400), 60, np.uint8))
+    mask = covered(frame, find_text([coloured(frame)]))
+    assert mask[frame > 150].mean() > 0.95
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2])
