@@ -188,6 +188,9 @@ def _term(raw: bytes, rule: Rule, place: _Place) -> bytes | None:
 def _is_term(part: str, vr: str, person: Person, mine: frozenset[str]) -> bool:
     if is_known_text(part, identities=mine):
         return True
+    digits = "".join(filter(str.isdigit, part))
+    if len(digits) > 4 and int(digits) in person.numbers:
+        return False  # a number of the patient's written in groups, each of which is as short as a thickness
     return vr == "CS" and is_code_string(part) and person.words.isdisjoint(part.split())
 
 

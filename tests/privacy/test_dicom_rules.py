@@ -108,3 +108,20 @@ def test_there_is_no_default_profile_and_an_unknown_one_is_explained(tmp_path):
 def test_the_part_of_the_table_that_is_parsed_for_a_module_is_what_the_whole_table_says() -> None:
     whole = dicom_rules._standard("module_attribute_map")
     assert {module: dicom_rules._module_attributes(module) for module in whole} == whole
+
+
+@pytest.mark.parametrize(("text", "stays"), [("CT 482 139", False), ("Thorax 48.21.39", False), ("CT 482 140", True)])
+def test_a_number_of_the_patient_in_groups_of_digits_is_no_description(tmp_path, text, stays):
+    source = Dataset()
+    source.SOPClassUID, source.SOPInstanceUID, source.StudyInstanceUID, source.SeriesInstanceUID = (
+        CT,
+        "1.2",
+        "1.3",
+        "1.4",
+    )
+    source.PatientName, source.PatientID, source.SeriesDescription = "Kowalska^Jadwiga", "482139", text
+    raw = dcmread(_saved(source, tmp_path / "grouped.dcm"), force=True)
+    person = person_of(raw, Pseudonymiser(bytes(32)))
+    rules = rules_for(CT, load_profile("research"))
+    clean = rebuild_dataset(raw, rules, person=person, pseudonyms=Pseudonymiser(bytes(32)))
+    assert ("SeriesDescription" in clean) is stays
