@@ -22,6 +22,7 @@ from medseg.pacs.archive import (
     Outgoing,
     Take,
 )
+from medseg.pacs.limited import MOST_FOUND, OBJECT_BYTES, Bound
 from medseg.pacs.receive import Inbox, receiver
 from medseg.pacs.settings import DicomSettings, tls_context
 from medseg.pacs.wanted import Wanted
@@ -40,6 +41,7 @@ _UIDS_A_MOVE = 100
 _ASK_AGAIN = 2
 _PENDING = (0xFF00, 0xFF01)
 _DESTINATION_UNKNOWN = 0xA801
+_TOO_LONG = f"the archive delivers more than {OBJECT_BYTES >> 30} GiB as this object; nothing that long is taken"
 _NOT_TAKEN = "the archive doesn't take objects of this class in this transfer syntax"
 
 
@@ -71,6 +73,7 @@ class DimseArchive:
         self._asked: Association | None = None
         self._inbox: Inbox | None = None
         self._closing = ExitStack()
+        self._bound = Bound()
 
     def find_studies(self, wanted: Wanted) -> list[FoundStudy]:
         """Studies that fit a line of the list; as `Archive.find_studies`."""
@@ -100,21 +103,36 @@ class DimseArchive:
 
         A series of which nothing is here is asked for as one, else its instances by lists of their UIDs.
         """
-        first = instances[0]
-        series = {"StudyInstanceUID": first.study, "SeriesInstanceUID": first.series}
-        queries = []
+        self._receiving().hand_to(take)
         if whole_series:
-            queries.append(_query("SERIES", series))
-        else:
-            for start in range(0, len(instances), _UIDS_A_MOVE):
-                uids = "\\".join(instance.uid for instance in instances[start : start + _UIDS_A_MOVE])
-                queries.append(_query("IMAGE", {**series, "SOPInstanceUID": uids}))
+            return self._delivered(instances, whole_series=True)
+        reasons: dict[str, str] = {}
+        for start in range(0, len(instances), _UIDS_A_MOVE):
+            reasons |= self._delivered(instances[start : start + _UIDS_A_MOVE])
+        return reasons
+
+    def _delivered(self, instances: Sequence[Instance], *, whole_series: bool = False) -> dict[str, str]:
+        """Ask for instances of a series in one request, and where one of them is too long, for the rest one by one."""
+        keys = {"StudyInstanceUID": instances[0].study, "SeriesInstanceUID": instances[0].series}
+        if not whole_series:
+            keys["SOPInstanceUID"] = "\\".join(instance.uid for instance in instances)
         inbox = self._receiving()
-        inbox.hand_to(take)
-        for query in queries:
-            self._move(query, inbox)
-            inbox.raise_problem()
-        return {}
+        inbox.begin()
+        try:
+            self._move(_query("SERIES" if whole_series else "IMAGE", keys), inbox)
+        except ConnectionLostError:
+            if not inbox.was_too_long:
+                raise
+        inbox.raise_problem()
+        if not inbox.was_too_long:
+            return {}
+        missing = [instance for instance in instances if instance.uid not in inbox.taken]
+        if len(instances) == 1:
+            return {instance.uid: _TOO_LONG for instance in missing}
+        reasons: dict[str, str] = {}
+        for instance in missing:
+            reasons |= self._delivered([instance])
+        return reasons
 
     def can_be_asked(self) -> bool:
         """Whether the archive takes C-FIND; a mere receiver doesn't."""
@@ -157,7 +175,7 @@ class DimseArchive:
 
     def _find(self, level: str, **keys: str) -> list[Dataset]:
         query = _query(level, keys)
-        found = []
+        found: list[Dataset] = []
         association = self._asking()
         if not association.accepted_contexts:
             raise ArchiveError("the archive doesn't answer queries (C-FIND, study root); it can only be sent to")
@@ -167,6 +185,9 @@ class DimseArchive:
                     raise self._hung_up()
                 self._answered = True
                 code = int(status.Status)
+                self._bound.begin()
+                if len(found) >= MOST_FOUND:
+                    raise ArchiveError("the archive's answers to a search have no end; ask its administrator")
                 if code in _PENDING and answer is not None:
                     found.append(answer)
                 elif code != 0:
@@ -197,6 +218,7 @@ class DimseArchive:
             answers = association.send_c_move(query, self._settings.own_title, _MOVE)
             for status, _ in answers:
                 if inbox.has_failed:
+                    association.abort()  # A release would wait for what is still under way.
                     return
                 if "Status" not in status:
                     raise self._hung_up()
@@ -252,7 +274,7 @@ class DimseArchive:
         return association
 
     def _associate(self, contexts: Sequence[tuple[str, list[str]]]) -> Association:
-        from pynetdicom import build_context
+        from pynetdicom import build_context, evt
         from pynetdicom.pdu_primitives import UserIdentityNegotiation
 
         identity = None
@@ -262,11 +284,13 @@ class DimseArchive:
             identity.primary_field = self._settings.user.encode("utf-8")
             if self._settings.password is not None:
                 identity.secondary_field = self._settings.password.get_secret_value().encode("utf-8")
+        self._bound.begin()
         return self._entity.associate(
             self._settings.host,
             self._settings.port,
             contexts=[build_context(kind, syntaxes) for kind, syntaxes in contexts],
             ae_title=self._settings.title,
+            evt_handlers=[(evt.EVT_CONN_OPEN, self._bound.watch)],
             ext_neg=None if identity is None else [identity],
             tls_args=None if self._tls is None else (self._tls, self._settings.host),
         )

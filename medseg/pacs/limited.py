@@ -1,4 +1,4 @@
-"""Limited: a web archive's answers, which have a largest size and a lowest speed.
+"""Limited: an archive's answers, which have a largest size, and on the web a lowest speed.
 
 An answer without end would fill the memory, one of a byte a second would keep a pull waiting for ever: both are within
 the reach of a broken archive, and of whoever speaks in its name.
@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["AnswerTooLongError", "limited"]
+__all__ = ["MOST_FOUND", "OBJECT_BYTES", "AnswerTooLongError", "Bound", "limited"]
 
 _SEARCH_BYTES = 1 << 26
 """Largest answer to a search: a thousand entries of 64 KiB."""
-_OBJECT_BYTES = 1 << 31
+OBJECT_BYTES = 1 << 31
+"""Largest object that is taken from an archive, by whatever protocol."""
+MOST_FOUND = 100_000
+"""Most answers to a search."""
+_MOST_PDU = 1 << 26
+"""Largest piece of a DICOM message; we ask for 16 KiB at most."""
 _LOWEST_SPEED = 1024
 """Bytes a second, on average, once the time for an answer has passed."""
 
@@ -27,7 +32,7 @@ class AnswerTooLongError(Exception):
 
 
 def limited(
-    timeout_seconds: float, *, search_bytes: int = _SEARCH_BYTES, object_bytes: int = _OBJECT_BYTES
+    timeout_seconds: float, *, search_bytes: int = _SEARCH_BYTES, object_bytes: int = OBJECT_BYTES
 ) -> Callable[..., requests.Response]:
     """A response hook of requests, after which an answer's body is counted, unpacked, while it is read.
 
@@ -45,6 +50,40 @@ def limited(
         return response
 
     return hook
+
+
+class Bound:
+    """Counts the bytes of DICOM messages on one connection, and ends it where a message gets too long.
+
+    pynetdicom keeps a message in memory until it is whole, and takes pieces of any length.
+
+    Args:
+        limit: Largest message in bytes.
+    """
+
+    def __init__(self, limit: int = OBJECT_BYTES) -> None:
+        self._limit, self._count = limit, 0
+        self.was_exceeded = False
+
+    def begin(self) -> None:
+        """Count anew: the next message begins."""
+        self._count = 0
+
+    def watch(self, event: Any) -> None:
+        """Handler of pynetdicom's event that a connection is open."""
+        socket = event.assoc.dul.socket
+        receive = socket.recv
+
+        def counted(count: int) -> bytearray:
+            self._count += count
+            if count > _MOST_PDU or self._count > self._limit:
+                self.was_exceeded = True
+                socket.close()
+                raise OSError  # pynetdicom's reader takes it for the end of the connection.
+            pieces: bytearray = receive(count)
+            return pieces
+
+        socket.recv = counted
 
 
 class _Counted:

@@ -19,6 +19,7 @@ from medseg.pacs.archive import (
     Outgoing,
     Take,
 )
+from medseg.pacs.limited import MOST_FOUND as _MOST_FOUND
 from medseg.pacs.limited import AnswerTooLongError, limited
 from medseg.pacs.settings import WebSettings, tls_context
 from medseg.pacs.wanted import Wanted
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["WebArchive"]
 
 _PAGE = 1000
-_MOST_FOUND = 100_000
 _BUSY = (408, 429, 502, 503, 504)
 _KEYS = {
     "study": "StudyInstanceUID", "accession": "AccessionNumber", "patient": "PatientID", "date": "StudyDate",
@@ -199,7 +199,7 @@ class WebArchive:
         except AnswerTooLongError:
             if missing_is_fatal:
                 raise ArchiveError("the archive's answer to a search has no end; check dicomweb.url") from None
-            raise _RefusedError("the archive's answer is longer than 2 GiB; `medseg pacs` takes longer ones") from None
+            raise _RefusedError("the archive's answer is longer than 2 GiB; nothing that long is taken") from None
         except (ValueError, LookupError, AttributeError, TypeError, EOFError, NotImplementedError, RecursionError):
             # What the client library, pydicom and the JSON parser raise on an answer that is none.
             if missing_is_fatal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import itertools
 import json
@@ -19,7 +20,7 @@ from medseg.pacs.limited import AnswerTooLongError, limited
 from medseg.pacs.pull import find
 from medseg.privacy.identities import IdentityIndex
 from tests.pacs.conftest import make_ct
-from tests.pacs.servers import write_archive
+from tests.pacs.servers import free_port, write_archive
 
 _STUDY = "1.2.3"
 _TAGS = {"study": "0020000D", "series": "0020000E", "instance": "00080018"}
@@ -258,3 +259,81 @@ def test_each_failed_store_is_listed_with_the_reason_that_the_archive_gave(statu
     assert report.sent == 0
     assert reason in report.refusals[0].reason
     assert report.refusals[0].input == "file 1 of 1"
+
+
+@contextlib.contextmanager
+def _dicom_archive(images, *, deliver_to, extra=()):
+    """An archive of our own behind the DICOM protocol that lists `images`, and delivers them and `extra` on C-MOVE."""
+    from pydicom import Dataset
+    from pynetdicom import AE, evt
+
+    def find(event):
+        keywords = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
+        keyword = keywords[event.identifier.QueryRetrieveLevel]
+        for uid in dict.fromkeys(str(image[keyword].value) for image in images):
+            answer = Dataset()
+            for word in ("StudyInstanceUID", "SeriesInstanceUID", "Modality"):
+                setattr(answer, word, images[0][word].value)
+            setattr(answer, keyword, uid)
+            yield 0xFF00, answer
+
+    def move(event):
+        wanted = event.identifier.get("SOPInstanceUID", [])
+        wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+        chosen = [image for image in images if not wanted or image.SOPInstanceUID in wanted]
+        yield "127.0.0.1", deliver_to
+        yield len(chosen) + len(extra)
+        for image in (*extra, *chosen):
+            yield 0xFF00, image
+
+    entity = AE(ae_title="ARCHIVE")
+    entity.dimse_timeout = entity.network_timeout = 3
+    for kind in ("1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.2"):
+        entity.add_supported_context(kind)
+    entity.add_requested_context(images[0].SOPClassUID)
+    handlers = [(evt.EVT_C_FIND, find), (evt.EVT_C_MOVE, move)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+
+
+def _pulled(port, own_port, tmp_path):
+    section = {"host": "127.0.0.1", "port": port, "title": "ARCHIVE", "own_title": "OURS", "own_port": own_port,
+               "own_address": "127.0.0.1"}  # fmt: skip
+    path = write_archive(tmp_path / "a", {"dicom": section, "timeout_seconds": 5})
+    return connect(load_archive(path), "dicom")
+
+
+def test_an_object_that_is_too_long_is_refused_while_it_comes_and_the_others_arrive(tmp_path, monkeypatch):
+    images = make_ct(4).slices
+    images[1].PixelData = bytes(200_000)
+    images[1].Rows = images[1].Columns = 316
+    monkeypatch.setattr("medseg.pacs.receive.OBJECT_BYTES", 100_000)
+    own_port = free_port()
+    with _dicom_archive(images, deliver_to=own_port) as port:
+        asked = read_wanted(None, studies=[str(images[0].StudyInstanceUID)])
+        report = pull(_pulled(port, own_port, tmp_path), asked, tmp_path / "out")
+        assert report.fetched == 3
+        (refusal,) = report.refusals
+        assert "the archive delivers more than 2 GiB as this object; nothing that long is taken" in refusal.reason
+        again = pull(_pulled(port, own_port, tmp_path), asked, tmp_path / "out")
+        assert (again.fetched, again.already) == (0, 3)
+
+
+def test_deliveries_that_nobody_asked_for_end_a_pull_that_keeps_what_it_has(tmp_path, monkeypatch):
+    images = make_ct(3).slices
+    monkeypatch.setattr("medseg.pacs.receive._MOST_UNWANTED", 5)
+    own_port = free_port()
+    asked = read_wanted(None, studies=[str(images[0].StudyInstanceUID)])
+    with _dicom_archive(images, deliver_to=own_port) as port:
+        assert pull(_pulled(port, own_port, tmp_path), asked, tmp_path / "out").fetched == 3
+    more = [*images, copy.deepcopy(images[0])]
+    more[-1].SOPInstanceUID = more[-1].file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    with (
+        _dicom_archive(more, deliver_to=own_port, extra=images * 4) as port,
+        pytest.raises(ArchiveError, match="delivered more than 5 objects that were not asked for"),
+    ):
+        pull(_pulled(port, own_port, tmp_path), asked, tmp_path / "out")
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 3
