@@ -46,8 +46,8 @@ training trust diagnosis days offset under university unknown upper value violet
 young archive backup basic batch bids case cases clean cleaned cohort collection dataset datasets dates derived dice
 download downloads export exported exports file files fold folder folds full import input inputs internal media meta
 metrics originals output outputs package pacs private processed profile project projects public report reports result
-results samples scans shared source sources subjects summary upload version archives bitmap compressed dicomdir documents gzip
-jpeg letters links names numbers pages pictures points tables tiff volumes waveform waveforms webp
+results samples scans shared source sources subjects summary upload version archives bitmap compressed dicomdir
+documents gzip jpeg letters links names numbers pages pictures points tables tiff volumes waveform waveforms webp
 """
 _OURS = frozenset(("REMOVED", "MODIFIED", "ANONYMIZED", "ANONYMISED", "ANONYMOUS", "DEIDENTIFIED", "SIEMENS"))
 """What a de-identified file says of itself, and a name of a vendor that private blocks are called by."""
