@@ -33,10 +33,10 @@ weight and size stay, and descriptions of known words. Needed for PET uptake val
 can't be defaced is refused.
 Or a YAML file of your own in the form of configs/privacy/*.yaml.
 
-Photographs are looked at for text and faces (extra ocr). 'basic' and 'research' paint text over in grey, and keep every
-other pixel; KEY.quarantine/NUMBER.painted.png shows it before and after. Text in the middle third or on more than 10 %
-of a picture, and faces, wait for a person; with 'minimal-risk' all text does. Tattoos and single eyes are not found:
-look at the pictures.
+Photographs are looked at for text, faces and tattoos (extra ocr). 'basic' and 'research' paint text over in grey, and
+keep every other pixel; KEY.quarantine/NUMBER.painted.png shows it before and after. Text in the middle third or on more
+than 10 % of a picture, faces, and what may be a tattoo or a pen's mark wait for a person; with 'minimal-risk' all text
+does. Single eyes are not found, nor every tattoo (none in grey pictures): look at the pictures.
 
 The key ties the pseudonyms together over runs. Keep it, and a copy of it, away from the copies: whoever loses it can't
 add cases to the same cohort. Beside it lies KEY.identities, by which `medseg audit` knows what it must not find.
@@ -143,12 +143,17 @@ def _deidentify(
 def _say_what_waits(report: DeidentifyReport, *, private: Path, quarantine: Path) -> None:
     """Which files have no copy or another one than they were, and where a person decides on them."""
     from medseg.privacy.outcomes import write_decisions
+    from medseg.privacy.worker import LESS
 
     left_out, total = len(report.quarantined) + len(report.refused), len(report.outcomes)
     if left_out:
         whole = counted(total, "file")
         note(f"no copy was made of {left_out} of {whole}; refused.csv in the output folder says why, by number;")
         note(f"{_from_here(private)} says which files they are (keep that list to yourself)")
+    less = sum(LESS in outcome.reason for outcome in report.written)
+    if less:
+        whole = counted(less, "file")
+        note(f"numbers that may be the patient's or are none were left out of {whole}; the ledger says so")
     painted = sum(outcome.kind == "photograph" and bool(outcome.reason) for outcome in report.written)
     pictures, form = _from_here(quarantine), quarantine / "decisions.csv"
     if painted:
@@ -169,7 +174,7 @@ def _say_whose(files: Sequence[str], report: DeidentifyReport, named: Mapping[in
         most = max(found.shared, key=lambda folder: found.shared[folder])
         number = found.shared[most]
         others = len(found.shared) - 1
-        more = f", and so those of each of {counted(others, 'other folder')}" if others else ""
+        more = f", and so were those of {counted(others, 'other folder')}" if others else ""
         note(
             f"the {counted(number, 'picture or volume', 'pictures and volumes')} of folder {most} of {found.folders} "
             f"(in the order of their names) were taken as one patient's{more}; if they are of several people, "

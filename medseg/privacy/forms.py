@@ -23,6 +23,8 @@ __all__ = ["Form", "Stands", "canonical", "forms_of", "lowered", "squeezed"]
 _LOWER = bytes(ord(chr(byte).lower()) if byte < 128 else byte for byte in range(256))
 _SEPARATORS = bytes(range(33)) + b"^,_-.:;/\\=+'\"()[]|~*"
 _LETTERS = re.compile(r"[^\W\d_]+")
+_ROUND = re.compile(r"[1-9]0{3,5}")
+"""Times, sizes and counts are such numbers in everybody's files."""
 _SHORTEST = 4
 _SHORTEST_SQUEEZED = 8
 _SHORTEST_WORD = 5
@@ -163,7 +165,7 @@ def _date_forms(day: datetime.date) -> Iterator[Form]:
 def _number_forms(text: str) -> Iterator[Form]:
     groups = re.findall(r"\d+", text)
     digits = "".join(groups)
-    if len(digits) < _SHORTEST or len(digits.lstrip("0")) < 2:
+    if len(digits) < _SHORTEST or len(digits.lstrip("0")) < 2 or _ROUND.fullmatch(digits):
         return
     texts = {digits} if len(groups) == 1 else {separator.join(groups) for separator in ("", " ", "-", ".", "/")}
     stripped = digits.lstrip("0")
@@ -180,13 +182,14 @@ def _text_forms(text: str) -> Iterator[Form]:
     lengths = len("".join(words)), len(words)
     if lengths[0] < (_SHORTEST if text.isascii() else 2):
         return
-    if lengths[1] == 1 and text.isalpha() and _is_general(text):
-        # A folder is called so, or a patient; reports and models hold such words whoever is in them.
+    is_name = "^" in text
+    if not is_name and _stands_in_every_file(text):
         return
     kind = "id" if any(c.isdigit() for c in text) else ("name" if lengths[1] in (1, 2, 3, 4) else "text")
     orders = {tuple(words), tuple(reversed(words))}
     if 2 < len(words) <= 4:
-        orders |= {pair for pair in itertools.permutations(words, 2) if sum(map(len, pair)) >= _SHORTEST_SQUEEZED}
+        pairs = (pair for pair in itertools.permutations(words, 2) if sum(map(len, pair)) >= _SHORTEST_SQUEEZED)
+        orders |= {pair for pair in pairs if is_name or not all(map(_says_nothing, pair))}
         orders |= {tuple(words[-1:] + words[:-1]), tuple(words[1:] + words[:1])}
     for order in orders:
         yield from _joined_forms(order, kind)
@@ -199,9 +202,24 @@ def _text_forms(text: str) -> Iterator[Form]:
                 yield from _word_forms(word)
 
 
+def _stands_in_every_file(text: str) -> bool:
+    """Whether a text may stand in a clean copy, or is one word that reports and models hold whoever is in them."""
+    parts = [part for part in re.split(r"[\W_]+", text) if part]
+    return all(part.isalpha() and _is_known(part) for part in parts) or (text.isalpha() and _is_general(text))
+
+
 def _is_general(word: str) -> bool:
     """Whether a word of a longer text stands in everybody's files: of medicine, of formats, or of de-identification."""
-    return word.lower() in _GENERAL or word.lower() in ROLE_WORDS or word.upper() in _OURS or is_known_text(word)
+    return word.lower() in _GENERAL or _is_known(word)
+
+
+def _is_known(word: str) -> bool:
+    """Whether a word may stand in a clean copy; those that are only general may be a name's beside another one."""
+    return word.lower() in ROLE_WORDS or word.upper() in _OURS or is_known_text(word)
+
+
+def _says_nothing(word: str) -> bool:
+    return _is_general(word) or (word.isdigit() and len(word) <= 3)
 
 
 def _is_person(text: str, words: list[str]) -> bool:

@@ -19,6 +19,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ _DECIMAL = re.compile(rb"[-+]?\d*\.\d+(?:e[-+]?\d+)?")
 _Reading = Callable[[bytes], bytes]
 _NUMBER_BYTES = frozenset(b"0123456789.e+-")
 _DIGITS = frozenset(b"0123456789")
+_ALPHANUMERIC = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyz")
+_SHORTEST_HASH = 11
+"""Letters and digits of a pseudonym; digests are longer."""
 
 
 @dataclass(frozen=True)
@@ -276,8 +280,16 @@ def _stands_so(stream: bytes, start: int, end: int, stands: Stands) -> bool:
         return True
     first, last = _run(stream, start, end, _DIGITS)
     if stands is Stands.AS_NUMBER:
-        return last == end and not stream[first:start].strip(b"0")
+        return last == end and not stream[first:start].strip(b"0") and not _in_hash(stream, first, last)
     return first == start and last - end in (0, 2, 4, 6)
+
+
+def _in_hash(stream: bytes, first: int, last: int) -> bool:
+    """Whether a run of digits stands in a word whose letters and digits change as those of hashes and pseudonyms do."""
+    low, high = _run(stream, first, last, _ALPHANUMERIC)
+    outside = (stream[low:first], stream[last:high])
+    changes = sum(a.isdigit() != b.isdigit() for part in outside for a, b in pairwise(part.decode("ascii")))
+    return high - low >= _SHORTEST_HASH and changes >= 2
 
 
 def _in_fraction(stream: bytes, low: int, high: int, start: int) -> bool:

@@ -59,6 +59,7 @@ class Person:
         words: Words, upper case, of the file's own names and numbers.
         numbers: The file's own patient, order and study numbers, its dates, and those in its texts, as whole numbers.
         identities: Texts that were dropped or replaced.
+        left_out: Keywords of the numbers that the copy is without, as they may be the patient's or are none.
     """
 
     key: str
@@ -68,6 +69,7 @@ class Person:
     words: frozenset[str]
     numbers: frozenset[int] = frozenset()
     identities: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
 
 
 def raw_bytes(dataset: Dataset, tag: int) -> bytes:

@@ -29,6 +29,7 @@ _SUFFIXES = (
     ".json",
 )
 _SPLIT = re.compile(r"([_\-. ]+)")
+_RUNNING = re.compile(r"\d{1,6}|\d{1,3}[-_. ]\d{1,3}")
 _OTHER_SUFFIX = re.compile(r"(?<=.)\.[A-Za-z][A-Za-z0-9]{0,4}\Z")
 
 
@@ -59,7 +60,9 @@ def folders_of_persons(relative: str) -> list[str]:
 
 
 def name_identities(files: Iterable[str]) -> set[str]:
-    """Folder names and file stems of a source that aren't made of role words or up to six digits alone.
+    """Folder names and file stems of a source that aren't made of role words or running numbers alone.
+
+    A number of up to six digits counts, as do two (``53-155``); three may be a date.
 
     Args:
         files: Paths in the source.
@@ -67,7 +70,7 @@ def name_identities(files: Iterable[str]) -> set[str]:
     names: set[str] = set()
     for name in files:
         *folders, last = name.split("/")
-        stems = (part for part in (*folders, split_name(last)[0]) if not (part.isdigit() and len(part) <= 6))
+        stems = (part for part in (*folders, split_name(last)[0]) if not _RUNNING.fullmatch(part))
         names.update(part for part in stems if split_name(part)[0])
     return names
 

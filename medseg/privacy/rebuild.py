@@ -90,11 +90,8 @@ def rebuild_dataset(
             continue
         vr, value = _value(tag, element, rule, place)
         if value is None:
-            if rule.kind is Kind.NUMBER and not may_be_missing(rule.keyword, rule.required):
-                raise ReadError(
-                    f"expected numbers in {rule.keyword} that are written as the standard says and are no number of "
-                    "the patient's, found others; without them the copy would say something else"
-                )
+            if rule.kind is Kind.NUMBER:
+                _leave_out(rule, person)
             value = _fallback(rule, place)
         if value is not None:
             put(result, tag, vr, value)
@@ -104,6 +101,20 @@ def rebuild_dataset(
         if missing not in result._dict and _is_wanted(missing, result):
             _put_empty(result, missing, missing_vr)
     return result
+
+
+def _leave_out(rule: Rule, person: Person) -> None:
+    """Note that the copy will lack a number.
+
+    Raises:
+        ReadError: Without it the copy would say something else.
+    """
+    if not may_be_missing(rule.keyword, rule.required):
+        raise ReadError(
+            f"expected numbers in {rule.keyword} that are written as the standard says and are no number of "
+            "the patient's, found others; without them the copy would say something else"
+        )
+    person.left_out.add(rule.keyword)
 
 
 def _is_wanted(tag: int, result: Dataset) -> bool:
@@ -186,11 +197,11 @@ def _term(raw: bytes, rule: Rule, place: _Place) -> bytes | None:
 
 
 def _is_term(part: str, vr: str, person: Person, mine: frozenset[str]) -> bool:
-    if is_known_text(part, identities=mine):
-        return True
     digits = "".join(filter(str.isdigit, part))
     if len(digits) > 4 and int(digits) in person.numbers:
         return False  # a number of the patient's written in groups, each of which is as short as a thickness
+    if is_known_text(part, identities=mine):
+        return True
     return vr == "CS" and is_code_string(part) and person.words.isdisjoint(part.split())
 
 

@@ -10,7 +10,7 @@ from medseg.errors import RequestError
 from medseg.privacy.ledger import Ledger
 from medseg.privacy.outcomes import DeidentifyReport
 from medseg.privacy.profile import Profile
-from medseg.privacy.worker import DEFACED, PAINTED, Work
+from medseg.privacy.worker import DEFACED, LESS, PAINTED, Work
 
 __all__ = ["check_request", "marker_of", "write_ledger"]
 
@@ -62,6 +62,10 @@ def write_ledger(
     count = sum(outcome.reason.startswith(PAINTED) for outcome in report.written)
     if count:
         ledger.append("painted", {"what": "text in photographs was painted over", "files": count, "profile": profile})
+    count = sum(LESS in outcome.reason for outcome in report.written)
+    if count:
+        what = "numbers that may be the patient's or are none were left out"
+        ledger.append("left out", {"what": what, "files": count, "profile": profile})
     if unseen:
         what = "series were not looked at for text, as no text detector is installed"
         ledger.append("exception", {"what": what, "profile": profile, "series": unseen})

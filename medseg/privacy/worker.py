@@ -30,13 +30,16 @@ from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.series_text import slices_with_text
 from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd, deface_nifti
+from medseg.wording import counted
 
-__all__ = ["DEFACED", "PAINTED", "Done", "Input", "Pool", "Submit", "Task", "Work"]
+__all__ = ["DEFACED", "LESS", "PAINTED", "Done", "Input", "Pool", "Submit", "Task", "Work"]
 
 DEFACED = "the face was taken off"
 """How the note on a copy begins whose face was taken off; the ledger counts by it."""
 PAINTED = "text was painted over"
 """How the note on a copy of a photograph begins that isn't as it was; a person may refuse it."""
+LESS = "left out, as they may be the patient's or are none: numbers of"
+"""How a note on a copy says that it lacks numbers; the ledger counts by it."""
 _MASKS = frozenset(("mask", "masks", "segmentation", "seg", "label", "labels", "lesion", "lesions", "labelmap"))
 _OUR_DISK = frozenset((errno.ENOSPC, errno.EROFS, errno.EDQUOT))
 """Errors that are the output's trouble, not the input's."""
@@ -142,7 +145,9 @@ class _Cleaner:
         del sources
         note = f"{DEFACED}, {share:.0%} of the head" if share else "the skull was stripped already"
         made = [self._clean(one, face=cut, look=task.look) for one, cut in zip(task.inputs, cuts, strict=True)]
-        return [replace(done, reason=note) if done.status == "written" else done for done in made]
+        return [
+            replace(done, reason="; ".join(filter(None, (note, done.reason)))) if done.place else done for done in made
+        ]
 
     def _clean(self, one: Input, *, face: FaceCut | None = None, look: bool = False) -> Done:
         """Clean one file and write its copy."""
@@ -166,6 +171,7 @@ class _Cleaner:
                 )
                 clean, identities = made.data, made.identities - self._told
                 self._told |= identities
+                note = f"{LESS} {counted(made.left_out, 'attribute')}" if made.left_out else ""
                 place = f"{made.patient}/{made.study}/{made.series}/{made.instance}.dcm"
             target = work.out / place
             if not look and target.is_file() and target.read_bytes() != clean:
@@ -246,7 +252,7 @@ def _look_at_photograph(data: bytes, suffix: str, one: Input, work: Work) -> Pho
     """A clean copy of a photograph; raises where a person has to look at it, or where nothing here can."""
     if not photographs_can_be_looked_at():
         raise QuarantineError(
-            "a photograph; a person has to look at it for text and faces first "
+            "a photograph; a person has to look at it for text, faces and tattoos first "
             '(with pip install "medseg[ocr]" medseg looks for them)'
         )
     decided = one.number in work.painted

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import yaml
 from PIL import Image
@@ -197,3 +198,20 @@ def test_files_beside_the_key_are_named_as_the_person_would_type_them(tmp_path, 
         assert next((tmp_path / word).exists() for word in words.split() if word.startswith("steward"))
     assert "KEY" not in told
     assert str(tmp_path) not in told
+
+
+def test_numbers_that_are_left_out_are_counted_and_those_that_identify_nobody_stay(tmp_path):
+    src = tmp_path / "src"
+    src.mkdir()
+    for number, rows in ((1, 16), (2, 16)):
+        ds = image(Who(random.Random(number)), size=16)
+        ds.PatientID, ds.PatientName = "54321", "Novakova^Jana"
+        ds.Exposure, ds.LargestImagePixelValue = (54321, 54321) if number == 1 else (12, rows)
+        (src / f"{number}.dcm").write_bytes(save(ds))
+    result = run(src, tmp_path / "out", "--profile", "basic", "--new-key", tmp_path / "k")
+    assert "numbers that may be the patient's or are none were left out of 1 file; the ledger says so" in result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "out" / "ledger.jsonl").read_text().splitlines()]
+    assert [line["facts"]["files"] for line in lines if line["action"] == "left out"] == [1], lines
+    copies = [pydicom.dcmread(path) for path in (tmp_path / "out").rglob("*.dcm")]
+    assert sorted(str(copy.get("Exposure")) for copy in copies) == ["12", "None"]
+    assert {copy.Rows for copy in copies} == {16}

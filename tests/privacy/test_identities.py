@@ -218,3 +218,35 @@ def test_folders_called_like_what_every_report_speaks_of_are_no_identities() -> 
     assert len(index) == 0
     index.add(["Novakova", "hippocampus_novakova", "Weber"])
     assert [hit.identity for hit in index.find("hippocampus of Novakova in the cohort of Weber")] == [1, 3]
+
+
+@pytest.mark.parametrize("text", ["SIEMENS CT", "HEAD CT", "Head_Neck", "CT Head Neck with Contrast", "Left-Kidney"])
+def test_texts_of_words_that_may_stay_in_a_copy_are_no_identities(text: str) -> None:
+    index = IdentityIndex()
+    index.add([text])
+    assert (len(index), index.left_out) == (0, 1)
+
+
+def test_pairs_of_general_words_do_not_count_but_those_with_a_name_and_the_pairs_of_a_name_do() -> None:
+    index = IdentityIndex()
+    index.add(["SIEMENS CT scanner Wachtmeister", "Stone^White^Brown"])
+    assert not index.find("the SIEMENS scanner; a CT scanner of 1999")
+    assert index.find("scanner Wachtmeister")
+    assert index.find("White Stone")
+
+
+def test_five_digits_in_a_hash_or_a_pseudonym_are_chance_and_are_found_in_words() -> None:
+    index = IdentityIndex()
+    index.add(["30165"])
+    for chance in ("I0YXXG30165", "3c" * 8 + "d30165e" + "9f" * 8, "sha256 30165c5b41a09be13d"):
+        assert not index.find(chance), chance
+    for written in ("MRN30165", "patient30165v2", "img_30165_b1.png", "30165", "A1 30165 B2", "0030165"):
+        assert index.find(written), written
+
+
+def test_a_round_number_is_too_general_and_one_that_is_not_counts() -> None:
+    index = IdentityIndex()
+    index.add(["10000", "500000", "10010"])
+    assert (len(index), index.left_out) == (1, 2)
+    assert not index.find("TR 10000 ms")
+    assert index.find("of 10010")
