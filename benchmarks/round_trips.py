@@ -61,7 +61,7 @@ def there_and_back(kind: Kind, output_format: str, folder: Path, reference: Path
     arguments = ["predict", kind.model, kind.image, out, "--format", output_format, "--fast", "--keep-names"]
     is_dicom = output_format in FORMATS[5:]
     status, _, said = run(*arguments, *(["--dicom-source", kind.source] if is_dicom and kind.source else []))
-    made = sorted(out.iterdir()) if out.is_dir() else []
+    made = sorted(out.glob("[!.]*")) if out.is_dir() else []
     if not made:
         return f"refused ({status}): {said.strip().splitlines()[-1]}"
     (path,) = made
@@ -185,7 +185,7 @@ def main() -> None:
             folder = root / f"out_{kind.name.replace(' ', '_')}"
             status, told, said = run("predict", kind.model, kind.image, folder / "reference", "--fast", "--keep-names")
             assert status == 0, told + said
-            (reference,) = (folder / "reference").iterdir()
+            (reference,) = (folder / "reference").glob("[!.]*")
             _lay(kind, folder / "reference_tree", reference)
             status, told, said = run("import", folder / "reference_tree", folder / "data", "--label", "1=lesion")
             assert status == 0, told + said

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from medseg.data.source import Input
     from medseg.data.volume import Volume
     from medseg.export.coco import CocoFile
-    from medseg.export.dicom_match import SourceSeries
+    from medseg.export.dicom_match import SeriesFinder
     from medseg.export.load import LoadedModel
     from medseg.export.prediction import PredictionFormat
     from medseg.privacy.identities import IdentityIndex
@@ -65,7 +65,7 @@ class _Files:
         is_dicom: Whether that refers to the instances of a series.
         report: Whether a SEG gets a report beside it.
         internal: Whether DICOM objects may carry their patients.
-        candidates: Series that images which are no DICOM may have been converted from.
+        finder: Finds the series that images which are no DICOM were converted from; None where they are DICOM.
         identities: What the privacy gate looks for, beside its patterns.
     """
 
@@ -74,7 +74,7 @@ class _Files:
     is_dicom: bool
     report: bool
     internal: bool
-    candidates: tuple[SourceSeries, ...]
+    finder: SeriesFinder | None
     identities: IdentityIndex | None
 
     def holds(self, entry: Input) -> bool:
@@ -85,14 +85,16 @@ class _Files:
 
     def write(self, loaded: LoadedModel, entry: Input, volume: Volume) -> None:
         """Predict an image and write what was found."""
-        from medseg.export.dicom_match import refer_to_series
+        from medseg.export.dicom_match import lay_on_series
         from medseg.export.prediction import NEED_PROBABILITIES, require_instances, write_prediction
 
-        if self.is_dicom and not self.candidates:
-            require_instances(entry, self.output_format)  # Before the time for a prediction is spent.
+        # Before the time for a prediction is spent.
+        if self.is_dicom and self.finder is None:
+            require_instances(entry, self.output_format)
+        match = None if self.finder is None else self.finder.find(volume)
         prediction = loaded.predictor.predict(volume, probabilities=self.output_format in NEED_PROBABILITIES)
-        if self.candidates:
-            found = refer_to_series(prediction, volume, entry, self.candidates)
+        if match is not None:
+            found = lay_on_series(prediction, entry, match)
             prediction, volume, entry = found.prediction, found.volume, found.source
             if found.note:
                 note(f"{entry.name}: {found.note}")
@@ -210,7 +212,7 @@ def _predict(
     except ReadError as error:  # Nothing is predicted: not "partly refused", but a wrong request.
         raise RequestError(str(error)) from None
     _say_other_modality(inputs, loaded.predictor.plan.modality)
-    candidates = _candidates(dicom_source, inputs, output_format, reading)
+    finder = _finder(dicom_source, inputs, output_format, reading)
     identities = identities_beside(key)
     _make_folder(out, output_format, internal=internal)
     made = _made_from(out, loaded, fast=fast, internal=internal, support=support)
@@ -220,7 +222,7 @@ def _predict(
         written, refused = _predict_coco(loaded, inputs, out, made, identities)
     else:
         kind = cast("PredictionFormat", output_format.value)
-        files = _Files(out, kind, output_format.is_dicom, report, internal, candidates, identities)
+        files = _Files(out, kind, output_format.is_dicom, report, internal, finder, identities)
         written, refused = _predict_each(loaded, inputs, files, made, output_format.value)
     refusals += refused
     for refusal in refusals:
@@ -297,15 +299,13 @@ def _taught(loaded: LoadedModel, support: Path) -> LoadedModel:
     return replace(loaded, predictor=learn_from_support(loaded.predictor, manifest), labels=manifest.card.labels)
 
 
-def _candidates(
-    folder: Path | None, inputs: list[Input], output_format: _Format, reading: Reading
-) -> tuple[SourceSeries, ...]:
-    """The series of ``--dicom-source``.
+def _finder(folder: Path | None, inputs: list[Input], output_format: _Format, reading: Reading) -> SeriesFinder | None:
+    """What finds the images' series in the folder of ``--dicom-source``; None without one.
 
     Raises:
         RequestError: The option doesn't go with the format or the inputs, or the folder holds no series.
     """
-    from medseg.export.dicom_match import find_source_series
+    from medseg.export.dicom_match import SeriesFinder, find_source_series
 
     is_dicom = [bool(entry.series or entry.find_series) for entry in inputs]
     if folder is None:
@@ -314,12 +314,12 @@ def _candidates(
                 f"--format {output_format.value} refers to a DICOM series, and no image here is one; name the folder "
                 "of the series that they were converted from with --dicom-source, or choose --format nifti, nrrd or png"
             )
-        return ()
+        return None
     if not output_format.is_dicom:
         raise RequestError(f"--dicom-source goes with the DICOM formats; {output_format.value} refers to no series")
     if any(is_dicom):
         raise RequestError("--dicom-source goes with images that are no DICOM; these are, and results refer to them")
-    return find_source_series(folder, reading=reading)
+    return SeriesFinder(find_source_series(folder, reading=reading))
 
 
 def _predict_coco(
@@ -328,7 +328,7 @@ def _predict_coco(
     """As `_predict_each`; what was found is written also when the person stops the command."""
     from medseg.export.coco import COCO_FILE, CocoFile
 
-    others = _Files(out, "coco", False, False, False, (), identities)
+    others = _Files(out, "coco", False, False, False, None, identities)
     coco = CocoFile(out / COCO_FILE, labels=loaded.labels, algorithm=loaded.algorithm)
     outputs = _OneFile(coco, others, identities)
     try:

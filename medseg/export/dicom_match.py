@@ -28,7 +28,15 @@ from medseg.errors import DataError, GeometryError, ReadError, RequestError
 from medseg.inference.predict import Prediction
 from medseg.types import Array
 
-__all__ = ["Referred", "SourceSeries", "find_source_series", "refer_to_series"]
+__all__ = [
+    "Match",
+    "Referred",
+    "SeriesFinder",
+    "SourceSeries",
+    "find_source_series",
+    "lay_on_series",
+    "refer_to_series",
+]
 
 _EQUAL: Final = 0.9999
 """Correlation from which two images are one, up to scale and offset."""
@@ -37,6 +45,10 @@ _RELATED: Final = 0.9
 _SAME_DETAIL: Final = 0.5
 """Least correlation of the differences between neighbours in a changed copy: smoothing by a voxel, or noise, leaves
 0.57 and more of real CT, MR and PET; their mirrored images have 0.2 at most."""
+_CLEARLY_OTHER: Final = 0.8
+"""Correlation of the remembered voxels below which a series isn't read again: far enough from `_RELATED`."""
+_REMEMBERED: Final = 1 << 16
+"""Voxels of a series that are remembered; their correlation is that of all within about 0.01."""
 _LOOKED_AT: Final = 1 << 20
 """Voxels that are compared, at even distances."""
 
@@ -68,6 +80,23 @@ class Referred:
     prediction: Prediction
     volume: Volume
     source: Input
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """The series that an image was converted from.
+
+    Attributes:
+        series: Its files and grid.
+        volume: Its own voxels.
+        turn: How the image's axes come onto its axes.
+        note: What isn't exact, a sentence; empty where nothing.
+    """
+
+    series: SourceSeries
+    volume: Volume
+    turn: _Turn
     note: str = ""
 
 
@@ -113,47 +142,104 @@ def find_source_series(folder: Path, *, reading: Reading = DEFAULT_READING) -> t
     return tuple(grids)
 
 
+class SeriesFinder:
+    """Finds the series that images were converted from; some voxels of each series that it has read are remembered.
+
+    Args:
+        candidates: Among them are the series of the images.
+    """
+
+    def __init__(self, candidates: Sequence[SourceSeries]) -> None:
+        self._candidates = tuple(candidates)
+        self._known: dict[int, Array] = {}
+
+    def find(self, volume: Volume) -> Match:
+        """The series that an image was converted from: by their headers, then by voxels of those on its grid.
+
+        Args:
+            volume: The image, with a place in the patient. Of several channels the first that a series holds counts.
+
+        Raises:
+            DataError: The image is a picture, or no series shows it, or several do.
+            GeometryError: No series lies on its grid.
+            ReadError: The voxels of a series that lies there cannot be read.
+        """
+        turns = self._turns(volume)
+        likeness = {}
+        read: tuple[int, Volume] | None = None
+        for number, turn in turns.items():
+            rough = _rough_likeness(volume, self._known[number], turn) if number in self._known else (1.0,)
+            if max(rough) < _CLEARLY_OTHER and len(turns) > 1:
+                likeness[number] = rough
+                continue
+            own = self._read(number)  # One in memory at a time: all patients of a protocol may lie on one grid.
+            likeness[number], read = _likeness(volume, own, turn), (number, own)
+        number, note = _settle(likeness)
+        own = read[1] if read is not None and read[0] == number else self._read(number)
+        return Match(self._candidates[number], own, turns[number], note)
+
+    def _turns(self, volume: Volume) -> dict[int, _Turn]:
+        if len(volume.shape) != 3:
+            raise DataError(
+                "--dicom-source: a picture has no place in the patient by which its DICOM file could be told; predict "
+                "the DICOM file itself, or choose --format png or coco"
+            )
+        found = [(number, _turn_of(volume.geometry, one.grid)) for number, one in enumerate(self._candidates)]
+        turns = {number: turn for number, turn in found if turn is not None}
+        if not turns:
+            raise GeometryError(
+                f"--dicom-source: no series of {len(self._candidates)} lies on this image's voxels; expected the one "
+                "that it was converted from. An image that was resampled or cropped afterwards belongs to none: "
+                f"predict the DICOM files, or choose --format nifti. Image: {volume.geometry.describe()}"
+            )
+        return turns
+
+    def _read(self, number: int) -> Volume:
+        own = read_sorted_series(self._candidates[number].series)
+        shape = (*own.shape, 1)[:3]
+        self._known[number] = np.stack([channel.reshape(shape)[_places(shape)] for channel in own.array])
+        return own
+
+
 def refer_to_series(
     prediction: Prediction, volume: Volume, source: Input, candidates: Sequence[SourceSeries]
 ) -> Referred:
-    """Lay a prediction onto the series that its image was converted from.
+    """Lay a prediction onto the series that its image was converted from, where there is a single image.
 
     Args:
         prediction: On the image's grid.
-        volume: The image, with a place in the patient. Of several channels the first that a series holds counts.
+        volume: As for `SeriesFinder.find`.
         source: The input.
-        candidates: Among them is the series that the image was converted from.
+        candidates: As for `SeriesFinder`.
 
     Raises:
-        DataError: The image is a picture, or no series shows it, or several do.
-        GeometryError: No series lies on its grid.
-        ReadError: The voxels of a series that lies there cannot be read.
+        DataError: As `SeriesFinder.find`.
+        GeometryError: As `SeriesFinder.find`.
+        ReadError: As `SeriesFinder.find`.
     """
-    if len(volume.shape) != 3:
-        raise DataError(
-            "--dicom-source: a picture has no place in the patient by which its DICOM file could be told; predict the "
-            "DICOM file itself, or choose --format png or coco"
-        )
-    turns = {n: turn for n, one in enumerate(candidates) if (turn := _turn_of(volume.geometry, one.grid)) is not None}
-    if not turns:
-        raise GeometryError(
-            f"--dicom-source: no series of {len(candidates)} lies on this image's voxels; expected the one that it was "
-            "converted from. An image that was resampled or cropped afterwards belongs to none: predict the "
-            f"DICOM files, or choose --format nifti. Image: {volume.geometry.describe()}"
-        )
-    likeness = {}
-    for number, turn in turns.items():  # One in memory at a time: all patients of a protocol may lie on one grid.
-        own = read_sorted_series(candidates[number].series)
-        likeness[number] = _likeness(volume, own, turn)
-    number, note = _settle(likeness)
-    if len(turns) > 1:
-        own = read_sorted_series(candidates[number].series)
+    return lay_on_series(prediction, source, SeriesFinder(candidates).find(volume))
+
+
+def lay_on_series(prediction: Prediction, source: Input, match: Match) -> Referred:
+    """Lay a prediction onto the series that was found for its image."""
     return Referred(
-        prediction=_laid_on(prediction, own.geometry, turns[number]),
-        volume=own,
-        source=replace(source, series=candidates[number].series.files),
-        note=note,
+        prediction=_laid_on(prediction, match.volume.geometry, match.turn),
+        volume=match.volume,
+        source=replace(source, series=match.series.series.files),
+        note=match.note,
     )
+
+
+def _places(shape: tuple[int, ...]) -> tuple[Array, ...]:
+    """Indices of the voxels that are remembered, the same for every series of a shape."""
+    flat = np.random.default_rng(0).integers(0, math.prod(shape), size=_REMEMBERED)
+    return tuple(np.asarray(axis) for axis in np.unravel_index(flat, shape))
+
+
+def _rough_likeness(volume: Volume, known: Array, turn: _Turn) -> tuple[float, ...]:
+    """As `_likeness`, of the voxels of a series that are remembered."""
+    images = [turn.array(channel) for channel in volume.array]
+    return tuple(max(_correlation(image[_places(image.shape)], other) for other in known) for image in images)
 
 
 def _turn_of(image: Geometry, grid: Geometry) -> _Turn | None:

@@ -17,6 +17,7 @@ from medseg.data.readers import read_label, read_volume
 from medseg.data.source import Input
 from medseg.export import write_nifti
 from medseg.export.coco import CocoFile
+from medseg.inference.predict import Predictor
 from tests.export.chance import chance_model
 from tests.export.source_series import LABELS, clean_series, random_rotation
 from tests.export.test_dicom_match import turned
@@ -64,6 +65,15 @@ def test_the_series_of_an_identified_patient_is_refused_unless_the_result_stays_
     assert "medseg deidentify" in err
     assert _run(*arguments[:3], converted / "in", *arguments[4:], converted / "dicom", "--internal")[0] == 0
     assert [path.name for path in (converted / "in").glob("[!.]*")] == ["image_0001.rtstruct.dcm"]
+
+
+def test_the_series_is_looked_for_before_the_time_for_a_prediction_is_spent(converted: Path, monkeypatch) -> None:
+    model = chance_model(converted / "m.medseg", 3)
+    monkeypatch.setattr(Predictor, "predict", lambda *_, **__: pytest.fail("predicted"))
+    clean_series(rotation=random_rotation(3)).write(converted / "others")
+    status, _, err = _run("predict", model, converted / "image.nii.gz", converted / "out", "--format", "dicom-seg",
+                          "--dicom-source", converted / "others")  # fmt: skip
+    assert (status, "no series of 1 lies on this image's voxels" in err) == (3, True), err
 
 
 @pytest.mark.parametrize(

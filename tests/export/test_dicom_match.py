@@ -12,12 +12,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from medseg.data.dicom import read_series
+from medseg.data.dicom import read_series, read_sorted_series
 from medseg.data.readers import read_volume
 from medseg.data.source import Input
 from medseg.data.volume import Volume
 from medseg.errors import DataError, GeometryError, PrivacyError, ReadError, RequestError
-from medseg.export.dicom_match import _some, find_source_series, refer_to_series
+from medseg.export.dicom_match import SeriesFinder, _some, find_source_series, refer_to_series
 from medseg.export.prediction import write_prediction
 from medseg.inference.predict import Prediction
 from tests.data.dicom_factory import make_enhanced, make_series
@@ -134,6 +134,35 @@ def _refused(volume: Volume, folder: Path) -> DataError:
     with pytest.raises(DataError) as found:
         _refer(volume, folder)
     return found.value
+
+
+def test_series_that_were_read_for_one_image_are_not_read_again_for_the_next(tmp_path, monkeypatch):
+    volumes = {}
+    for name in ("a", "b", "c"):
+        series = make_series((6, 12, 12), seed=ord(name), origin=(-10.0, -20.0, 30.0), extra=CLEAN)
+        volumes[name] = read_series(series.write(tmp_path / "in" / name))
+    read = []
+
+    def counting(series):
+        read.append(series.files[0].parent.name)
+        return read_sorted_series(series)
+
+    monkeypatch.setattr("medseg.export.dicom_match.read_sorted_series", counting)
+    finder = SeriesFinder(find_source_series(tmp_path / "in"))
+    for name, volume in volumes.items():
+        match = finder.find(turned(volume))
+        assert match.series.series.files[0].parent.name == name
+        assert np.array_equal(match.volume.array, volume.array)
+    assert len(read) <= 3 + 1 + 2  # Each once, the first image's once more, then of each image its own.
+    before = len(read)
+    noise = np.random.default_rng(0).normal(0, 300, size=volumes["b"].array.shape)
+    changed = Volume(volumes["b"].array + noise, volumes["b"].affine, ("CT",))
+    assert finder.find(changed).note.startswith("the voxels were changed")
+    assert read[before:] == ["b"]
+    mirrored = Volume(volumes["a"].array[:, ::-1], volumes["a"].affine, ("CT",))
+    with pytest.raises(DataError, match="none shows this image"):
+        finder.find(mirrored)
+    assert read[before:] == ["b"]
 
 
 def test_a_changed_image_is_taken_where_one_series_alone_is_like_it_and_that_is_said(tmp_path):
