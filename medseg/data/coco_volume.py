@@ -7,7 +7,6 @@ stack (`medseg.data.label_stack`); without it the file is of one 2D image.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ import numpy as np
 from medseg.data.dicom_labels import name_key
 from medseg.data.drawing import paint_drawing
 from medseg.data.drawing_coco import is_coco, parse_coco
+from medseg.data.json_files import JsonTooLargeError, read_json
 from medseg.data.label_stack import parse_geometry
 from medseg.data.volume import Geometry
 from medseg.errors import LabelError, ReadError
@@ -26,7 +26,6 @@ __all__ = ["COCO_VOLUME_ENDING", "coco_volume_labels", "read_coco_geometry", "re
 
 COCO_VOLUME_ENDING: Final = ".coco.json"
 """End of the file's name."""
-_MOST_BYTES: Final = 1 << 30
 
 
 def read_coco_geometry(path: Path) -> Geometry:
@@ -82,10 +81,10 @@ def read_coco_volume(path: Path) -> tuple[LabelMap, Geometry]:
 def _content(path: Path) -> dict[str, Any]:
     wrong = ReadError("expected COCO's images, annotations and categories of one volume; found something else")
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise wrong
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = read_json(path)
+    except JsonTooLargeError:
+        raise
+    except ReadError:
         raise wrong from None
     if not is_coco(content) or not content["images"]:
         raise wrong

@@ -21,6 +21,8 @@ from medseg.errors import LabelError, ReadError
 __all__ = ["is_cvat", "parse_cvat"]
 
 _AREAS: Final = ("polygon", "box", "ellipse", "mask")
+_MOST_PARTS: Final = 4_000_000
+"""Elements and attributes, each of which takes up to 350 bytes of memory."""
 _NO_AREA: Final = ("polyline", "points", "cuboid", "skeleton", "tag")
 
 
@@ -69,10 +71,21 @@ def _parse(path: Path) -> ElementTree.Element:
         raise ReadError("CVAT: the XML declares a document type or entities; expected plain XML, as CVAT exports it")
 
     builder = ElementTree.TreeBuilder()
+    count = 0
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal count
+        count += 1 + len(attributes)
+        if count > _MOST_PARTS:
+            raise ReadError(
+                f"CVAT: the XML has more than {_MOST_PARTS:,} parts; nothing that large is read. Export less"
+            )
+        builder.start(name, attributes)
+
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = refuse
     parser.EntityDeclHandler = refuse
-    parser.StartElementHandler = builder.start
+    parser.StartElementHandler = start
     parser.EndElementHandler = lambda name: (builder.end(name), None)[1]
     parser.CharacterDataHandler = builder.data
     try:

@@ -7,7 +7,7 @@ leads out of the folder is refused.
 
 from __future__ import annotations
 
-import json
+import mmap
 import posixpath
 import re
 from collections import Counter, defaultdict
@@ -23,6 +23,7 @@ from medseg.data.drawing import Drawing, drawing_source
 from medseg.data.drawing_coco import is_coco, parse_coco
 from medseg.data.drawing_cvat import is_cvat, parse_cvat
 from medseg.data.drawing_labelme import is_labelme, parse_labelme
+from medseg.data.json_files import JsonTooLargeError, read_json
 from medseg.data.label_source import LabelSource
 from medseg.data.recognise import Choice, Files, Recognised, Source, count_note, settle_unlabelled
 from medseg.data.refusal import Refusal, most_frequent
@@ -31,7 +32,7 @@ from medseg.wording import counted
 
 __all__ = ["DrawnFile", "find_drawings", "take_drawn"]
 
-_LARGEST_BYTES: Final = 1 << 30
+_LARGEST_BYTES: Final = 1 << 28
 _IMAGE_FOLDERS: Final = ("images", "image", "img", "imgs", "train", "val", "test")
 Kind = Literal["COCO", "Labelme", "CVAT"]
 
@@ -109,10 +110,10 @@ def take_drawn(files: Files, choice: Choice, drawn: Sequence[DrawnFile]) -> Reco
 
 def _read_json(path: Path, root: Path) -> DrawnFile | None:
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
-            return None
-        content: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content: Any = read_json(path)
+    except JsonTooLargeError as error:
+        return DrawnFile(path, "COCO", annotator_of(path, root), problem=str(error)) if _is_marked(path) else None
+    except ReadError:
         return None
     kind: Kind = "COCO" if is_coco(content) else "Labelme"
     if kind == "Labelme" and not is_labelme(content):
@@ -128,13 +129,20 @@ def _read_json(path: Path, root: Path) -> DrawnFile | None:
     return _parsed(path, root, kind, parse)
 
 
+def _is_marked(path: Path) -> bool:
+    """Whether a file that is too large to be read holds the words of COCO."""
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return all(text.find(word) >= 0 for word in (b'"images"', b'"annotations"', b'"categories"'))
+
+
 def _read_xml(path: Path, root: Path) -> DrawnFile | None:
     if not is_cvat(path):
         return None
 
     def parse() -> tuple[Sequence[Drawing], Sequence[str]]:
         if path.stat().st_size > _LARGEST_BYTES:
-            raise ReadError("CVAT: the XML is larger than 1 GiB; nothing that large is read. Export it in parts")
+            largest = f"{_LARGEST_BYTES >> 20} MiB"
+            raise ReadError(f"CVAT: the XML is larger than {largest}; nothing that large is read. Export it in parts")
         return parse_cvat(path)
 
     return _parsed(path, root, "CVAT", parse)

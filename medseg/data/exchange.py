@@ -18,9 +18,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from medseg.data import json_files
 from medseg.data.label_source import LabelSource
 from medseg.data.split import Folds
-from medseg.errors import ManifestError, RequestError
+from medseg.errors import ManifestError, ReadError, RequestError
 from medseg.types import Affine, Array
 
 __all__ = [
@@ -139,11 +140,12 @@ def read_json(path: Path) -> dict[str, Any]:
         ManifestError: It is missing, no JSON, or no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ManifestError(f"{path.name} is missing; give the folder that holds it") from None
-    except (OSError, ValueError, RecursionError):
-        raise ManifestError(f"{path.name} is not valid JSON") from None
+        content = json_files.read_json(path)
+    except json_files.JsonTooLargeError as error:
+        raise ManifestError(f"{path.name}: {error}") from None
+    except ReadError:
+        wrong = "is not valid JSON" if path.exists() else "is missing; give the folder that holds it"
+        raise ManifestError(f"{path.name} {wrong}") from None
     if not isinstance(content, dict):
         raise ManifestError(f"{path.name}: expected an object")
     return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from medseg.data.bids_layout import is_bids, take_bids
 from medseg.data.channel_layout import ChannelRule, sequences_of, take_channels
 from medseg.data.dicom_tree import take_dicom_tree
 from medseg.data.drawn_layout import find_drawings, take_drawn
+from medseg.data.json_files import JsonTooLargeError, read_json
 from medseg.data.label_formats import VOC_LABELS, settle_formats
 from medseg.data.recognise import (
     Choice,
@@ -32,7 +32,7 @@ from medseg.data.recognise import (
     words_of,
 )
 from medseg.data.refusal import Refusal
-from medseg.errors import RequestError
+from medseg.errors import ReadError, RequestError
 from medseg.wording import counted
 
 __all__ = ["recognise", "take_described", "take_flat", "take_pairs", "take_patients"]
@@ -94,10 +94,12 @@ def _recognise_layout(root: Path, choice: Choice, looking: Callable[[int, int], 
 def take_described(files: Files, choice: Choice, described: Path) -> Recognised:
     """A data set with ``dataset.json``: Medical Segmentation Decathlon, or nnU-Net raw."""
     try:
-        content = json.loads(described.read_text(encoding="utf-8"))
+        content = read_json(described)
         facts: dict[str, Any] = content if isinstance(content, dict) else {}
         labels = _stated_labels(facts.get("labels", {}))
-    except (OSError, ValueError, TypeError, AttributeError):
+    except JsonTooLargeError as error:
+        raise RequestError(f"dataset.json: {error}") from None
+    except (ReadError, ValueError, TypeError, AttributeError):
         raise RequestError(
             "dataset.json: expected JSON with label values and names; repair it, or move it away"
         ) from None

@@ -194,6 +194,29 @@ def test_cvat_files_that_are_hostile_or_of_another_form_are_refused(tmp_path: Pa
     assert reason in _reasons(report)
 
 
+def test_a_coco_file_that_is_too_large_is_told_and_another_json_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = _pictures(tmp_path / "in")
+    (tmp_path / "in" / "coco.json").write_text(json.dumps(_coco(names, [[SQUARE]])))
+    (tmp_path / "in" / "other.json").write_text(json.dumps(list(range(500))))
+    for limit, reason in (("_MOST_BYTES", "MiB; nothing that large is read"), ("_MOST_MEMORY", "GB of memory")):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"medseg.data.json_files.{limit}", 100)
+            (found,) = find_drawings(list_files(tmp_path / "in"))
+        assert reason in found.problem
+    (found,) = find_drawings(list_files(tmp_path / "in"))
+    assert found.problem == ""
+
+
+def test_an_xml_of_more_parts_than_fit_into_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _pictures(tmp_path / "in")
+    (tmp_path / "in" / "annotations.xml").write_text(CVAT.format(name="a.png", shapes="<tag/>" * 50))
+    monkeypatch.setattr("medseg.data.drawing_cvat._MOST_PARTS", 40)
+    (found,) = find_drawings(list_files(tmp_path / "in"))
+    assert "more than 40 parts; nothing that large is read" in found.problem
+
+
 def test_a_cvat_file_that_is_too_large_is_told_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _pictures(tmp_path / "in")
     (tmp_path / "in" / "annotations.xml").write_text(CVAT.format(name="a.png", shapes=""))
