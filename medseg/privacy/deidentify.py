@@ -10,8 +10,8 @@ from medseg.errors import DataError, RequestError
 from medseg.privacy.crosswalk import Crosswalk, Link
 from medseg.privacy.documents import clean_document
 from medseg.privacy.fields import FieldRules
-from medseg.privacy.identities import IdentityIndex
 from medseg.privacy.inputs import as_folder, input_files, read_input, stamp_of
+from medseg.privacy.keeper import IdentityKeeper
 from medseg.privacy.kinds import PART, Kinds, kinds_of
 from medseg.privacy.ledger import Ledger
 from medseg.privacy.links import links_of
@@ -28,7 +28,7 @@ from medseg.privacy.outcomes import (
 from medseg.privacy.places import Places, name_identities, split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
-from medseg.privacy.record import check_request, marker_of, write_ledger
+from medseg.privacy.record import check_request, marker_of, refuse_inside, write_ledger
 from medseg.privacy.tables import clean_table
 from medseg.privacy.worker import LESS, PAINTED, Done, Input, Pool, Submit, Task, Work
 
@@ -95,7 +95,7 @@ def deidentify_tree(
     src, out = Path(src).resolve(), Path(out).resolve()
     if src == out or src in out.parents or out in src.parents:
         raise RequestError("expected an output folder outside the source folder, found one inside the other")
-    _refuse_inside(src, out, identities=identities, quarantine=quarantine, crosswalk=crosswalk)
+    refuse_inside(src, out, identities=identities, quarantine=quarantine, crosswalk=crosswalk)
     decided = [*accepted, *painted, *rejected]
     check_request(profile, acknowledge_faces=acknowledge_faces, deface=deface, decided=decided)
     files = input_files(src)
@@ -108,11 +108,11 @@ def deidentify_tree(
     defaced = deface or profile.faces == "deface"
     work = Work(src, out, profile, key, acknowledge_faces, defaced, frozenset(accepted), frozenset(painted), quarantine)
     run = _Run(work, files, pseudonyms, progress, rejected=frozenset(rejected), looking=looking, named=patients or {})
+    run.keeper = IdentityKeeper(None if identities is None else Path(identities))
     try:
         run.go(max(1, jobs))
     finally:
-        if identities is not None:
-            run.save_identities(Path(identities))
+        run.keep()
         if crosswalk is not None:
             links = links_of(src, files, run.report().written, pseudonyms=pseudonyms, shifted=profile.dates == "shift")
             crosswalk.extend([*links, *run.table_links()], project=key_check)
@@ -121,16 +121,6 @@ def deidentify_tree(
     if ledger is not None:
         write_ledger(ledger, report, work, rejected=rejected, unseen=run.unseen)
     return report
-
-
-def _refuse_inside(
-    src: Path, out: Path, *, identities: Path | None, quarantine: Path | None, crosswalk: Crosswalk | None
-) -> None:
-    """Refuse to put what identifies into the release, and the crosswalk beside the images it speaks of."""
-    if any(place is not None and out in (Path(place).resolve() / "x").parents for place in (identities, quarantine)):
-        raise RequestError("expected index of identities and quarantine outside the output folder, found one inside")
-    if crosswalk is not None and not {src, out}.isdisjoint(crosswalk.path.resolve().parents):
-        raise RequestError("expected the crosswalk outside the source and the output folder, found it inside")
 
 
 class _Run:
@@ -161,13 +151,16 @@ class _Run:
         self._found = Kinds()
         self._ids = {number: self._account.identifier(name) for number, name in enumerate(files, start=1)}
         self._patients = named
-        self._identities: set[str] = set(named.values())
+        self.keeper = IdentityKeeper(None)
+        """Gets what was removed, and the source's folder and file names."""
+        self._entries: list[dict[str, str]] = []
         self._stamps: dict[int, str] = {}
         self._waiting: dict[str, list[int]] = {}
         self._table_patients: dict[str, str] = {}
 
     def go(self, jobs: int) -> None:
         """Clean every file that an earlier run didn't."""
+        self.keeper.add({*self._patients.values(), *name_identities(map(as_folder, self._files))})
         self._found = kinds_of(self._work.source, self._files)
         kinds = self._found.kinds
         dicom = [number for number, kind in kinds.items() if kind == "dicom"]
@@ -180,6 +173,7 @@ class _Run:
                     self._places.add_dicom(as_folder(self._files[number - 1]), self._outcomes[number].place)
             others = [number for number, kind in kinds.items() if kind in ("photograph", "volume")]
             self._stage(others, self._places_for(others), kinds, submit)
+        self.keep()
         self._settle_parts()
         self._tables([number for number, kind in kinds.items() if kind == "table"])
         left = {number: reason for number, reason in kinds.items() if number not in self._outcomes}
@@ -195,11 +189,12 @@ class _Run:
             groups[outcome.status].append(outcome)
         return DeidentifyReport(*(tuple(groups[name]) for name in ("written", "quarantined", "refused")))
 
-    def save_identities(self, path: Path) -> None:
-        """Add what was removed, and the source's folder and file names, to the index beside the key."""
-        index = IdentityIndex.load(path) if path.is_file() else IdentityIndex()
-        index.add(sorted(self._identities | name_identities(map(as_folder, self._files))))
-        index.save(path)
+    def keep(self, entries: Sequence[dict[str, str]] = (), *, now: bool = True) -> None:
+        """Take outcomes into the account, once the index knows what was removed; a killed run makes the others anew."""
+        self._entries += entries
+        if self.keeper.save(now=now):
+            self._account.add(self._entries)
+            self._entries = []
 
     def table_links(self) -> list[Link]:
         """Patients that only tables speak of, for the crosswalk."""
@@ -301,6 +296,7 @@ class _Run:
         """Look at each series for text, whatever its class; files with some, all of defaced heads, are cleaned anew."""
         if not self._work.profile.clean_pixels:
             return
+        self.keep()  # What the account knows is looked at again as it is; a painted copy would be taken for another's.
         series: dict[str, list[int]] = {}
         for number, outcome in sorted(self._outcomes.items()):
             if outcome.status == "written" and number not in self._work.accepted:
@@ -318,6 +314,7 @@ class _Run:
             if answers[0].again:
                 is_defaced = any(self._outcomes[number].reason.partition(LESS)[0] for number in numbers)
                 self._clean_again(numbers if is_defaced else answers[0].again, kinds, submit)
+                self.keep()
             self._account.looked_at(place, len(numbers))
 
     def _clean_again(self, numbers: Sequence[int], kinds: dict[int, str], submit: Submit) -> None:
@@ -335,15 +332,15 @@ class _Run:
             entries = []
             for one, done in zip(task.inputs, answers, strict=True):
                 if done.head:
-                    self._identities |= done.identities
+                    self.keeper.add(done.identities)
                     self._waiting.setdefault(done.head, []).append(one.number)
                 else:
                     entries.append(self._settle(one.number, done, kinds[one.number]))
-            self._account.add(entries)
+            self.keep(entries, now=False)
 
     def _settle(self, number: int, done: Done, kind: str) -> dict[str, str]:
         """Note the outcome of one file; a second file of the same UIDs is refused."""
-        self._identities |= done.identities
+        self.keeper.add(done.identities)
         identifier = self._ids[number]
         if number in self._rejected and (done.status == "quarantined" or done.reason.startswith(PAINTED)):
             if done.place:

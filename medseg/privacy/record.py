@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime
 from collections.abc import Collection, Sequence
 from importlib import metadata
+from pathlib import Path
 
 from medseg.errors import RequestError
+from medseg.privacy.crosswalk import Crosswalk
 from medseg.privacy.ledger import Ledger
 from medseg.privacy.outcomes import DeidentifyReport
 from medseg.privacy.profile import Profile
 from medseg.privacy.worker import DEFACED, LESS, PAINTED, Work
 
-__all__ = ["check_request", "marker_of", "write_ledger"]
+__all__ = ["check_request", "marker_of", "refuse_inside", "write_ledger"]
 
 
 def check_request(profile: Profile, *, acknowledge_faces: bool, deface: bool, decided: Sequence[int]) -> None:
@@ -29,6 +31,20 @@ def check_request(profile: Profile, *, acknowledge_faces: bool, deface: bool, de
         raise RequestError(f"the profile {profile.name} always refuses heads in thin slices; leave --deface out")
     if len(set(decided)) < len(decided):
         raise RequestError("expected one decision (pass, paint or refuse) on each file, found several on one")
+
+
+def refuse_inside(
+    src: Path, out: Path, *, identities: Path | None, quarantine: Path | None, crosswalk: Crosswalk | None
+) -> None:
+    """Refuse to put what identifies into the release, and the crosswalk beside the images it speaks of.
+
+    Raises:
+        RequestError: One of them lies where it must not.
+    """
+    if any(place is not None and out in (Path(place).resolve() / "x").parents for place in (identities, quarantine)):
+        raise RequestError("expected index of identities and quarantine outside the output folder, found one inside")
+    if crosswalk is not None and not {src, out}.isdisjoint(crosswalk.path.resolve().parents):
+        raise RequestError("expected the crosswalk outside the source and the output folder, found it inside")
 
 
 def marker_of(profile: Profile) -> dict[str, object]:

@@ -9,6 +9,8 @@ import json
 import random
 import re
 import shutil
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -347,3 +349,41 @@ def test_a_jpeg_photograph_keeps_its_pixels_bit_for_bit(tmp_path):
     clean = one(tmp_path, data, name="p/photo.jpg").read_bytes()
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(clean))), np.asarray(Image.open(io.BytesIO(data))))
     assert not Image.open(io.BytesIO(clean)).getexif()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from medseg.privacy import deidentify, keeper
+from medseg.privacy.profile import load_profile
+profile = load_profile("basic").model_copy(update={"clean_pixels": False})
+done = []
+def tick():
+    done.append(1)
+    if len(done) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[3] == "at once":
+    keeper._PAUSE_S, keeper._PAUSE_BY_COST = -1.0, 0.0
+folder = Path(sys.argv[1])
+deidentify.deidentify_tree(
+    folder / "src", folder / "out", profile=profile, key=bytes(range(32)), identities=folder / "k.ids", progress=tick
+)
+"""
+
+
+@pytest.mark.parametrize("saved", ["at once", "now and then"])
+def test_a_run_that_is_killed_and_gone_on_with_keeps_every_identity_in_the_index(tmp_path, saved):
+    (tmp_path / "src").mkdir()
+    people = [who(seed) for seed in range(70)]
+    for number, one in enumerate(people):
+        (tmp_path / "src" / f"{number:03d}").write_bytes(save(image(one, size=8)))
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    assert subprocess.run([*command, "40", saved], check=False).returncode == -9
+    known = (tmp_path / "out" / "outcomes.jsonl").is_file()
+    assert known is (saved == "at once")
+    assert subprocess.run([*command, "999", saved], check=False).returncode == 0
+    index = IdentityIndex.load(tmp_path / "k.ids")
+    names = [str(pydicom.dcmread(path).PatientName) for path in sorted((tmp_path / "src").iterdir())]
+    assert all(index.find(name) for name in names)
+    lines = (tmp_path / "out" / "outcomes.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["file"] for line in lines}) == len(lines) == 70
