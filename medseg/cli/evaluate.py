@@ -192,6 +192,9 @@ def _report(
         Literal["internal", "shareable"] | None,
         typer.Option(help="internal: with pseudonymous cases; shareable: aggregates only. Default: both."),
     ] = None,
+    threshold: Annotated[
+        int, typer.Option(min=3, metavar="N", help="Smallest number of patients that a shared figure may rest on.")
+    ] = 10,
     key: KeyOption = None,
     as_json: _Json = False,
 ) -> int:
@@ -203,7 +206,7 @@ def _report(
 
     index = identities_beside(key)
     tiers: tuple[Literal["internal", "shareable"], ...] = (tier,) if tier else ("internal", "shareable")
-    paths = [write_report(run, tier=wanted, identities=index) for wanted in tiers]
+    paths = [write_report(run, tier=wanted, threshold=threshold, identities=index) for wanted in tiers]
     written = [path.relative_to(run).as_posix() for page in paths for path in (page, page.with_suffix(".pdf"))]
     emit({"written": written}, as_json=as_json, text="\n".join(f"{run}/{name}" for name in written))
     return 0

@@ -157,6 +157,9 @@ def _describe(
         Literal["internal", "shareable"],
         typer.Option(help="internal: exact; shareable: small counts withheld, others rounded."),
     ] = "internal",
+    threshold: Annotated[
+        int, typer.Option(min=3, metavar="N", help="Smallest number of patients that a shared figure may rest on.")
+    ] = 10,
     jobs: _Jobs = 2,
     key: KeyOption = None,
     as_json: _Json = False,
@@ -181,18 +184,22 @@ def _describe(
         note("internal numbers: they have not passed disclosure control; --tier shareable does")
         title = manifest.card.title
     else:
-        rows, title = _shareable_rows(manifest, report, key), "patients and figures that may be shared"
+        rows = _shareable_rows(manifest, report, key, threshold=threshold)
+        title = "patients and figures that may be shared"
     emit(dict(rows), as_json=as_json, text=text_table(["", title], [list(row) for row in rows]))
     return 0
 
 
-def _shareable_rows(manifest: Manifest, report: QualityReport, key: Path | None) -> list[tuple[str, str]]:
+def _shareable_rows(
+    manifest: Manifest, report: QualityReport, key: Path | None, *, threshold: int
+) -> list[tuple[str, str]]:
     from medseg.data.describe_shareable import describe_shareable
     from medseg.privacy.audit import gate
+    from medseg.privacy.disclosure import Limits
     from medseg.privacy.releases import earlier_releases, record_release
 
     ledger = manifest.path.parent / "ledger.jsonl"
-    shared = describe_shareable(manifest, report, earlier=earlier_releases(ledger))
+    shared = describe_shareable(manifest, report, earlier=earlier_releases(ledger), limits=Limits(threshold=threshold))
     text = "\n".join(f"{name}: {value}" for name, value in shared.rows)
     gate(text.encode("utf-8"), name="description.txt", tier="shareable", identities=identities_beside(key))
     record_release(ledger, shared.behind, what="description")

@@ -25,6 +25,9 @@ def _package(
     intended_use: Annotated[
         str | None, typer.Option("--intended-use", metavar="TEXT", help="What the model is for, in a sentence.")
     ] = None,
+    threshold: Annotated[
+        int, typer.Option(min=3, metavar="N", help="Smallest number of patients that a shared figure may rest on.")
+    ] = 10,
     key: KeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
@@ -39,7 +42,8 @@ def _package(
     from medseg.export.from_run import package_run
 
     target = out if out.suffix == ".medseg" else out.with_name(out.name + ".medseg")
-    digest = package_run(run, target, intended_use=intended_use, identities=identities_beside(key))
+    index = identities_beside(key)
+    digest = package_run(run, target, intended_use=intended_use, threshold=threshold, identities=index)
     size = target.stat().st_size
     emit(
         {"package": str(target), "digest": digest, "bytes": size},

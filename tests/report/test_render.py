@@ -236,6 +236,15 @@ def test_the_command_writes_both_tiers(own_run: Path) -> None:
     assert all((own_run / name).is_file() for name in names)
 
 
+def test_the_threshold_of_a_shareable_report_can_be_set(own_run: Path) -> None:
+    command = ["report", str(own_run), "--tier", "shareable", "--threshold"]
+    assert CliRunner().invoke(app, [*command, "30"]).exit_code == 0
+    page = _Page((own_run / "report" / "shareable.html").read_text(encoding="utf-8")).text
+    assert "Numbers that rest on fewer than 30 patients are withheld" in page
+    assert "would tell of too few patients" in page
+    assert CliRunner().invoke(app, [*command, "2"]).exit_code == 2
+
+
 def test_the_command_exits_4_when_an_identity_would_leave(own_run: Path, tmp_path: Path) -> None:
     index = IdentityIndex()
     index.add(["Intel(R) Xeon(R) Processor"])
