@@ -262,6 +262,10 @@ def _spellings(text: str) -> set[str]:
     plain = unicodedata.normalize("NFD", low)
     bare = "".join(c for c in plain if not unicodedata.combining(c))
     spelled = {text, low, text.upper(), text.title(), bare, low.translate(_UMLAUTS)}
+    if any(unicodedata.bidirectional(sign) in ("R", "AL") for sign in text):
+        spelled |= {
+            item[::-1] for item in spelled
+        }  # Hebrew and Arabic also stand as the eye reads them, left to right.
     return spelled | {unicodedata.normalize(form, item) for form in ("NFC", "NFD") for item in spelled}
 
 

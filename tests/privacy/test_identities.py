@@ -250,3 +250,12 @@ def test_a_round_number_is_too_general_and_one_that_is_not_counts() -> None:
     assert (len(index), index.left_out) == (1, 2)
     assert not index.find("TR 10000 ms")
     assert index.find("of 10010")
+
+
+@pytest.mark.parametrize("name", ["כהן^שרה", "الخطيب^فاطمة"])
+def test_a_name_that_is_written_from_right_to_left_is_found_in_the_order_of_the_eye(name: str) -> None:
+    index = IdentityIndex()
+    index.add([name])
+    for part in (name, name[::-1]):
+        assert index.find(part.replace("^", " "))
+        assert index.find(part.encode("utf-16-le"))
