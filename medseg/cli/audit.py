@@ -47,8 +47,8 @@ def _audit(
 
     Looks at names, raw bytes, and what archives, databases, documents and DICOM files hold.
 
-    Names, IDs and dates are known in the usual spellings and encodings, not where somebody hid them on purpose: reversed,
-    enciphered, drawn.
+    Names, IDs and dates are known in the usual spellings and encodings, not where somebody hid them on purpose:
+    reversed, enciphered, drawn.
 
     A find is told by file, place and rule, never by value. Exit status 4 when anything is found, 0 otherwise.
 

@@ -263,9 +263,8 @@ def _spellings(text: str) -> set[str]:
     bare = "".join(c for c in plain if not unicodedata.combining(c))
     spelled = {text, low, text.upper(), text.title(), bare, low.translate(_UMLAUTS)}
     if any(unicodedata.bidirectional(sign) in ("R", "AL") for sign in text):
-        spelled |= {
-            item[::-1] for item in spelled
-        }  # Hebrew and Arabic also stand as the eye reads them, left to right.
+        # Hebrew and Arabic also stand as the eye reads them.
+        spelled |= {item[::-1] for item in spelled}
     return spelled | {unicodedata.normalize(form, item) for form in ("NFC", "NFD") for item in spelled}
 
 
