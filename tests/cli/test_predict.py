@@ -18,6 +18,7 @@ from medseg.data.source import Input
 from medseg.export import write_nifti
 from medseg.export.coco import CocoFile
 from medseg.inference.predict import Predictor
+from medseg.privacy.identities import IdentityIndex
 from tests.export.chance import chance_model
 from tests.export.source_series import LABELS, clean_series, random_rotation
 from tests.export.test_dicom_match import turned
@@ -222,3 +223,18 @@ def test_the_folder_that_the_inputs_lie_in_takes_no_predictions(tmp_path: Path) 
     status, _, err = _run("predict", model, tmp_path / "in", tmp_path / "in", "--keep-names", "--format", "png")
     assert (status, "expected a folder of its own" in err) == (2, True)
     assert {path: path.read_bytes() for path in (tmp_path / "in").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("output_format", ["coco", "png"])
+def test_a_prediction_named_after_a_patient_of_the_project_is_not_written(tmp_path: Path, output_format: str) -> None:
+    _photographs(tmp_path / "in")
+    (tmp_path / "in" / "one.png").rename(tmp_path / "in" / "Novakova_Jana.png")
+    index = IdentityIndex()
+    index.add(["Novakova^Jana"])
+    index.save(tmp_path / "k.identities")
+    model = chance_model(tmp_path / "m.medseg", 2)
+    options = ("--format", output_format, "--keep-names", "--key", tmp_path / "k")
+    status, told, err = _run("predict", model, tmp_path / "in", tmp_path / "out", *options)
+    assert status == 4
+    assert "ovakova" not in told + err
+    assert not [path for path in (tmp_path / "out").rglob("*") if "ovakova" in path.name or path.suffix == ".json"]
