@@ -28,7 +28,8 @@ from medseg.types import Array
 __all__ = ["GreyScale", "has_still_text", "odd_slices", "slices_with_text"]
 
 _FRAMES = 8
-_FEWEST_FOR_ODD = 4
+_FEWEST_FOR_STILL, _FEWEST_FOR_ODD = 3, 4
+"""Frames; fewer are looked at one by one."""
 _STILL = 0.03
 _STROKE = 0.12
 """Of the grey scale: how far a text's pixels may differ from frame to frame, and a stroke from what lies beside it."""
@@ -94,7 +95,9 @@ def slices_with_text(files: Sequence[Path]) -> list[int]:
         def load(place: int, slices: Sequence[SeriesSlice] = slices) -> Array:
             return next(grey_frames(files[slices[place].file], places=[slices[place].frame]))
 
-        if len(slices) < _FEWEST_FOR_ODD:
+        if len(slices) == len(alike.get(shape, ())) < _FEWEST_FOR_STILL:
+            odd = []
+        elif len(slices) < _FEWEST_FOR_ODD:
             odd = [place for place in range(len(slices)) if has_still_text([load(place)])]
         else:
             odd = odd_slices([one.strokes for one in slices], load, scale=scale, shape=shape)
@@ -112,7 +115,7 @@ def has_still_text(frames: Sequence[Array]) -> bool:
         MissingExtraError: The text detector isn't installed.
     """
     scale = GreyScale.of(frames)
-    if len(frames) < 3:
+    if len(frames) < _FEWEST_FOR_STILL:
         # Nothing stands still on so few frames, and on noise rows of letters don't show; so the detector sees all.
         return any(_has_letters(scale.view(frame), None) or can_be_read(grey_view(frame)) for frame in frames)
     stack = np.stack(list(frames)).astype(np.int32)
