@@ -170,6 +170,14 @@ def _reference(source: Dataset, frame: int | None) -> Dataset:
     item = _item(ReferencedSOPClassUID=source.SOPClassUID, ReferencedSOPInstanceUID=source.SOPInstanceUID)
     if frame is not None:
         item.ReferencedFrameNumber = frame
+    return _written_as_it_is(item)
+
+
+def _written_as_it_is(item: Dataset) -> Dataset:
+    """An item whose bytes pydicom writes as they are; else it makes numbers of them, and looks through each element."""
+    from pydicom.charset import default_encoding
+
+    item.set_original_encoding(True, True, default_encoding)
     return item
 
 
@@ -210,7 +218,7 @@ def _contour(points: FloatArray, plane: Plane, reference: Dataset) -> Dataset:
     )
     # As bytes: a number object for every coordinate would take a hundred times as long.
     item[_CONTOUR_DATA] = RawDataElement(Tag(_CONTOUR_DATA), "DS", len(text), text, 0, True, True)
-    return item
+    return _written_as_it_is(item)
 
 
 def _item(**values: Any) -> Dataset:
