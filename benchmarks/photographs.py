@@ -1,4 +1,4 @@
-"""Photographs: how much of the text and how many of the faces in them are found, and how often where there are none.
+"""Photographs: how much text, how many faces and tattoos in them are found, and how often where there are none.
 
 usage: python benchmarks/photographs.py FOLDER [--pictures 250] [--faces FOLDER] [--show FOLDER] [--seed 1]
 
@@ -10,6 +10,9 @@ FOLDER holds photographs of skin. Of each second one are measured:
 - faces: scikit-image's astronaut and the 100 small grey faces of its LFW subset, or the faces in the folder of --faces
   (one a picture), laid on the picture at any angle, 25 to 90 % of its shorter side wide.
 - parts of a face that fill the picture, of the astronaut or of --faces: halves, the eyes, one eye and the cheek below.
+Tattoos (tattoo_designs.py; it needs the packages in requirements.txt) are measured on pictures that their network has
+neither learned from nor got its threshold from, if FOLDER holds the 250 of ISIC's UDA-1 and --pictures is 250: one of
+each ink a picture, of the family of designs that it has not seen, 8 to 150 % of the picture wide.
 Last come photographs a second, with and without the look at text and faces.
 """
 
@@ -26,12 +29,14 @@ import numpy as np
 import skimage
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
+from tattoo_designs import INKS, SIZES, parts_of, with_tattoo
 
 from medseg.privacy.faces import shows_a_face
 from medseg.privacy.guards import QuarantineError
 from medseg.privacy.images import clean_jpeg
 from medseg.privacy.jpeg_blocks import read_coefficients
 from medseg.privacy.photographs import clean_photograph, preview_pair
+from medseg.privacy.tattoos import shows_a_tattoo
 
 _TEXTS = (
     "NOVAKOVA JANA", "Mueller, Anna", "MRN 4711-0815", "12/03/1956", "ID 79241539", "St. Mary Hospital",
@@ -110,11 +115,11 @@ def parts(face: Image.Image) -> Iterator[tuple[str, Image.Image]]:
 
 
 def outcome(data: bytes) -> tuple[str, bytes]:
-    """``clean``, ``painted``, ``face`` or ``waits``, and the copy."""
+    """``clean``, ``painted``, ``face``, ``tattoo`` or ``waits``, and the copy."""
     try:
         made = clean_photograph(data, ".jpg", paint=True)
     except QuarantineError as error:
-        return ("face" if "face" in str(error) else "waits"), b""
+        return next((kind for kind in ("face", "tattoo") if kind in str(error)), "waits"), b""
     return ("painted" if made.painted else "clean"), made.data
 
 
@@ -169,6 +174,26 @@ def measure_faces(pictures: Sequence[Path], chance: random.Random, folder: Path 
     print("parts of a face:", ", ".join(f"{name} {sum(hits)} of {len(hits)}" for name, hits in seen.items()))
 
 
+def measure_tattoos(paths: Sequence[Path], seed: int) -> None:
+    """Print how many tattoos were found, by ink, size and kind, and how often there was none."""
+    held_out, found = parts_of(paths)[2], {}
+    for number, path in enumerate(held_out):
+        picture = np.asarray(Image.open(path).convert("RGB"))
+        for ink in INKS:
+            chance = np.random.default_rng([seed, number, INKS.index(ink)])
+            low, high = SIZES[int(chance.integers(len(SIZES)))]
+            laid = with_tattoo(picture, chance, "test", colour=ink, size=float(chance.uniform(low, high)))
+            data = encoded(Image.fromarray(laid.pixels))
+            hit = shows_a_tattoo(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+            for name in ("all", f"ink {ink}", f"width {low:.0%} to {high:.0%}", laid.kind):
+                found.setdefault(name, []).append(hit)
+    for name, hits in sorted(found.items()):
+        print(f"tattoos, {name}: {sum(hits)} of {len(hits)} ({np.mean(hits):.2f})")
+    for name, some in zip(("learned from", "threshold chosen with", "held out"), parts_of(paths), strict=True):
+        alarms = sum(shows_a_tattoo(np.asarray(Image.open(path).convert("RGB"))) for path in some)
+        print(f"tattoos seen where there are none, pictures {name}: {alarms} of {len(some)}")
+
+
 def measure_speed(pictures: Sequence[Path]) -> None:
     """Print photographs a second, and processor seconds for each."""
     files = [path.read_bytes() for path in pictures[:20]]
@@ -193,6 +218,7 @@ def main() -> None:
     found = sorted(path for path in given.folder.rglob("*.jpg"))[: given.pictures]
     pictures = found[1::2]
     measure_speed(pictures)
+    measure_tattoos(found, given.seed)
     measure_faces(pictures, chance, given.faces)
     alarms = [shows_a_face(np.asarray(Image.open(path).convert("RGB"))) for path in found]
     print(f"faces seen where there are none: {sum(alarms[1::2])} of {len(pictures)}, {sum(alarms)} of all {len(found)}")

@@ -34,7 +34,7 @@ class SkinPhotograph:
 
 
 def draw_photograph(generator: np.random.Generator) -> SkinPhotograph:
-    """Draw a photograph of 200 to 400 pixels a side: skin, lesion, freckles, light, hair, ruler, ink, vignette."""
+    """Draw a photograph of 200 to 400 pixels a side: skin, lesion, freckles, light, hair, ruler, glare, vignette."""
     rows, columns = int(generator.integers(208, 289)), int(generator.integers(280, 385))
     tone = np.asarray(_TONES[int(generator.integers(len(_TONES)))], dtype=np.float32) * generator.uniform(0.94, 1.04)
     skin = np.empty((rows, columns, 3), dtype=np.float32)
@@ -110,14 +110,14 @@ def _freckles(generator: np.random.Generator, rows: int, columns: int, distance:
 
 
 def _paint_over(skin: _Field, generator: np.random.Generator) -> _Field:
-    """Hair, ruler, ink, bubbles of the gel: each in some photographs only."""
+    """Hair, ruler, glare, bubbles of the gel: each in some photographs only. Ink would wait for a person."""
     rows, columns = skin.shape[:2]
     if generator.random() < 0.25:
-        ink = Image.new("L", (columns, rows), 0)
+        glare = Image.new("L", (columns, rows), 0)
         left, top = generator.uniform(0, columns), generator.choice([0.03, 0.9]) * rows
         box = [left, top, left + generator.uniform(20, 60), top + generator.uniform(8, 20)]
-        ImageDraw.Draw(ink).ellipse(box, fill=170)
-        skin = _blend(skin, ink, (0.25, 0.2, 0.55))
+        ImageDraw.Draw(glare).ellipse(box, fill=60)
+        skin = _blend(skin, glare, (1.0, 1.0, 1.0))
     if generator.random() < 0.5:
         hair = Image.new("L", (columns, rows), 0)
         pen = ImageDraw.Draw(hair)

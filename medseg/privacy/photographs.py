@@ -1,4 +1,4 @@
-"""Photographs: looked at for faces and for text, which is painted over.
+"""Photographs: looked at for faces, for tattoos and for text, which is painted over.
 
 Text is looked for in the upright picture, in every direction, and again after it was painted over, until nothing can be
 read. What is over the lesion, or too much, is for a person to decide.
@@ -20,6 +20,7 @@ from medseg.privacy.faces import faces_are_here, shows_a_face
 from medseg.privacy.guards import QuarantineError
 from medseg.privacy.images import clean_image, clean_jpeg, paint_jpeg
 from medseg.privacy.ocr import find_lines, ocr_is_here, read_any_way
+from medseg.privacy.tattoos import MAYBE_A_TATTOO, shows_a_tattoo
 from medseg.types import Array
 
 __all__ = ["MOST_PAINTED", "Photograph", "clean_photograph", "photographs_can_be_looked_at", "preview_pair"]
@@ -69,7 +70,8 @@ def clean_photograph(data: bytes, suffix: str, *, paint: bool, decided: bool = F
         data: A JPEG, PNG, TIFF, BMP or WebP file.
         suffix: What its name ends in.
         paint: Paint text over; without it, a picture with text waits for a person.
-        decided: A person has seen the picture and wants its text painted over: faces pass, and so does much text.
+        decided: A person has seen the picture and wants its text painted over: faces and tattoos pass, and so does
+            much text.
 
     Raises:
         MissingExtraError: A detector isn't installed.
@@ -81,6 +83,8 @@ def clean_photograph(data: bytes, suffix: str, *, paint: bool, decided: bool = F
         raise QuarantineError("a face may show in this picture; a person has to look at it")
     painted, is_text = _text(picture.pixels)
     if not is_text:
+        if not decided:
+            _refuse_tattoos(picture.pixels, None)
         return Photograph(_clean(data, suffix), 0.0)
     if not paint:
         raise QuarantineError(_READABLE)
@@ -95,6 +99,7 @@ def clean_photograph(data: bytes, suffix: str, *, paint: bool, decided: bool = F
         if not is_text:
             if not decided:
                 _check(painted)
+                _refuse_tattoos(again.pixels, painted)
             return Photograph(clean, float(painted.mean()))
         painted = painted | more
     raise QuarantineError("text may still be legible after painting over it; a person has to look at it")
@@ -234,6 +239,12 @@ def _check(painted: Array) -> None:
         raise QuarantineError("something can be read in the middle of this picture, where the lesion may be")
     if painted.mean() > MOST_PAINTED:
         raise QuarantineError(f"something can be read on more than {MOST_PAINTED:.0%} of this picture")
+
+
+def _refuse_tattoos(pixels: Array, painted: Array | None) -> None:
+    """Raise where a tattoo may show beside what was painted over."""
+    if shows_a_tattoo(pixels, painted=painted):
+        raise QuarantineError(MAYBE_A_TATTOO)
 
 
 def _paint(data: bytes, suffix: str, painted: Array) -> tuple[bytes, Array]:

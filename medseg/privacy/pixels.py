@@ -18,6 +18,7 @@ from medseg.privacy.guards import QuarantineError
 from medseg.privacy.ocr import find_lines, ocr_is_here, read_any_way, require_ocr
 from medseg.privacy.person import raw_bytes
 from medseg.privacy.sheet import contact_sheet
+from medseg.privacy.tattoos import MAYBE_A_TATTOO, shows_a_tattoo
 from medseg.privacy.text_boxes import find_text
 from medseg.types import Array
 
@@ -63,7 +64,7 @@ def clean_text(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
     decoded = decode_frames(source, tag, transfer_syntax)
     frames = decoded.array
     _refuse_faces(source, decoded)
-    painted = False
+    painted = np.zeros(frames.shape[1:3], bool)
     for attempt in range(_ROUNDS):
         boxes = sorted(
             {
@@ -75,29 +76,43 @@ def clean_text(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
         )
         if not boxes:
             break
-        if not painted:
+        if not painted.any():
             frames = frames.copy()
-        painted = True
         for box in boxes:
+            painted[box.top : box.bottom, box.left : box.right] = True
             frames[:, box.top : box.bottom, box.left : box.right] = _blank(frames, decoded.photometric, source)
     else:
         raise QuarantineError("text may still be legible after painting over it; a person has to look at it")
-    if not painted:
+    _refuse_tattoos(source, decoded, painted)
+    if not painted.any():
         return clean_pixel_data(source, tag, transfer_syntax)
     return native_bytes(frames, decoded.photometric)
 
 
-def _refuse_faces(source: Dataset, decoded: Decoded) -> None:
-    """Raise where a colour photograph or secondary capture shows a face, or where nothing here can look for one."""
+def _refuse_tattoos(source: Dataset, decoded: Decoded, painted: Array) -> None:
+    """Raise where a photograph may show a tattoo beside what was painted over, bool, (rows, columns)."""
+    views = _photographs(source, decoded)
+    if any(shows_a_tattoo(view, painted=painted) for view in views):
+        raise QuarantineError(MAYBE_A_TATTOO)
+
+
+def _photographs(source: Dataset, decoded: Decoded) -> list[Array]:
+    """The first and the middle frame of what may be a photograph, uint8, (rows, columns, 3); none of anything else."""
     tail = raw_bytes(source, 0x00080016).strip(b" \0").decode("latin-1").removeprefix("1.2.840.10008.5.1.4.1.1.")
     if decoded.array.shape[3] < 3 or tail not in _PHOTOGRAPHS:
-        return
+        return []
+    chosen = decoded.array[[0, len(decoded.array) // 2]]
+    return [_views(frame, decoded.photometric, source)[0] for frame in chosen]
+
+
+def _refuse_faces(source: Dataset, decoded: Decoded) -> None:
+    """Raise where a colour photograph or secondary capture shows a face, or where nothing here can look for one."""
     try:
-        chosen = decoded.array[[0, len(decoded.array) // 2]]
-        if any(shows_a_face(_views(frame, decoded.photometric, source)[0]) for frame in chosen):
+        if any(shows_a_face(view) for view in _photographs(source, decoded)):
             raise QuarantineError("a face may show in this picture; a person has to look at it")
     except MissingExtraError as error:
-        raise QuarantineError(f"a photograph; a person has to look at it for faces first ({error})") from None
+        message = f"a photograph; a person has to look at it for faces and tattoos first ({error})"
+        raise QuarantineError(message) from None
 
 
 def can_be_read(picture: Array) -> bool:

@@ -50,8 +50,8 @@ class Profile(Section):
     photographs: Photographs
     """`paint`: text in photographs is painted over; where it is in the middle third, where the lesion is, or on more
     than 10 % of the picture, or stays legible, the photograph waits for a person. `look`: every photograph with text
-    waits for a person. Both: so does one that may show a face, and every one where the detectors aren't installed.
-    `pass`: somebody has looked at every one already."""
+    waits for a person. Both: so does one that may show a face or a tattoo, and every one where the detectors aren't
+    installed. `pass`: somebody has looked at every one already."""
     faces: Faces
     """Heads in thin slices: `refuse` unless --deface or --acknowledge-faces is given; `deface`: the face is taken off,
     and what can't be defaced is refused; `always-refuse`."""

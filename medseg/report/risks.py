@@ -11,6 +11,7 @@ from medseg.report.screen import Screen
 __all__ = ["risks_section"]
 
 _FEW_PATIENTS = 50
+_UNSEEN = "tattoos, handwriting and single eyes can be missed; jewellery and birthmarks are not looked for"
 
 
 def risks_section(facts: RunFacts, clean: CleanFacts | None, screen: Screen) -> Section:
@@ -38,13 +39,13 @@ def _of_images(clean: CleanFacts | None) -> list[tuple[str, str, str]]:
     exceptions = "; ".join(clean.exceptions)
     text = "looked for and painted over" if profile.clean_pixels else "not looked for"
     photographs = {
-        "paint": "text that was read is painted over; text over the lesion and faces wait for a person",
-        "look": "those with text that was read or with a face wait for a person",
+        "paint": "text that was read is painted over; text over the lesion, faces and likely tattoos wait for a person",
+        "look": "those with text that was read, a face or a likely tattoo wait for a person",
         "pass": "passed unlooked at: the profile says that a person has seen every one",
     }[profile.photographs]
     return [
         ("Text in pixels", text, "small, faint or handwritten text can be missed: look at samples"),
-        ("Photographs", photographs, "handwriting, tattoos, single eyes, jewellery and birthmarks are not recognised"),
+        ("Photographs", photographs, _UNSEEN),
         (
             "Faces in head scans",
             {"refuse": "refused unless asked for otherwise", "deface": "the face is taken off"}.get(
@@ -58,11 +59,11 @@ def _of_images(clean: CleanFacts | None) -> list[tuple[str, str, str]]:
             "a patient who is called like a technical word" if profile.descriptors else "none known",
         ),
         (
-        (
             "Names written in code",
             "unknown words, long numbers and the patient's own letters among pixels go, however they are spelt",
             "who put a name into small numbers, decimals, grey values or known words on purpose is not found out",
         ),
+        (
             "Exceptions",
             exceptions or "none recorded",
             "what a person let pass rests on that person" if exceptions else "none known",
