@@ -84,5 +84,5 @@ class MadeFrom:
         digest = hashlib.sha256(f"{self._maker} {volume.array.shape} {volume.array.dtype}".encode())
         digest.update(np.round(volume.affine, 4).tobytes())
         for plane in np.moveaxis(volume.array, -1, 0):
-            digest.update(np.ascontiguousarray(plane))
+            digest.update(np.ascontiguousarray(plane).data)
         return digest.hexdigest()
