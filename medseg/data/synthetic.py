@@ -36,6 +36,7 @@ from medseg.data.synthetic_dicom import ScanPlace, write_label, write_series
 from medseg.data.synthetic_identity import Hospital, Identities, Person
 from medseg.data.synthetic_skin import draw_photograph
 from medseg.errors import RequestError
+from medseg.privacy.unfinished import held_folder
 
 __all__ = ["CohortFacts", "make_cohort"]
 
@@ -109,8 +110,7 @@ def make_cohort(
         if there is not None:
             return there
         identities = Identities(np.random.default_rng([seed, 0]))
-        folder = out / f".source.{secrets.token_hex(6)}.tmp"
-        try:
+        with held_folder(lambda: _new_folder(out)) as folder:
             series, healthy = _make_ct(folder / "ct", identities, patients=patients, seed=seed, progress=progress)
             _make_skin(folder / "skin", identities, pictures=pictures, seed=seed, progress=progress)
             files = sum(1 for path in folder.rglob("*") if path.is_file())
@@ -123,9 +123,13 @@ def make_cohort(
             with atomic_write(out / "cohort.json", mode="w") as file:
                 json.dump({"wanted": wanted, "facts": facts}, file, indent=2)
             os.replace(folder, out / "source")
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
         return _facts(out, facts)
+
+
+def _new_folder(out: Path) -> Path:
+    folder = out / f".source.{secrets.token_hex(6)}.tmp"
+    folder.mkdir()
+    return folder
 
 
 @contextmanager
