@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from medseg.data import json_files
 from medseg.data.label_source import LabelSource
 from medseg.data.split import Folds
 from medseg.errors import ManifestError, ReadError, RequestError
+from medseg.privacy.unfinished import held_folder
 from medseg.types import Affine, Array
 
 __all__ = [
@@ -81,16 +81,17 @@ def new_folder(path: Path) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RequestError("the output folder is not empty; nothing was written, choose a new one")
-    temporary = path.absolute().with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
-    temporary.mkdir(parents=True)
-    try:
+
+    def hidden() -> Path:
+        made = path.absolute().with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+        made.mkdir(parents=True)
+        return made
+
+    with held_folder(hidden) as temporary:  # Held, so that no other writer takes it for left behind.
         yield temporary
         if path.exists():
             path.rmdir()
         os.replace(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def write_image(array: Array, affine: Affine, target: Path) -> None:
