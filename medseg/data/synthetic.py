@@ -40,7 +40,7 @@ from medseg.privacy.unfinished import held_folder
 
 __all__ = ["CohortFacts", "make_cohort"]
 
-_VERSION = 1
+_VERSION = 2
 _FOLLOW_UP = (2, 7)
 _ALIKE = 0.9
 _MOST_DRAWS = 8

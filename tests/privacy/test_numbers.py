@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
 
-from medseg.privacy.numbers import clean_number, may_be_missing
+from medseg.privacy.numbers import clean_number, has_too_many_digits, may_be_missing
 from medseg.privacy.person import Person
 
 WHO = Person(
@@ -95,3 +95,8 @@ def test_what_is_left_of_rounding_is_zero_and_digits_written_as_a_number_go():
 )  # fmt: skip
 def test_a_copy_is_not_made_without_a_number_that_it_is_read_by(keyword, required, missing):
     assert may_be_missing(keyword, required) is missing
+
+
+def test_the_calibration_of_a_scanner_counts_in_more_digits_than_a_measurement():
+    assert not has_too_many_digits(31811984.0, 0x00541322)
+    assert has_too_many_digits(31811984.0, 0x00180050)
