@@ -31,6 +31,7 @@ from pydicom.uid import (
 )
 
 from medseg.errors import MissingExtraError, ReadError
+from medseg.privacy.bits import CODED_BITS, packed_bits
 from medseg.privacy.codecs import Layout, brings_colours, coded_frames, is_coded
 from medseg.privacy.decoders import decoded_frames, in_silence
 from medseg.privacy.jpeg import strip_jpeg, strip_jpeg2000
@@ -144,6 +145,9 @@ def clean_pixel_data(source: Dataset, tag: int, transfer_syntax: str) -> CleanPi
     if transfer_syntax in _NATIVE:
         big = transfer_syntax == ExplicitVRBigEndian
         return CleanPixels(_native(raw, facts, source, big=big), ExplicitVRLittleEndian)
+    if facts.allocated == facts.samples == 1 and transfer_syntax in CODED_BITS:
+        packed = packed_bits(raw, transfer_syntax, shape=(facts.rows, facts.columns), count=facts.frames)
+        return CleanPixels(packed, ExplicitVRLittleEndian)
     if transfer_syntax == RLELossless or is_coded(transfer_syntax):
         decoded = decode_frames(source, tag, transfer_syntax)
         return native_bytes(decoded.array, decoded.photometric)
@@ -344,6 +348,8 @@ def _coded_here(
 
 
 def _decoded_here(source: Dataset, facts: PixelFacts, raw: bytes, transfer_syntax: str) -> Decoded:
+    if facts.allocated == 1:
+        raise ReadError("expected pixels of 8 or more bits to look at, found single bits")
     size = facts.frames * facts.rows * facts.columns * facts.samples * facts.allocated // 8
     if size > SUSPECT_BYTES:
         raise ReadError(

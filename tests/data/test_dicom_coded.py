@@ -17,7 +17,9 @@ from medseg.data.dicom_header import read_header
 from medseg.data.dicom_pixels import value_dtype, value_frames
 from medseg.data.readers import read_label, read_volume
 from medseg.errors import ReadError
+from medseg.privacy.dicom import read_dicom, syntax_of
 from medseg.privacy.film import Film
+from medseg.privacy.frames import clean_pixel_data
 from tests.data.dicom_factory import make_series
 from tests.data.film_factory import SYNTAXES, encode_film, make_pictures, write_film
 from tests.data.seg_factory import import_structures, make_seg, segment_numbers, source_images, write_seg
@@ -129,7 +131,9 @@ def _runs(plane: bytes, rows: int, columns: int) -> bytes:
 
 
 @pytest.mark.parametrize("form", ["deflated", "runs of bytes", "runs of bits"])
-def test_a_seg_of_single_bits_has_its_voxels_however_its_frames_are_packed(form: str, tmp_path: Path) -> None:
+def test_a_seg_of_single_bits_and_its_clean_copy_have_its_voxels_however_its_frames_are_packed(
+    form: str, tmp_path: Path
+) -> None:
     """Frames of 9 x 7 pixels end within a byte; run-length encoded ones hold a byte a pixel, or a bit."""
     series = make_series((5, 9, 7))
     series.write(tmp_path / "ct")
@@ -147,6 +151,10 @@ def test_a_seg_of_single_bits_has_its_voxels_however_its_frames_are_packed(form:
     assert expected.any()
     _coded(path, frames, syntax)
     assert np.array_equal(read_label(path, image=tmp_path / "ct")[0], expected)
+    coded = read_dicom(path.read_bytes())
+    copy = clean_pixel_data(coded, 0x7FE00010, syntax_of(coded))
+    assert copy.data == np.packbits(np.concatenate([mask.ravel() for mask in masks]), bitorder="little").tobytes()
+    assert copy.transfer_syntax == "1.2.840.10008.1.2.1"
     _coded(path, [frames[0][:3], *frames[1:]], syntax)
     with pytest.raises(ReadError, match=r"damaged|truncated|fewer pixels"):
         read_label(path, image=tmp_path / "ct")
