@@ -54,7 +54,7 @@ def _check(
 ) -> int:
     """Look at every case and say what is odd.
 
-    Files, checksums, grids, values, labels, labels in odd places, duplicates.
+    Files, checksums, grids, values, labels, labels in odd places, duplicates; what is unlike most cases.
 
     Exit status 3 when a case cannot be used.
 
@@ -72,12 +72,13 @@ def _check(
         with _progress("drawing thumbnails", len(manifest.cases)) as advance:
             index = identities_beside(key)
             write_thumbnails(manifest, report, thumbnails, jobs=jobs, identities=index, progress=advance)
-    warnings = sum(bool(case.findings) and case.is_usable for case in report.cases)
+    warnings = sum(case.is_usable and any(f.severity == "warning" for f in case.findings) for case in report.cases)
     result = {
         "cases": [asdict(case) for case in report.cases],
         "duplicates": [asdict(pair) for pair in report.duplicates],
         "errors": report.errors,
         "warnings": warnings,
+        "unusual": report.unusual,
         "digest": manifest.digest(),
     }
     emit(result, as_json=as_json, text=_check_text(report, warnings))
@@ -262,6 +263,8 @@ def _check_text(report: QualityReport, warnings: int) -> str:
             f"{counted(report.mirrored, 'label fits', 'labels fit')} better when mirrored left to right, of {judged}. "
             "About 1 of 500 right ones does by chance; many mean that images and labels were flipped against each other"
         )
+    if report.unusual:
+        lines.append(f"{counted(report.unusual, 'case is', 'cases are')} unlike most of the data set, perhaps rightly")
     lines.append(f"{usable} of {counted(len(report.cases), 'case')} can be used, {warnings} of them with a warning")
     return "\n".join(lines)
 

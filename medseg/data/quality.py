@@ -12,9 +12,10 @@ from medseg.data.cases import each_case, read_case_image, read_case_label
 from medseg.data.leakage import Pair, find_duplicates
 from medseg.data.manifest import Card, Case, Manifest, images_sha256
 from medseg.data.plausible import MIRRORED_GAIN, OUTSIDE_SHARE, mirror_gain, outside_body, swapped_sides
-from medseg.data.volume import Volume
+from medseg.data.unusual import CaseLooks, unusual_looks
+from medseg.data.volume import Volume, closest_ras
 from medseg.errors import DataError
-from medseg.types import LabelMap, Shape, Spacing
+from medseg.types import Array, LabelMap, Shape, Spacing
 
 __all__ = ["CaseQuality", "Finding", "QualityReport", "check_manifest"]
 
@@ -26,11 +27,11 @@ class Finding:
     """One thing found in one case.
 
     Attributes:
-        severity: ``error``: the case cannot be used; ``warning``: look at it.
+        severity: ``error``: the case cannot be used; ``warning``: look at it; ``unusual``: unlike most of the data set.
         message: What was found.
     """
 
-    severity: Literal["error", "warning"]
+    severity: Literal["error", "unusual", "warning"]
     message: str
 
 
@@ -91,6 +92,11 @@ class QualityReport:
         return sum(case.mirror_gain >= MIRRORED_GAIN for case in self.cases)
 
     @property
+    def unusual(self) -> int:
+        """Number of cases that are unlike most of the data set in something."""
+        return sum(any(finding.severity == "unusual" for finding in case.findings) for case in self.cases)
+
+    @property
     def errors(self) -> int:
         """Number of cases that cannot be used."""
         return sum(not case.is_usable for case in self.cases)
@@ -104,13 +110,22 @@ def check_manifest(manifest: Manifest, *, jobs: int = 1, progress: Callable[[], 
         jobs: Threads that read.
         progress: Called twice for each case: once it was checked, once its picture was compared.
     """
-    checked = tuple(each_case(lambda case: _check(case, manifest.card), manifest.cases, jobs=jobs, progress=progress))
+    seen_of = each_case(lambda case: _check(case, manifest.card), manifest.cases, jobs=jobs, progress=progress)
+    checked = _with_unusual(tuple(seen_of), manifest)
     usable = tuple(case for case, seen in zip(manifest.cases, checked, strict=True) if seen.is_usable)
     duplicates = find_duplicates(replace(manifest, cases=usable), jobs=jobs, progress=progress) if usable else ()
     return QualityReport(cases=checked, duplicates=duplicates)
 
 
-def _check(case: Case, card: Card) -> CaseQuality:
+@dataclass(frozen=True)
+class _Seen:
+    """A case alone, and what of it is compared with the others."""
+
+    quality: CaseQuality
+    looks: CaseLooks | None
+
+
+def _check(case: Case, card: Card) -> _Seen:
     findings = _check_files(case)
     volume: Volume | None = None
     label: LabelMap | None = None
@@ -131,12 +146,12 @@ def _check(case: Case, card: Card) -> CaseQuality:
         findings += [*_look_at_label(label), *_look_at_place(label, volume, card, outside=outside, gain=gain)]
     if volume is not None:
         findings += _look_at_readers(case, card, volume)
-    return CaseQuality(
+    quality = CaseQuality(
         case=case.case,
         shape=None if volume is None else volume.shape,
         spacing=None if volume is None else volume.spacing,
         orientation="" if volume is None or len(volume.shape) == 2 else _orientation(volume),
-        intensity=None if volume is None else _intensity(volume),
+        intensity=None if volume is None else _intensity(volume.array),
         labels=facts[2],
         components=facts[3],
         foreground_ml=facts[0],
@@ -144,6 +159,27 @@ def _check(case: Case, card: Card) -> CaseQuality:
         outside_body=outside,
         mirror_gain=gain,
         findings=tuple(sorted(findings, key=lambda finding: finding.severity)),
+    )
+    return _Seen(quality, None if volume is None else _looks(volume, facts[2]))
+
+
+def _with_unusual(seen: tuple[_Seen, ...], manifest: Manifest) -> tuple[CaseQuality, ...]:
+    sentences = unusual_looks([one.looks for one in seen], names=manifest.card.label_names())
+    return tuple(
+        replace(one.quality, findings=(*one.quality.findings, *(Finding("unusual", text) for text in texts)))
+        for one, texts in zip(seen, sentences, strict=True)
+    )
+
+
+def _looks(volume: Volume, labels: tuple[int, ...] | None) -> CaseLooks:
+    own = closest_ras(volume.affine, len(volume.shape))[0]
+    spacing = volume.spacing
+    return CaseLooks(
+        modality=volume.modality,
+        spacing=tuple(spacing[axis] for axis in own),
+        orientation="" if len(volume.shape) == 2 else _orientation(volume),
+        intensities={name: _intensity(values) for name, values in zip(volume.channels, volume.array, strict=True)},
+        labels=labels,
     )
 
 
@@ -222,9 +258,9 @@ def _orientation(volume: Volume) -> str:
     return "".join(nibabel.aff2axcodes(volume.affine))
 
 
-def _intensity(volume: Volume) -> tuple[float, float]:
-    step = max(1, volume.array.size // 1_000_000)
-    low, high = np.percentile(volume.array.ravel()[::step].astype(np.float32), [0.5, 99.5])
+def _intensity(array: Array) -> tuple[float, float]:
+    step = max(1, array.size // 1_000_000)
+    low, high = np.percentile(array.ravel()[::step].astype(np.float32), [0.5, 99.5])
     return float(low), float(high)
 
 
