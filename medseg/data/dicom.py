@@ -20,7 +20,7 @@ import numpy as np
 
 from medseg.data.dicom_frames import VARIATIONS, Frame
 from medseg.data.dicom_geometry import Stack, plane_affine, stack_slices
-from medseg.data.dicom_header import Header, read_dataset
+from medseg.data.dicom_header import Header, read_dataset, refusing_damage
 from medseg.data.dicom_phases import find_phases
 from medseg.data.dicom_pixels import is_colour, is_inverted, padding_places, value_dtype, value_frames
 from medseg.data.dicom_resample import RegularGrid, regular_grid, resample_stack
@@ -33,6 +33,7 @@ from medseg.data.dicom_sort import (
     sort_series,
     volumes_of,
 )
+from medseg.data.dicom_units import classic_facts
 from medseg.data.reading import DEFAULT_READING, NO_SPACING, RESAMPLED, SUV_CHANNELS, Reading
 from medseg.data.suv import suv_factor
 from medseg.data.volume import Geometry, Volume
@@ -328,12 +329,25 @@ def _read_pixels(headers: Sequence[Header], grid: _Grid) -> tuple[Array, list[st
                 stored[:, z] = np.moveaxis(frame, -1, 0)
                 continue
             stored[channel, z] = frame
+            _require_mapped(frame, header, header.frames[index])
             if filled is not None and header.padding is not None:
                 filled[channel, z] = padding_places(frame, header, header.frames[index])
 
     for _ in in_parallel(fill, range(len(headers))):
         pass
     return stored, _settle_padding(stored, filled)
+
+
+def _require_mapped(values: Array, header: Header, frame: Frame) -> None:
+    if frame.mapped is None:
+        return
+    low, high = frame.mapped
+    outside = (values < low) | (values > high)
+    if outside.any() and (header.padding is None or (outside & ~padding_places(values, header, frame)).any()):
+        raise ReadError(
+            "pixels lie outside of the range that RealWorldValueMappingSequence holds for, so that nobody can tell "
+            "their values. Export the series again"
+        )
 
 
 def _settle_padding(stored: Array, filled: Array | None) -> list[str]:
@@ -363,7 +377,10 @@ def _to_suv(array: Array, headers: Sequence[Header], reading: Reading) -> tuple[
     if reading.suv == "stored":
         return array, "PET left as stored", SUV_CHANNELS["stored"], ""
     dataset = read_dataset(headers[0].path, tags=None, pixels=False)
-    factor, note = suv_factor(dataset, acquired=[header.acquired for header in headers], kind=reading.suv)
+    acquired = [h.acquired or frame.variations.get("AcquisitionTime", "") for h in headers for frame in h.frames]
+    with refusing_damage("the DICOM header", remedy="export the series again"):
+        facts = classic_facts(dataset, headers[0].units)
+        factor, note = suv_factor(facts, acquired=acquired, kind=reading.suv)
     name = SUV_CHANNELS["stored" if np.isnan(factor) else reading.suv]
     unit = "" if np.isnan(factor) else f"SUV{reading.suv}"
     if np.isnan(factor) or factor == 1.0:

@@ -87,6 +87,8 @@ class Frame:
         variations: Keyword of `VARIATIONS` to value, for what the header states.
         is_in_unit: Whether a rescale is stated that gives the modality's unit (Hounsfield units of a CT).
         is_rescaled: Whether slope and intercept are stated, both.
+        unit: What the values of an enhanced PET image are (`dicom_units`); empty elsewhere.
+        mapped: Smallest and largest value that slope and intercept hold for; None where they hold for all.
     """
 
     position: FloatArray | None
@@ -99,6 +101,8 @@ class Frame:
     variations: Mapping[str, str] = field(default_factory=dict)
     is_in_unit: bool = False
     is_rescaled: bool = False
+    unit: str = ""
+    mapped: tuple[float, float] | None = None
 
     @property
     def is_placed(self) -> bool:

@@ -35,6 +35,7 @@ from medseg.data.dicom_frames import (
     tomographic_frames,
 )
 from medseg.data.dicom_scan import PIXEL_PLACE, scan_elements
+from medseg.data.dicom_units import pet_frames
 from medseg.errors import DataError, ReadError
 from medseg.privacy.deflated import check_deflated
 from medseg.privacy.limits import MAX_VOXELS
@@ -130,7 +131,7 @@ class Header:
     has_modality_lut: bool
     rescale_is_unit: bool
     units: str
-    """Units of a PET image; empty elsewhere."""
+    """Units of a PET image, of an enhanced one as `dicom_units` says; empty elsewhere."""
     frames: tuple[Frame, ...]
     frame_numbers: tuple[int, ...]
     """Which of the file's frames `frames` are, from 0."""
@@ -150,11 +151,12 @@ class Header:
         return self.rows > 0 and self.columns > 0 and self.modality not in NOT_IMAGES
 
     def with_frames(self, places: Sequence[int]) -> Header:
-        """The same file with only the frames at these places of `frames`."""
+        """The same file with only the frames at these places of `frames`, in the order of the file."""
+        kept = sorted(places)  # Decoders that read from the start give them in this order.
         return replace(
             self,
-            frames=tuple(self.frames[place] for place in places),
-            frame_numbers=tuple(self.frame_numbers[place] for place in places),
+            frames=tuple(self.frames[place] for place in kept),
+            frame_numbers=tuple(self.frame_numbers[place] for place in kept),
         )
 
     @property
@@ -291,7 +293,7 @@ def _header_of(facts: Facts, path: Path) -> Header:
         localiser="LOCALIZER" in [str(word).upper() for word in list_of(facts.get("ImageType"))],
         has_modality_lut=bool(facts.get("ModalityLUTSequence")),
         rescale_is_unit=bool(frames) and all(frame.is_in_unit for frame in frames),
-        units=text_of(facts, "Units"),
+        units=next((frame.unit for frame in frames if frame.unit), text_of(facts, "Units")),
         frames=frames,
         frame_numbers=tuple(range(len(frames))),
         frame_count=frame_count(facts),
@@ -321,7 +323,8 @@ def _require_known_values(facts: Facts, frames: Sequence[Frame]) -> None:
 
 def _frames(facts: Facts) -> tuple[Frame, ...]:
     if facts.get("PerFrameFunctionalGroupsSequence"):
-        return enhanced_frames(facts)
+        frames = enhanced_frames(facts)
+        return pet_frames(facts, frames) if _word(facts.get("Modality")) == "PT" else frames
     return tomographic_frames(facts) or classic_frames(facts, variations=_variations(facts))
 
 

@@ -12,16 +12,24 @@ The injected activity is corrected for decay to the time for which the image is:
 from the injection to the start of the scan where DecayCorrection is START, and t = 0 where it is ADMIN. The rules are
 those of the QIBA vendor-neutral pseudo-code (2012), of Boellaard et al., EANM procedure guidelines 2.0 (2015), and of
 PS3.3 section C.8.9.1.
+
+An enhanced PET image says the same otherwise: what its values are by its real world value mappings (`dicom_units`); the
+time that its decay is corrected to by DecayCorrected and DecayCorrectionDateTime (section C.8.22.6), t = 0 where that
+is the injection; the injection by RadiopharmaceuticalStartDateTime, date and time, with a time zone where one is stated
+(PS3.5 section 6.2, TimezoneOffsetFromUTC); and RadionuclideTotalDose in MBq (section C.8.22.4), not in Bq as in classic
+images (section C.8.9.2). AttenuationCorrected and DecayCorrected have to be YES.
 """
 
 from __future__ import annotations
 
 import datetime
 import math
+import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedPETImageStorage
 
 from medseg.data.reading import SuvKind
 
@@ -33,14 +41,18 @@ _PHILIPS_ACTIVITY_SCALE = (0x7053, 0x1009)
 _HEAVIEST, _TALLEST = 700.0, 2.6
 """Of a human being, in kg and m; beyond lie weights in g and heights in cm, which some stations write."""
 _LEAST_DOSE = 1e5
-"""In Bq; what is less was stated in MBq."""
+"""In Bq; what is less was stated in MBq. The other way round no human being gets as many MBq."""
+_LONGEST: Final = 24 * 3600
+_HALF_LIVES: Final = 10
+"""Longest time in s, and in half-lives where dates are known, from the injection to the scan that is plausible."""
+_ZONE: Final = re.compile(r"([+-])(\d{2})(\d{2})$")
 
 
 def suv_factor(dataset: Dataset, *, acquired: Sequence[str], kind: SuvKind = "bw") -> tuple[float, str]:
     """Factor from the values of a PET image (after rescale) to SUV, and a sentence that says so, or why not.
 
     Args:
-        dataset: Header of one slice of the series.
+        dataset: Header of one slice of the series, or of an enhanced image as `classic_facts` makes it.
         acquired: Acquisition date and time of each slice, ``YYYYMMDDhhmmss.ffffff``; empty where absent.
         kind: Divided by body weight, lean body mass or body surface area. Values that are stored as one of them are
             turned into another by the ratio of the body sizes.
@@ -73,7 +85,13 @@ def suv_factor(dataset: Dataset, *, acquired: Sequence[str], kind: SuvKind = "bw
 def _told_of_dose(dataset: Dataset) -> str:
     sequence = dataset.get("RadiopharmaceuticalInformationSequence")
     stated = _positive(sequence[0], "RadionuclideTotalDose") if sequence else math.nan
-    return "; the injected activity was stated in MBq, against the standard" if stated < _LEAST_DOSE else ""
+    if (stated < _LEAST_DOSE) == _is_enhanced(dataset):
+        return ""
+    return f"; the injected activity was stated in {'Bq' if _is_enhanced(dataset) else 'MBq'}, against the standard"
+
+
+def _is_enhanced(dataset: Dataset) -> bool:
+    return dataset.get("SOPClassUID") == EnhancedPETImageStorage or "DecayCorrected" in dataset
 
 
 def _stored_kind(dataset: Dataset, units: str) -> SuvKind | Literal[""]:
@@ -111,17 +129,21 @@ def _becquerel_factor(dataset: Dataset, acquired: Sequence[str], kind: SuvKind) 
         return math.nan, "attenuation and decay correction"
     sequence = dataset.get("RadiopharmaceuticalInformationSequence")
     item = sequence[0] if sequence else Dataset()
+    if sequence and len(sequence) > 1:
+        return math.nan, "one injected activity (it states several)"
     dose = _positive(item, "RadionuclideTotalDose")
     if math.isnan(dose):
         return math.nan, "the injected activity"
     if dose < _LEAST_DOSE:
-        dose *= 1e6  # Some scanners write MBq, against the standard.
+        dose *= 1e6  # As the standard wants it of enhanced images; some scanners write it in classic ones too.
     left, missing = _activity_left(dataset, item, acquired)
     return (math.nan, missing) if missing else (size / (dose * left), "")
 
 
 def _activity_left(dataset: Dataset, item: Dataset, acquired: Sequence[str]) -> tuple[float, str]:
     """Share of the injected activity at the time to which the image's decay is corrected, or what is missing."""
+    if _is_enhanced(dataset):
+        return _activity_left_enhanced(dataset, item)
     correction = str(dataset.get("DecayCorrection", "")).strip().upper()
     if correction == "ADMIN":
         return 1.0, ""
@@ -135,12 +157,52 @@ def _activity_left(dataset: Dataset, item: Dataset, acquired: Sequence[str]) -> 
     if scan is None or injection is None:
         return math.nan, "the times of the scan and of the injection"
     elapsed = (scan - injection).total_seconds()
-    if not 0 <= elapsed <= 24 * 3600:
+    if not 0 <= elapsed <= _LONGEST:
         return math.nan, "plausible times of the scan and of the injection"
     return 2.0 ** (-elapsed / half_life), ""
 
 
+def _activity_left_enhanced(dataset: Dataset, item: Dataset) -> tuple[float, str]:
+    """As `_activity_left`, of an enhanced image."""
+    half_life = _positive(item, "RadionuclideHalfLife")
+    corrected, injection = dataset.get("DecayCorrectionDateTime"), item.get("RadiopharmaceuticalStartDateTime")
+    zone = str(dataset.get("TimezoneOffsetFromUTC", "") or "")
+    elapsed = _seconds_between(str(injection or ""), str(corrected or ""), zone)
+    if math.isnan(elapsed):
+        return math.nan, "the times of the decay correction and of the injection"
+    if elapsed == 0:
+        return 1.0, ""
+    if math.isnan(half_life):
+        return math.nan, "the half-life"
+    if not 0 <= elapsed <= max(_LONGEST, _HALF_LIVES * half_life):
+        return math.nan, "plausible times of the decay correction and of the injection"
+    return 2.0 ** (-elapsed / half_life), ""
+
+
+def _seconds_between(start: str, end: str, zone: str) -> float:
+    """Time between two moments, each in its own time zone where it states one; nan where that can't be told."""
+    moments = [_zoned(text, zone) for text in (start, end)]
+    (first, zoned), (last, also_zoned) = moments
+    if first is None or last is None or zoned != also_zoned:
+        return math.nan
+    return (last - first).total_seconds()
+
+
+def _zoned(text: str, zone: str) -> tuple[datetime.datetime | None, bool]:
+    """A moment of the VR DT in UTC, and whether its zone is known; else in local time."""
+    found = _ZONE.search(text.strip()) or _ZONE.search(zone.strip())
+    moment = _moment(_ZONE.sub("", text.strip()))
+    if moment is None or found is None:
+        return moment, False
+    sign, hours, minutes = found.groups()
+    offset = datetime.timedelta(hours=int(hours), minutes=int(minutes))
+    return (moment - offset if sign == "+" else moment + offset), True
+
+
 def _is_corrected(dataset: Dataset) -> bool:
+    if _is_enhanced(dataset):
+        words = [str(dataset.get(word, "")).strip().upper() for word in ("AttenuationCorrected", "DecayCorrected")]
+        return words == ["YES", "YES"]
     corrected = {str(word).upper() for word in _words(dataset.get("CorrectedImage"))}
     return "CorrectedImage" not in dataset or {"ATTN", "DECY"} <= corrected
 
