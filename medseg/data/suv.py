@@ -157,7 +157,7 @@ def _activity_left(dataset: Dataset, item: Dataset, acquired: Sequence[str]) -> 
     if scan is None or injection is None:
         return math.nan, "the times of the scan and of the injection"
     elapsed = (scan - injection).total_seconds()
-    if not 0 <= elapsed <= _LONGEST:
+    if not 0 <= elapsed <= _LONGEST or (elapsed == 0 and _is_midnight(scan)):
         return math.nan, "plausible times of the scan and of the injection"
     return 2.0 ** (-elapsed / half_life), ""
 
@@ -170,13 +170,18 @@ def _activity_left_enhanced(dataset: Dataset, item: Dataset) -> tuple[float, str
     elapsed = _seconds_between(str(injection or ""), str(corrected or ""), zone)
     if math.isnan(elapsed):
         return math.nan, "the times of the decay correction and of the injection"
-    if elapsed == 0:
+    if elapsed == 0 and not _is_midnight(_moment(_ZONE.sub("", str(corrected).strip()))):
         return 1.0, ""
     if math.isnan(half_life):
         return math.nan, "the half-life"
-    if not 0 <= elapsed <= max(_LONGEST, _HALF_LIVES * half_life):
+    if not 0 < elapsed <= max(_LONGEST, _HALF_LIVES * half_life):
         return math.nan, "plausible times of the decay correction and of the injection"
     return 2.0 ** (-elapsed / half_life), ""
+
+
+def _is_midnight(moment: datetime.datetime | None) -> bool:
+    """Whether a moment is the start of a day: what de-identification writes into every time, and no scan's start."""
+    return moment is not None and moment.time() == datetime.time()
 
 
 def _seconds_between(start: str, end: str, zone: str) -> float:

@@ -186,6 +186,20 @@ def test_time_zones_and_midnight_between_injection_and_scan_count(
     np.testing.assert_allclose(volume.array[0], _activity(series) * 70_000 / (370e6 * _LEFT), rtol=1e-6)
 
 
+def test_equal_dummy_times_of_a_de_identified_file_are_no_decay_correction_to_the_injection(tmp_path: Path) -> None:
+    image, dummy = _enhanced(_classic()), "19000101000000"
+    image.DecayCorrectionDateTime = dummy
+    _dose(RadiopharmaceuticalStartDateTime=dummy)(image)
+    times = {f"{word}Time": "000000" for word in ("Series", "Acquisition")}
+    series = _classic(**times, SeriesDate="19000101", AcquisitionDate="19000101")
+    for data in series.slices:
+        data.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartTime = "000000"
+    for files in (_save(image, tmp_path / "enhanced"), series.write(tmp_path / "classic")):
+        volume = read_series(files)
+        assert volume.channels == ("PTstored",)
+        assert any("lacks plausible times" in note for note in volume.notes)
+
+
 def test_an_activity_in_bq_is_told_and_a_long_lived_nuclide_may_take_days(tmp_path: Path) -> None:
     series = _classic()
     image = _enhanced(series)
