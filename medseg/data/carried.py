@@ -10,7 +10,6 @@ wrote.
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,12 +22,13 @@ from medseg.data.card import Card, Deidentification
 from medseg.data.case_names import Job
 from medseg.data.drawing_coco import is_coco
 from medseg.data.foreign_folds import folds_of
+from medseg.data.json_files import read_json
 from medseg.data.label_formats import ignoring
 from medseg.data.manifest import Manifest
 from medseg.data.metadata import CaseFacts, harmless_covariates
 from medseg.data.recognise import NO_LABEL, Choice, Recognised, Source, stem_of
 from medseg.data.split import read_folds, write_folds
-from medseg.errors import ManifestError, MedsegError
+from medseg.errors import ManifestError, MedsegError, ReadError
 from medseg.wording import counted
 
 __all__ = ["Carried", "carry"]
@@ -36,7 +36,6 @@ __all__ = ["Carried", "carry"]
 _NUMBERED: Final = re.compile(r"[CPS]\d{1,6}")
 _CHANNEL: Final = re.compile(r"(?P<case>.+)_\d{4}")
 _SPLITS: Final = "splits_final.json"
-_MOST_BYTES: Final = 1 << 28
 _LISTS: Final = ("annotations/instances.json", "datalist.json", "dataset.json")
 
 
@@ -256,10 +255,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _load(path: Path) -> object:
     try:
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > _MOST_BYTES:
-            return None
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path) if path.is_file() and not path.is_symlink() else None
+    except ReadError:
         return None
 
 

@@ -6,7 +6,6 @@ each case counts as a patient of its own, which the caller is told.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from medseg.data import json_files
 from medseg.data.convert_bids import bids_cases
 from medseg.data.convert_coco import coco_cases
 from medseg.data.exchange import ForeignCase, Format, file_inside, new_folder, read_json, write_image
@@ -27,7 +27,7 @@ from medseg.data.manifest import ID_PATTERN, Card, Case, LabelInfo, Manifest, im
 from medseg.data.readers import read_geometry, read_label
 from medseg.data.split import Folds, write_folds
 from medseg.data.volume import Geometry
-from medseg.errors import ManifestError
+from medseg.errors import ManifestError, ReadError
 
 __all__ = ["Adoption", "import_dataset"]
 
@@ -235,8 +235,22 @@ def _folds(root: Path, found: Sequence[ForeignCase], cases: Sequence[Case], *, o
         path = root / "splits_final.json"
         if not path.exists():
             return None
-        held_out = [tuple(split["val"]) for split in json.loads(path.read_text(encoding="utf-8"))]
+        held_out = _splits(path)
     else:
         numbers = sorted({entry.fold for entry in found if entry.fold is not None})
         held_out = [tuple(entry.case for entry in found if entry.fold == number) for number in numbers]
     return folds_of(held_out, cases, labelled={case.case for case in cases if case.label is not None})
+
+
+def _splits(path: Path) -> list[tuple[str, ...]]:
+    wrong = ManifestError(
+        f"{path.name}: expected a list of splits with the cases of each one's val, as nnU-Net writes it"
+    )
+    try:
+        content = json_files.read_json(path)
+        held_out = [tuple(split["val"]) for split in content]
+    except (ReadError, TypeError, KeyError):
+        raise wrong from None
+    if not all(isinstance(name, str) for names in held_out for name in names):
+        raise wrong
+    return held_out

@@ -49,7 +49,8 @@ def without_letters(
         if not _has_run(plain):
             continue
         needles = _needles(identities) if needles is None else needles
-        for first, last in _found(part.astype(np.uint8).tobytes().lower(), needles, plain):
+        letters = np.where(plain, part, 0).astype(np.uint8).tobytes().lower()
+        for first, last in _found(letters, needles, plain):
             clean = values.copy().reshape(-1) if clean is None else clean
             clean[place + first : place + last] = 0
     return None if clean is None else clean.tobytes() + data[clean.nbytes :]

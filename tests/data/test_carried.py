@@ -17,6 +17,7 @@ from medseg.data.manifest import Manifest, read_manifest, write_manifest
 from medseg.data.readers import read_label, read_volume
 from medseg.data.recognise import Choice
 from medseg.data.split import make_folds, read_folds, write_folds
+from medseg.errors import ManifestError
 from tests.data.cohort import picture_cohort, volume_cohort
 
 FORMATS = ("nnunet", "msd", "monai", "bids")
@@ -204,3 +205,12 @@ def test_folds_that_part_a_patient_are_not_taken_over_and_own_folds_stay(tmp_pat
     _, report = _import(tmp_path / "n", tmp_path / "b")
     assert any("holds other folds than splits_final.json; it stays" in note for note in report.notes)
     assert imported.folds_path.read_bytes() == own
+
+
+@pytest.mark.parametrize("text", ["", '[{"val": 3}]', "[{}]", "[[]]", '[{"val": [3]}]', "[" * 9999])
+def test_a_conversion_names_damaged_folds_and_writes_nothing(text, tmp_path):
+    export_dataset(_cohort(tmp_path / "a").path, tmp_path / "n", to="nnunet")
+    (tmp_path / "n" / "splits_final.json").write_text(text)
+    with pytest.raises(ManifestError, match=r"splits_final\.json: expected a list of splits"):
+        import_dataset(tmp_path / "n", tmp_path / "b", origin="nnunet")
+    assert not (tmp_path / "b").exists()

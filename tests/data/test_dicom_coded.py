@@ -15,12 +15,13 @@ from pydicom.uid import UID
 
 from medseg.data.dicom_header import read_header
 from medseg.data.dicom_pixels import value_dtype, value_frames
+from medseg.data.dicom_sort import sort_series
 from medseg.data.readers import read_label, read_volume
 from medseg.errors import ReadError
 from medseg.privacy.dicom import read_dicom, syntax_of
 from medseg.privacy.film import Film
 from medseg.privacy.frames import clean_pixel_data
-from tests.data.dicom_factory import make_series
+from tests.data.dicom_factory import make_enhanced, make_item, make_series
 from tests.data.film_factory import SYNTAXES, encode_film, make_pictures, write_film
 from tests.data.seg_factory import import_structures, make_seg, segment_numbers, source_images, write_seg
 
@@ -113,6 +114,28 @@ def test_a_slice_has_its_values_however_its_frame_is_coded(name: str, tmp_path: 
     _coded(path, [coded[: len(coded) // 2]], syntax)
     with pytest.raises(ReadError, match=r"a (deflated )?frame (holds fewer pixels|is damaged)"):
         read_volume(path)
+
+
+def test_frames_of_two_volumes_in_one_file_keep_their_places_when_they_are_coded(tmp_path: Path) -> None:
+    """Kernels take turns along the slices, and the file has these from the last to the first."""
+    series = make_series((8, 9, 7))
+    content = make_enhanced(series, order=range(7, -1, -1))
+    for number, frame in enumerate(content.PerFrameFunctionalGroupsSequence):
+        frame.CTReconstructionSequence = [make_item(ConvolutionKernel=f"KERNEL{number % 2}")]
+    path = tmp_path / "two.dcm"
+    content.save_as(path)
+
+    def values() -> list[list[np.ndarray]]:
+        (found, _) = sort_series([path])
+        headers = [header for one in found for header in one.headers]
+        assert len(headers) == 2
+        by_height = [np.argsort([frame.position[2] for frame in header.frames]) for header in headers]
+        read = [list(value_frames(header, value_dtype([header]))) for header in headers]
+        return [[frames[place] for place in order] for frames, order in zip(read, by_height, strict=True)]
+
+    plain = values()
+    _coded(path, [_deflated(plane.tobytes()) for plane in series.voxels[::-1]], "1.2.840.10008.1.2.8.1")
+    assert np.array_equal(values(), plain)
 
 
 def test_a_jpeg_xl_of_another_size_than_the_header_s_is_refused_before_it_takes_memory(tmp_path: Path) -> None:

@@ -44,3 +44,10 @@ def test_grey_is_no_name(value):
 
 def test_fewer_pixels_than_the_header_says_are_left_to_others():
     assert without_letters(b"Vrzogalku", (1, 30, 30), bits=8, identities=NAMES, everywhere=True) is None
+
+
+def test_values_above_a_byte_are_no_letters():
+    values = np.full((1, 20, 64), 300, np.uint16)
+    values[0, 0, 10:19] = 0x100 + np.frombuffer(b"Vrzogalku", np.uint8).astype(np.uint16)
+    values[0, 0, 30:40] = ord("A")
+    assert without_letters(values.tobytes(), (1, 20, 64), bits=16, identities=NAMES, everywhere=True) is None
