@@ -197,7 +197,8 @@ def _require_agreement(frame: Frame, line: _Line, *, unit: str) -> None:
 def _code(item: Dataset) -> str:
     """UCUM code of the unit of a mapping; empty where it is of another scheme or missing."""
     unit = _first(item.get("MeasurementUnitsCodeSequence"))
-    return text_of(unit, "CodeValue") if text_of(unit, "CodingSchemeDesignator").upper() == "UCUM" else ""
+    code = text_of(unit, "CodeValue") or text_of(unit, "LongCodeValue")  # A CodeValue has 16 signs at most.
+    return code if text_of(unit, "CodingSchemeDesignator").upper() == "UCUM" else ""
 
 
 def _first(sequence: Any) -> Dataset:

@@ -56,15 +56,19 @@ _QUANTITIES: Final[Mapping[str, tuple[CodedConcept, CodedConcept]]] = {
     ),
     "SUVbw": (
         CodedConcept(value="126401", scheme="DCM", meaning="SUVbw"),
-        CodedConcept(value="{SUVbw}g/ml", scheme="UCUM", meaning="Standardized Uptake Value body weight"),
+        CodedConcept(value="g/ml{SUVbw}", scheme="UCUM", meaning="Standardized Uptake Value body weight"),
     ),
     "SUVlbm": (
-        CodedConcept(value="126402", scheme="DCM", meaning="SUVlbm"),
-        CodedConcept(value="{SUVlbm}g/ml", scheme="UCUM", meaning="Standardized Uptake Value lean body mass"),
+        CodedConcept(value="126406", scheme="DCM", meaning="SUVlbm(James128)"),
+        CodedConcept(
+            value="g/ml{SUVlbm(James128)}",
+            scheme="UCUM",
+            meaning="Standardized Uptake Value lean body mass (James 128 multiplier)",
+        ),
     ),
     "SUVbsa": (
         CodedConcept(value="126403", scheme="DCM", meaning="SUVbsa"),
-        CodedConcept(value="{SUVbsa}cm2/ml", scheme="UCUM", meaning="Standardized Uptake Value body surface area"),
+        CodedConcept(value="cm2/ml{SUVbsa}", scheme="UCUM", meaning="Standardized Uptake Value body surface area"),
     ),
 }
 """What is measured and its unit (PS3.16 CID 83 to 85, 7469), by `Volume.unit`."""

@@ -41,7 +41,8 @@ def _classic(**facts: object) -> Series:
 
 
 def _mapping(unit: str, slope: float, **facts: object) -> Dataset:
-    code = make_item(CodeValue=unit, CodingSchemeDesignator="UCUM", CodeMeaning="unit")
+    code = make_item(CodingSchemeDesignator="UCUM", CodeMeaning="unit")
+    setattr(code, "CodeValue" if len(unit) <= 16 else "LongCodeValue", unit)
     return make_item(
         MeasurementUnitsCodeSequence=[code], RealWorldValueSlope=slope, RealWorldValueIntercept=0.0, LUTLabel="PET",
         **facts,

@@ -4,8 +4,10 @@ import subprocess
 import numpy as np
 import pydicom
 import pytest
+from pydicom.sr.codedict import codes
 
 from medseg.data.dicom import read_series
+from medseg.data.reading import Reading
 from medseg.data.volume import Volume
 from medseg.errors import DataError, LabelError, PrivacyError
 from medseg.export import write_dicom_seg, write_report
@@ -94,10 +96,23 @@ def test_a_ball_has_its_volume_and_diameter():
 def test_pet_is_reported_as_suv_and_an_unknown_unit_not_at_all(tmp_path):
     report, _, _ = _report(tmp_path / "pet", modality="PT", **_PET)
     found = _values(_groups(report)[2])
-    assert found["SUVbw Maximum"][1] == "{SUVbw}g/ml"
+    assert found["SUVbw Maximum"][1] == "g/ml{SUVbw}"
     report, volume, _ = _report(tmp_path / "mr", modality="MR")
     assert volume.unit == ""
     assert set(_values(_groups(report)[2])) == {"Volume", "Maximum 3D Diameter of a Mesh", "Long axis"}
+
+
+def test_suv_by_lean_body_mass_is_coded_as_that_of_james_with_128(tmp_path):
+    files = clean_series(modality="PT", Units="GML", SUVType="LBMJAMES128").write(tmp_path / "series")
+    volume = read_series(files, reading=Reading(suv="lbm"))
+    assert volume.unit == "SUVlbm"
+    label = _two_lesions(volume.shape)
+    write_report(label, volume, files, tmp_path / "sr.dcm", labels=LABELS, algorithm=ALGORITHM)
+    report = pydicom.dcmread(tmp_path / "sr.dcm")
+    numbers = [item for item in _groups(report)[2].ContentSequence if item.ValueType == "NUM"]
+    concepts = {item.ConceptNameCodeSequence[0].CodeValue: item for item in numbers}
+    james, unit = codes.DCM.SuvlbmJames128, codes.UCUM.StandardizedUptakeValueLeanBodyMassJames128Multiplier
+    assert concepts[james.value].MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].LongCodeValue == unit.value
 
 
 def test_each_lesion_is_outlined_on_its_own_slices(tmp_path):
