@@ -2,7 +2,7 @@
 
 Predictions of files are numbered, so the same name means another image when another folder is predicted. The record is
 ``.medseg-predict.jsonl`` beside the predictions: for each a digest of the image's values and grid and of what predicts.
-No name of a file or a patient goes into it but the output's own.
+Names stand in it as digests, too: it is written before the prediction, whose name may not pass the privacy gate.
 """
 
 from __future__ import annotations
@@ -60,14 +60,15 @@ class MadeFrom:
             volume: The image.
         """
         digest = self._digest(volume)
-        if self._digests.get(name) == digest:
+        key = self._key(name)
+        if self._digests.get(key) == digest:
             return
         with self._path.open("a", encoding="utf-8") as stream:
-            entry = {"prediction": name, "maker": self._maker, "digest": digest}
+            entry = {"prediction": key, "maker": self._maker, "digest": digest}
             stream.write("\n" * (stream.tell() > 0) + json.dumps(entry))
             stream.flush()
             os.fsync(stream.fileno())
-        self._digests[name] = digest
+        self._digests[key] = digest
 
     def require_same(self, name: str, volume: Volume) -> None:
         """Refuse a prediction that is there but isn't this image's.
@@ -75,10 +76,13 @@ class MadeFrom:
         Raises:
             DataError: It was made from another image, or nothing says from which.
         """
-        if self._digests.get(name) != self._digest(volume):
+        if self._digests.get(self._key(name)) != self._digest(volume):
             raise DataError(
                 "the folder holds a prediction of this name that was made from another image; choose another folder"
             )
+
+    def _key(self, name: str) -> str:
+        return hashlib.sha256(f"{self._maker} {name}".encode()).hexdigest()[:16]
 
     def _digest(self, volume: Volume) -> str:
         digest = hashlib.sha256(f"{self._maker} {volume.array.shape} {volume.array.dtype}".encode())

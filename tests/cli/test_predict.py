@@ -238,3 +238,5 @@ def test_a_prediction_named_after_a_patient_of_the_project_is_not_written(tmp_pa
     assert status == 4
     assert "ovakova" not in told + err
     assert not [path for path in (tmp_path / "out").rglob("*") if "ovakova" in path.name or path.suffix == ".json"]
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not [path for path in files if b"ovakova" in path.read_bytes()]
