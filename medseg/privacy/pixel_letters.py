@@ -21,6 +21,9 @@ _EDGE_ROWS = 4
 _FIRST, _SIGNS = 0x20, 95
 _LONGEST_LINE = 80
 """Letters to each side of an identity that go with it: what else the line says."""
+_BY_CHANCE = 0.01
+"""Times that an identity may be expected among the pixels as chance mixes them; if more, it alone goes: in dark noise
+all greys are digits, and there is no line."""
 
 
 def without_letters(
@@ -36,7 +39,8 @@ def without_letters(
         everywhere: Search all rows, else the first and the last four of each frame.
 
     Returns:
-        The new data without the lines of letters in which an identity stands; None when there are none.
+        The new data without the identities and, where chance can't have written these, without their lines; None when
+        there are none.
     """
     frames, rows, width = shape
     if bits not in (8, 16) or len(data) < frames * rows * width * bits // 8:
@@ -85,11 +89,18 @@ def _found(letters: bytes, needles: list[bytes], plain: Array) -> Iterator[tuple
     """Where lines of letters with an identity in them begin and end."""
     for needle in needles:
         place = letters.find(needle)
+        room = 0 if place < 0 or _expected(needle, letters) > _BY_CHANCE else _LONGEST_LINE
         while place >= 0:
             first, last = place, place + len(needle)
-            while first > max(0, place - _LONGEST_LINE) and plain[first - 1]:
+            while first > max(0, place - room) and plain[first - 1]:
                 first -= 1
-            while last < min(len(plain), place + len(needle) + _LONGEST_LINE) and plain[last]:
+            while last < min(len(plain), place + len(needle) + room) and plain[last]:
                 last += 1
             yield first, last
             place = letters.find(needle, last)
+
+
+def _expected(needle: bytes, letters: bytes) -> float:
+    """How often a text stands among letters, on average, when these are mixed at random."""
+    shares = np.bincount(np.frombuffer(letters, np.uint8), minlength=256) / len(letters)
+    return float(len(letters) * np.prod(shares[np.frombuffer(needle, np.uint8)]))

@@ -51,3 +51,12 @@ def test_values_above_a_byte_are_no_letters():
     values[0, 0, 10:19] = 0x100 + np.frombuffer(b"Vrzogalku", np.uint8).astype(np.uint16)
     values[0, 0, 30:40] = ord("A")
     assert without_letters(values.tobytes(), (1, 20, 64), bits=16, identities=NAMES, everywhere=True) is None
+
+
+def test_of_dark_noise_in_which_chance_writes_a_number_nothing_else_goes():
+    values = np.random.default_rng(5).normal(52, 3, (8, 480, 640)).astype(np.uint8)
+    found = without_letters(values.tobytes(), values.shape, bits=8, identities=["483920"], everywhere=True)
+    assert found is not None
+    assert b"483920" not in found
+    after = np.frombuffer(found, np.uint8)
+    assert (after != values.ravel()).sum() == 6 * values.tobytes().count(b"483920") > 0
