@@ -48,6 +48,8 @@ _DIGITS = frozenset(b"0123456789")
 _ALPHANUMERIC = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyz")
 _SHORTEST_HASH = 11
 """Letters and digits of a pseudonym; digests are longer."""
+_MOST_BY_CHANCE = 7
+"""Digits that chance writes into a hash; eight given ones stand in one SHA-256 of 75 million."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,9 @@ def _stands_so(stream: bytes, start: int, end: int, stands: Stands) -> bool:
 
 
 def _in_hash(stream: bytes, first: int, last: int) -> bool:
-    """Whether a run of digits stands in a word whose letters and digits change as those of hashes and pseudonyms do."""
+    """Whether a run of few digits stands in a word whose letters and digits change as those of hashes do."""
+    if last - first > _MOST_BY_CHANCE:
+        return False
     low, high = _run(stream, first, last, _ALPHANUMERIC)
     outside = (stream[low:first], stream[last:high])
     changes = sum(a.isdigit() != b.isdigit() for part in outside for a, b in pairwise(part.decode("ascii")))

@@ -244,6 +244,13 @@ def test_five_digits_in_a_hash_or_a_pseudonym_are_chance_and_are_found_in_words(
         assert index.find(written), written
 
 
+def test_a_long_number_is_no_chance_among_letters_and_digits_either() -> None:
+    index = IdentityIndex()
+    index.add(["4821390175", "48213901"])
+    for written in ("CT1ID4821390175", "scan4821390175v2b3", "a1b2c48213901d4e5"):
+        assert index.find(written), written
+
+
 def test_a_round_number_is_too_general_and_one_that_is_not_counts() -> None:
     index = IdentityIndex()
     index.add(["10000", "500000", "10010"])
