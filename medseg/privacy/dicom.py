@@ -15,6 +15,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medseg.errors import MissingExtraError, ReadError
+from medseg.privacy.conditions import add_conditional
 from medseg.privacy.deflated import check_deflated
 from medseg.privacy.device import DEVICE_TAGS
 from medseg.privacy.dicom_rules import rules_for
@@ -123,6 +124,7 @@ def clean_dicom(
         raise HeadError(pseudonyms.name("series", uids["series"], "S"))
     person = person_of(source, pseudonyms, kept=DEVICE_TAGS if profile.device_identity else ())
     clean = rebuild_dataset(source, rules, person=person, pseudonyms=pseudonyms)
+    add_conditional(clean, source, sop_class=sop_class, rules=rules)
     structured = has_content(sop_class)
     if structured:
         clean_content(clean, source, profile, person=person, pseudonyms=pseudonyms)

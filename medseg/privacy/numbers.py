@@ -44,6 +44,8 @@ _LARGER = {
 }  # fmt: skip
 """Nothing is measured to more digits, but becquerels, their calibration, counts and milliseconds of a day: a longer
 number is one of the many that people are filed under, or a date."""
+_FLAGS = {0x00186016: 0x1F}
+"""Numbers whose bits are flags, and the bits that mean something: RegionFlags (PS3.3 C.8.5.5.1.3)."""
 _SHORTEST_IDENTITY = 5
 DISPENSABLE = words_in(
     """
@@ -92,6 +94,9 @@ def clean_number(tag: int, vr: str, element: RawDataElement, *, person: Person) 
         raw = np.frombuffer(raw, f">u{step}").astype(f"<u{step}").tobytes()
     if vr in _FLOATS:
         return clean_floats(raw, vr, person=person, tag=tag)
+    if tag in _FLAGS:
+        flags = np.frombuffer(raw, _INTEGERS[vr]) & _FLAGS[tag]
+        return flags.astype(_INTEGERS[vr]).tobytes()
     if width > 2 and vr != "AT":
         values = np.frombuffer(raw, _INTEGERS[vr]).tolist()
         own = not person.numbers.isdisjoint(map(abs, values))

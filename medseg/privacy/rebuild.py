@@ -29,7 +29,7 @@ from medseg.privacy.vocabulary import is_known_text
 
 __all__ = ["items_of", "rebuild_dataset"]
 
-_PIXEL_REPRESENTATION = 0x00280103
+_PIXEL_REPRESENTATION, _SHARED = 0x00280103, 0x52009229
 _CODE_TAGS = (0x00080100, 0x00080119, 0x00080120)
 _SCHEME, _MEANING = 0x00080102, 0x00080104
 _FUNCTIONAL_GROUPS = frozenset(("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"))
@@ -39,6 +39,8 @@ _DUMMIES = {
     "CS": b"UNKNOWN", "AE": b"REMOVED", "PN": b"REMOVED", "UR": b"REMOVED", "UC": b"REMOVED", "UT": b"REMOVED",
     "ST": b"REMOVED", "LT": b"REMOVED", "LO": b"REMOVED", "SH": b"REMOVED",
 }  # fmt: skip
+_UNSAID = {"RescaleType": b"US", "BurnedInAnnotation": b"YES", "RecognizableVisualFeatures": b"YES"}
+"""What the standard has for values that nobody stated; of what pixels may show, the careful word."""
 _INSTEAD_OF = {0x00540410: 0x00185100}
 """Attributes of type 2 that may not stand beside another: the coded orientation of a PET's patient and PatientPosition
 (PS3.3 C.8.4.6)."""
@@ -146,6 +148,8 @@ def _value(tag: int, element: RawDataElement | DataElement, rule: Rule, place: _
     if not isinstance(element, RawDataElement):
         return vr, b"" if rule.kind is Kind.EMPTY else None
     raw = element.value or b""
+    if rule.kind is Kind.EMPTY and rule.keyword == "Manufacturer" and raw and _SHARED in place.source:
+        return vr, None
     if rule.kind is Kind.EMPTY or not raw.strip(b" \0"):
         empty = rule.kind is Kind.EMPTY or vr not in NUMBER_WIDTHS or not raw
         return vr, b"" if empty else clean_number(tag, vr, element, person=place.person)
@@ -172,9 +176,7 @@ def _fallback(rule: Rule, place: _Place) -> bytes | None:
         return place.pseudonyms.pseudo_uid("dummy", place.person.key).encode("ascii")
     if rule.vr in NUMBER_WIDTHS or rule.vr == "US|SS":
         return b"\0" * NUMBER_WIDTHS.get(rule.vr, 2)
-    if rule.keyword == "RescaleType":
-        return b"US"
-    return _DUMMIES.get(rule.vr)
+    return _UNSAID.get(rule.keyword, _DUMMIES.get(rule.vr))
 
 
 def _term(raw: bytes, rule: Rule, place: _Place) -> bytes | None:
