@@ -20,7 +20,7 @@ import numpy as np
 
 from medseg.data.dicom_frames import VARIATIONS, Frame
 from medseg.data.dicom_geometry import Stack, plane_affine, stack_slices
-from medseg.data.dicom_header import Header, read_dataset, refusing_damage
+from medseg.data.dicom_header import Header
 from medseg.data.dicom_phases import find_phases
 from medseg.data.dicom_pixels import is_colour, is_inverted, padding_places, value_dtype, value_frames
 from medseg.data.dicom_resample import RegularGrid, regular_grid, resample_stack
@@ -33,9 +33,8 @@ from medseg.data.dicom_sort import (
     sort_series,
     volumes_of,
 )
-from medseg.data.dicom_units import classic_facts
-from medseg.data.reading import DEFAULT_READING, NO_SPACING, RESAMPLED, SUV_CHANNELS, Reading
-from medseg.data.suv import suv_factor
+from medseg.data.reading import DEFAULT_READING, NO_SPACING, RESAMPLED, Reading
+from medseg.data.suv_series import to_suv
 from medseg.data.volume import Geometry, Volume
 from medseg.errors import GeometryError, ReadError
 from medseg.privacy.limits import MAX_VOXELS, SUSPECT_BYTES, require_plausible
@@ -121,7 +120,7 @@ def read_sorted_series(series: SeriesFiles) -> Volume:
     channels = ("red", "green", "blue") if is_colour(headers[0]) else _channel_names(grid, headers[0].modality)
     unit = "HU" if headers[0].modality == "CT" and all(header.rescale_is_unit for header in headers) else ""
     if headers[0].modality == "PT" and not is_colour(headers[0]):
-        array, note, kind, unit = _to_suv(array, headers, reading)
+        array, note, kind, unit = to_suv(array, headers, reading)
         notes.append(note)
         channels = tuple(name if kind == "PT" else kind if name == "PT" else f"{kind}_{name}" for name in channels)
     return Volume(
@@ -370,21 +369,3 @@ def _regular_grid(frames: Sequence[Frame], size: tuple[int, int], reason: str) -
         raise GeometryError("expected position, orientation and pixel spacing in every slice")
     positions = np.array([frame.position for frame in frames], dtype=np.float64)
     return regular_grid(positions, orientation=first.orientation, spacing=first.spacing, size=size, reason=reason)
-
-
-def _to_suv(array: Array, headers: Sequence[Header], reading: Reading) -> tuple[Array, str, str, str]:
-    """The values as SUV where the header allows; a sentence; the name of the channel; and the unit."""
-    if reading.suv == "stored":
-        return array, "PET left as stored", SUV_CHANNELS["stored"], ""
-    dataset = read_dataset(headers[0].path, tags=None, pixels=False)
-    acquired = [h.acquired or frame.variations.get("AcquisitionTime", "") for h in headers for frame in h.frames]
-    with refusing_damage("the DICOM header", remedy="export the series again"):
-        facts = classic_facts(dataset, headers[0].units)
-        factor, note = suv_factor(facts, acquired=acquired, kind=reading.suv)
-    name = SUV_CHANNELS["stored" if np.isnan(factor) else reading.suv]
-    unit = "" if np.isnan(factor) else f"SUV{reading.suv}"
-    if np.isnan(factor) or factor == 1.0:
-        return array, note, name, unit
-    scaled = array.astype(np.float32, copy=False)
-    scaled *= np.float32(factor)
-    return scaled, note, name, unit

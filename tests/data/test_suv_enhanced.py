@@ -201,6 +201,24 @@ def test_equal_dummy_times_of_a_de_identified_file_are_no_decay_correction_to_th
         assert any("lacks plausible times" in note for note in volume.notes)
 
 
+def test_several_enhanced_files_of_a_series_are_one_suv_or_left(tmp_path: Path) -> None:
+    series, factor = _classic(), 70_000 / (370e6 * _LEFT)
+    for later, expected in [("110000", factor), ("113000", 1.0)]:
+        files = []
+        for number, kept in enumerate([[0], [1, 2]]):
+            image = _enhanced(series)
+            pixels = image.pixel_array[kept]
+            image.PerFrameFunctionalGroupsSequence = [image.PerFrameFunctionalGroupsSequence[place] for place in kept]
+            image.NumberOfFrames, image.PixelData = len(kept), pixels.tobytes()
+            image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            image.DecayCorrectionDateTime = f"20200102{later if number else '110000'}"
+            files += _save(image, tmp_path / f"{later}_{number}")
+        volume = read_series(files)
+        np.testing.assert_allclose(volume.array[0], _activity(series) * expected, rtol=1e-6)
+        assert volume.channels == (("PT",) if later == "110000" else ("PTstored",))
+    assert any("its files state different activities or times" in note for note in volume.notes)
+
+
 def test_an_activity_in_bq_is_told_and_a_long_lived_nuclide_may_take_days(tmp_path: Path) -> None:
     series = _classic()
     image = _enhanced(series)
