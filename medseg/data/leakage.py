@@ -27,7 +27,7 @@ import numpy.typing as npt
 from medseg.data.files import atomic_write
 from medseg.data.manifest import Case, Manifest, images_sha256
 from medseg.data.split import Folds
-from medseg.data.views import CROPS, TURNS, middle, small_picture, views
+from medseg.data.views import CROPS, TURNS, area_average, middle, small_picture, views
 from medseg.data.volume import Volume
 from medseg.errors import LeakageError, ManifestError
 from medseg.types import Array
@@ -232,7 +232,7 @@ def _print(volume: Volume, file_digest: str) -> _Print:
 def _look_2d(grey: _Floats) -> tuple[_Words, _Floats]:
     """Hashes of the picture in its eight orientations, thumbnail of the first, which is as it was read."""
     side = 4 * _HASH_SIDE[2]
-    small = _to_bytes(_area_average(grey, (side, side)))
+    small = _to_bytes(area_average(grey, (side, side)))
     return np.array([_phash(oriented) for oriented in _orientations(small)]), _thumb_2d(small)
 
 
@@ -244,7 +244,7 @@ def _phash(picture: npt.NDArray[np.uint8]) -> _Words:
 
 
 def _thumb_2d(picture: npt.NDArray[np.uint8]) -> _Floats:
-    return _standardised(_area_average(picture.astype(np.float32), (_THUMB_SIDE[2],) * 2))
+    return _standardised(area_average(picture.astype(np.float32), (_THUMB_SIDE[2],) * 2))
 
 
 def _look_3d(pixels: _Floats, volume: Volume) -> tuple[_Words, _Floats]:
@@ -252,7 +252,7 @@ def _look_3d(pixels: _Floats, volume: Volume) -> tuple[_Words, _Floats]:
     import nibabel
     from scipy.fft import dctn
 
-    blocks = _area_average(pixels[0], (_THUMB_SIDE[3],) * 3)
+    blocks = area_average(pixels[0], (_THUMB_SIDE[3],) * 3)
     canonical = nibabel.apply_orientation(blocks, nibabel.io_orientation(volume.affine))
     thumb = _standardised(np.asarray(canonical, dtype=np.float32))
     side = _HASH_SIDE[3]
@@ -264,19 +264,6 @@ def _orientations(picture: Array) -> Iterator[Array]:
     for mirrored in (picture, picture[::-1]):
         for quarter_turns in range(4):
             yield np.ascontiguousarray(np.rot90(mirrored, quarter_turns))
-
-
-def _area_average(array: _Floats, shape: Sequence[int]) -> _Floats:
-    """Mean over equal boxes with fractional borders: ``shape`` boxes along the axes."""
-    result: _Floats = array
-    for axis, boxes in enumerate(shape):
-        length = result.shape[axis]
-        edges = np.linspace(0, length, boxes + 1)
-        voxels = np.arange(length)
-        overlap = np.minimum(edges[1:, None], voxels + 1) - np.maximum(edges[:-1, None], voxels)
-        weights = (np.clip(overlap, 0, None) * (boxes / length)).astype(np.float32)
-        result = np.moveaxis(np.tensordot(weights, result, axes=(1, axis)), 0, axis)
-    return result
 
 
 def _to_bytes(picture: _Floats) -> npt.NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import numpy as np
 from medseg.data.cases import each_case, read_case_image, read_case_label
 from medseg.data.leakage import Pair, find_duplicates
 from medseg.data.manifest import Card, Case, Manifest, images_sha256
+from medseg.data.mirrored import CaseGrids, case_grids, mirrored_cases
 from medseg.data.plausible import MIRRORED_GAIN, OUTSIDE_SHARE, mirror_gain, outside_body, swapped_sides
 from medseg.data.unusual import CaseLooks, unusual_looks
 from medseg.data.volume import Volume, closest_ras
@@ -123,6 +124,7 @@ class _Seen:
 
     quality: CaseQuality
     looks: CaseLooks | None
+    grids: CaseGrids | None
 
 
 def _check(case: Case, card: Card) -> _Seen:
@@ -160,11 +162,15 @@ def _check(case: Case, card: Card) -> _Seen:
         mirror_gain=gain,
         findings=tuple(sorted(findings, key=lambda finding: finding.severity)),
     )
-    return _Seen(quality, None if volume is None else _looks(volume, facts[2]))
+    if volume is None:
+        return _Seen(quality, None, None)
+    return _Seen(quality, _looks(volume, facts[2]), case_grids(replace(volume, modality=case.modality), label))
 
 
 def _with_unusual(seen: tuple[_Seen, ...], manifest: Manifest) -> tuple[CaseQuality, ...]:
-    sentences = unusual_looks([one.looks for one in seen], names=manifest.card.label_names())
+    looks = unusual_looks([one.looks for one in seen], names=manifest.card.label_names())
+    mirrored = mirrored_cases([one.grids for one in seen])
+    sentences = [[*first, *second] for first, second in zip(looks, mirrored, strict=True)]
     return tuple(
         replace(one.quality, findings=(*one.quality.findings, *(Finding("unusual", text) for text in texts)))
         for one, texts in zip(seen, sentences, strict=True)

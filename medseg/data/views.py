@@ -7,6 +7,7 @@ picture, and with its middle 70 %. Crops that take much more from one side than 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 
 from medseg.types import Array
 
-__all__ = ["CROPS", "TURNS", "middle", "small_picture", "views"]
+__all__ = ["CROPS", "TURNS", "area_average", "middle", "small_picture", "views"]
 
 _SMALL_SIDE: Final = 128
 CROPS: Final = (0.95, 0.9, 0.85, 0.8)
@@ -25,6 +26,7 @@ TURNS: Final = tuple(step * 2.5 for step in range(-4, 5) if step)
 _MIDDLE: Final = 0.7
 
 Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 
 
 def small_picture(grey: Array) -> Bytes:
@@ -34,6 +36,24 @@ def small_picture(grey: Array) -> Bytes:
     share = min(1.0, _SMALL_SIDE / max(scaled.shape))
     size = (max(1, round(scaled.shape[1] * share)), max(1, round(scaled.shape[0] * share)))
     return np.asarray(Image.fromarray(scaled).resize(size, Image.Resampling.BOX))
+
+
+def area_average(array: Floats, shape: Sequence[int]) -> Floats:
+    """Mean over equal boxes with fractional borders.
+
+    Args:
+        array: Any number of axes.
+        shape: Number of boxes along each of the first axes.
+    """
+    result: Floats = array
+    for axis, boxes in enumerate(shape):
+        length = result.shape[axis]
+        edges = np.linspace(0, length, boxes + 1)
+        voxels = np.arange(length)
+        overlap = np.minimum(edges[1:, None], voxels + 1) - np.maximum(edges[:-1, None], voxels)
+        weights = (np.clip(overlap, 0, None) * (boxes / length)).astype(np.float32)
+        result = np.moveaxis(np.tensordot(weights, result, axes=(1, axis)), 0, axis)
+    return result
 
 
 def middle(picture: Bytes) -> Bytes:
