@@ -36,6 +36,7 @@ import SimpleITK as sitk
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from fuzz_trees import Tree, mutate_dicom, mutate_text, read_tree, trees
+from fuzz_volumes import mutate_json, volume_trees
 
 import medseg.data.dicom
 import medseg.data.itk
@@ -53,6 +54,8 @@ _FILE_SECONDS = 30
 _LARGEST = 2 << 20
 _TEXT = (".csv", ".yaml", ".json", ".xml", ".txt", ".mha", ".nrrd")
 _FORMED = {".dcm": mutate_dicom, "DICOMDIR": mutate_dicom, **dict.fromkeys(_TEXT, mutate_text)}
+_HOSTILE = {"label stack": mutate_json, "COCO volume": mutate_json}
+"""Tree to what is done to its JSON half of the time."""
 """Ending to the mutation that keeps a file's form."""
 
 
@@ -255,7 +258,9 @@ def _mutant(
     if isinstance(whole, Tree):
         name = whole.hostile[int(rng.integers(0, len(whole.hostile)))]
         path = scratch / Path(name).name
-        content = mutate(whole.files[name], rng, kind=path.suffix or path.name)
+        hostile = _HOSTILE.get(kind) if name.endswith(".json") and rng.random() < 0.5 else None
+        content = whole.files[name]
+        content = hostile(content, rng) if hostile else mutate(content, rng, kind=path.suffix or path.name)
         path.write_bytes(content)
         return path, (whole.with_mutant(content, name), scratch / "tree")
     path = scratch / f"mutant{kind}"
@@ -269,13 +274,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--limit", type=int, default=10**9, help="largest number of files")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="one reader, by its name in the table")
+    parser.add_argument("--only", action="append", help="a reader, by its name in the table; may be given repeatedly")
     parser.add_argument("--keep", type=Path, help="folder for the files that found something")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        files = {**collect(Path(os.environ["MEDSEG_TEST_DATA"]), Path(scratch)), **trees(Path(scratch) / "trees")}
-        files = {kind: one for kind, one in files.items() if arguments.only in (None, kind)}
+        root = Path(scratch) / "trees"
+        made = {**trees(root), **volume_trees(root)}
+        files = {**collect(Path(os.environ["MEDSEG_TEST_DATA"]), Path(scratch)), **made}
+        files = {kind: one for kind, one in files.items() if not arguments.only or kind in arguments.only}
     counts = fuzz(files, seconds=arguments.seconds, limit=arguments.limit, seed=arguments.seed, keep=arguments.keep)
     if arguments.json:
         print(json.dumps({kind: dict(one) for kind, one in counts.items()}))

@@ -31,6 +31,7 @@ from pydicom.fileset import FileSet
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from medseg.data.importer import ImportOptions, import_tree
+from medseg.data.readers import read_geometry, read_label, read_volume
 from medseg.data.reading import Reading
 from medseg.data.recognise import Choice
 from tests.data.dicom_factory import make_enhanced, make_item, make_series
@@ -53,12 +54,14 @@ class Tree:
         hostile: Those that are mutated, one at a time.
         source: What is imported, relative to the tree; empty for all of it.
         options: How.
+        label: What is read as a volume and as a label map instead of an import, relative to the tree.
     """
 
     files: dict[str, bytes]
     hostile: tuple[str, ...]
     source: str = ""
     options: ImportOptions = field(default_factory=ImportOptions)
+    label: str = ""
 
     def with_mutant(self, content: bytes, name: str) -> Tree:
         """The tree with one file replaced."""
@@ -66,14 +69,19 @@ class Tree:
 
 
 def read_tree(tree: Tree, folder: Path) -> None:
-    """Write and import a tree."""
+    """Write a tree and import it, or read its label map."""
     source = folder / "in"
     try:
         for name, content in tree.files.items():
             path = source / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        import_tree(source / tree.source, folder / "out", options=tree.options)
+        if tree.label:
+            read_geometry(source / tree.label)
+            read_volume(source / tree.label)
+            read_label(source / tree.label)
+        else:
+            import_tree(source / tree.source, folder / "out", options=tree.options)
     finally:
         shutil.rmtree(source, ignore_errors=True)
         shutil.rmtree(folder / "out", ignore_errors=True)

@@ -68,8 +68,7 @@ class Film:
     def _decoded(self) -> Iterator[Array]:
         library = self._library
         try:
-            data = next(generate_frames(self._raw, number_of_frames=1))  # All fragments are one stream.
-            with library.open(io.BytesIO(data), options=_OPTIONS) as container:
+            with library.open(io.BytesIO(_joined(self._raw)), options=_OPTIONS) as container:
                 stream = container.streams.video[0]
                 found = (stream.codec_context.width, stream.codec_context.height)
                 if found != self._size:
@@ -85,6 +84,20 @@ class Film:
             raise
         except (library.FFmpegError, IndexError, ValueError, EOFError) as error:
             raise ReadError(f"the film is damaged, or none ({type(error).__name__}); copy the file again") from None
+
+
+def _joined(raw: bytes) -> bytes:
+    """The fragments of pixel data, which are one stream.
+
+    Raises:
+        ReadError: They are damaged, or there is none.
+    """
+    try:
+        data: bytes = b"".join(generate_frames(raw, number_of_frames=1))
+    except Exception as error:
+        # Whatever broken fragments do to the parser, it is the file that is refused.
+        raise ReadError(f"the film's fragments are damaged ({type(error).__name__}); copy the file again") from None
+    return data
 
 
 def _pyav() -> ModuleType:
