@@ -21,6 +21,7 @@ from medseg.privacy.guards import QuarantineError
 from medseg.privacy.images import clean_image, clean_jpeg, paint_jpeg
 from medseg.privacy.ocr import find_lines, ocr_is_here, read_any_way
 from medseg.privacy.tattoos import MAYBE_A_TATTOO, shows_a_tattoo
+from medseg.privacy.text_boxes import in_one_line
 from medseg.types import Array
 
 __all__ = ["MOST_PAINTED", "Photograph", "clean_photograph", "photographs_can_be_looked_at", "preview_pair"]
@@ -36,6 +37,8 @@ _LETTERS = 4
 """A line with so many letters or digits, of which the reader is sure, is text; a ruler's ticks and units aren't."""
 _FEW_LETTERS, _LESS_SURE = 2, 0.4
 """Beside text, a line that reads like this is painted over too."""
+_GAP = 2.0
+"""Heights of a line: what is as high and stands no farther beside it is painted over with it, unread."""
 _PADDING = 0.4
 _ROUNDS = 4
 _REACH = 4
@@ -196,12 +199,17 @@ def _text(pixels: Array) -> tuple[Array, bool]:
     """What to paint over, bool, (rows, columns), and whether anything in the picture is text."""
     from PIL import Image, ImageDraw
 
+    found = list(_lines(pixels))
+    is_text = any(letters >= _LETTERS and sure >= _SURE for _, letters, sure in found)
+    lines = [line for line, letters, sure in found if letters >= _FEW_LETTERS and sure >= _LESS_SURE]
+    others = [line for line, letters, sure in found if not (letters >= _FEW_LETTERS and sure >= _LESS_SURE)]
+    while beside := [line for line in others if any(in_one_line(line, word, gap=_GAP) for word in lines)]:
+        lines += beside
+        others = [line for line in others if not any(line is one for one in beside)]
     drawing = Image.new("1", (pixels.shape[1], pixels.shape[0]))
-    pen, is_text = ImageDraw.Draw(drawing), False
-    for polygon, letters, sure in _lines(pixels):
-        is_text = is_text or (letters >= _LETTERS and sure >= _SURE)
-        if letters >= _FEW_LETTERS and sure >= _LESS_SURE:
-            pen.polygon([(float(x), float(y)) for x, y in _grown(polygon)], fill=1)
+    pen = ImageDraw.Draw(drawing)
+    for polygon in lines:
+        pen.polygon([(float(x), float(y)) for x, y in _grown(polygon)], fill=1)
     return np.array(drawing), is_text
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from medseg.privacy.ocr import find_lines, read_any_way
 from medseg.types import Array
 
-__all__ = ["Box", "find_text", "merged", "shows_text"]
+__all__ = ["Box", "find_text", "in_one_line", "merged", "shows_text"]
 
 _SURE = 0.6
 _SCALE = 2.0
@@ -117,7 +117,7 @@ def _lines(view: Array, part: Box, *, scale: float) -> list[Array]:
     counting = [_is_text(view, line) for line in found]
     lines = [line for line, counts in zip(found, counting, strict=True) if counts]
     other = [line for line, counts in zip(found, counting, strict=True) if not counts]
-    beside = [line for line in other if any(_in_one_line(line, word) for word in lines)]
+    beside = [line for line in other if any(in_one_line(line, word) for word in lines)]
     for line in other:
         left, top = np.maximum(line.min(axis=0) - _ROOM, 0)
         right, bottom = line.max(axis=0) + _ROOM
@@ -127,8 +127,14 @@ def _lines(view: Array, part: Box, *, scale: float) -> list[Array]:
     return lines + beside
 
 
-def _in_one_line(line: Array, word: Array) -> bool:
-    """Whether something is as high as a word and stands beside it on its line, across or upright."""
+def in_one_line(line: Array, word: Array, *, gap: float = 1.0) -> bool:
+    """Whether something is as high as a word and stands beside it on its line, across or upright.
+
+    Args:
+        line: Corners of the thing, (4, 2), x and y in pixels.
+        word: Corners of the word.
+        gap: The widest gap between them, in heights of the word.
+    """
     (left, top), (right, bottom) = line.min(axis=0), line.max(axis=0)
     (start, high), (end, low) = word.min(axis=0), word.max(axis=0)
     if end - start < low - high:
@@ -136,7 +142,7 @@ def _in_one_line(line: Array, word: Array) -> bool:
         start, high, end, low = high, start, low, end
     height = low - high
     alike = abs(top - high) <= 0.3 * height and abs(bottom - low) <= 0.3 * height
-    return bool(alike and max(left - end, start - right) <= height)
+    return bool(alike and max(left - end, start - right) <= gap * height)
 
 
 def _seen(view: Array, part: Box, *, scale: float) -> Iterator[Array]:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from medseg.privacy.ocr import find_lines
-from medseg.privacy.text_boxes import Box, find_text, merged
+from medseg.privacy.text_boxes import Box, find_text, in_one_line, merged
 
 pytest.importorskip("rapidocr_onnxruntime")
 
@@ -88,3 +88,16 @@ def test_boxes_that_overlap_are_joined_until_none_do():
     chain = [Box(0, 0, 10, 10), Box(20, 20, 30, 30), Box(8, 8, 22, 22), Box(50, 50, 60, 60)]
     assert sorted(merged(chain), key=lambda box: box.top) == [Box(0, 0, 30, 30), Box(50, 50, 60, 60)]
     assert merged([Box(0, 0, 5, 5), Box(5, 0, 9, 5)]) != [Box(0, 0, 9, 5)]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_stands_beside_a_word_on_its_line_belongs_to_it(turned):
+    def corners(left, top, right, bottom):
+        points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], float)
+        return points[:, ::-1] if turned else points
+
+    word = corners(100, 10, 300, 40)
+    assert in_one_line(corners(60, 12, 80, 38), word)
+    assert not in_one_line(corners(20, 12, 55, 38), word)
+    assert in_one_line(corners(20, 12, 55, 38), word, gap=2.0)
+    assert not in_one_line(corners(60, 25, 80, 55), word, gap=2.0)
