@@ -120,7 +120,7 @@ def _of_intensities(group: Mapping[int, CaseLooks]) -> list[tuple[int, str]]:
         for i in _if_few(wide, of=len(of_case)):
             low, high = of_case[i]
             told[i].append(f"range{name} {high - low:.4g}, median of {len(of_case)} cases {span:.4g}")
-        for i in _if_few([i for i in shifted if i not in told], of=len(of_case)):
+        for i in _if_few([i for i in shifted if i not in told and i not in bare], of=len(of_case)):
             told[i].append(f"begin{name} at {of_case[i][0]:.4g} HU, median of {len(of_case)} cases {start:.4g} HU")
         for i in bare:
             low, high = of_case[i]

@@ -48,6 +48,7 @@ def test_stored_values_of_ct_are_known_without_any_other_case() -> None:
     stored = replace(USUAL, intensities={"CT": (0.0, 2100.0)})
     (alone,) = unusual_looks([stored], names={})
     assert alone == ["intensities: 0 to 2100, none below 0: perhaps not in Hounsfield units"]
+    assert _said([stored]) == [alone]
     stripped = replace(USUAL, intensities={"CT": (0.0, 90.0)})
     assert unusual_looks([stripped], names={}) == [[]]
     assert unusual_looks([replace(stored, modality="MR", intensities={"MR": (0.0, 2100.0)})], names={}) == [[]]
