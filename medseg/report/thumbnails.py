@@ -160,7 +160,7 @@ def _tile(case: Case, seen: CaseQuality, card: Card, colours: dict[int, tuple[in
         f"{seen.components} part{'s' if seen.components > 1 else ''}" if seen.components else "",
     ]
     state = "error" if not seen.is_usable else "warning" if seen.findings else "ok"
-    findings = tuple(finding.message for finding in seen.findings)
+    findings = tuple(("unusual: " if f.severity == "unusual" else "") + f.message for f in seen.findings)
     return _Tile(case.case, state, picture, tuple(fact for fact in facts if fact), findings)
 
 
