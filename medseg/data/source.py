@@ -233,8 +233,7 @@ def _paths_below(source: Path) -> list[Path]:
 
 def _is_no_input(path: Path) -> bool:
     """Whether a name says document, directory of a medium, or a file that `deidentify` adds."""
-    ending, stem = path.suffix.lower(), path.name.split(".")[0].upper()
-    return ending in _DOCUMENTS or stem in _DOCUMENT_NAMES or path.name in OWN_FILES
+    return path.suffix.lower() in _DOCUMENTS or path.name.upper() in _DOCUMENT_NAMES or path.name in OWN_FILES
 
 
 def _is_dicom(path: Path) -> bool:

@@ -104,3 +104,10 @@ def test_a_folder_of_damaged_files_alone_says_so(tmp_path: Path) -> None:
         _damage(tmp_path / name)
     with pytest.raises(ReadError, match="none of the 2 files can be predicted:\n  2 x "):
         find_inputs(tmp_path)
+
+
+def test_an_image_that_is_called_like_a_document_is_predicted(tmp_path: Path) -> None:
+    _volume(tmp_path / "Readme.nii.gz")
+    _volume(tmp_path / "changes.2.nii.gz")
+    inputs, refusals = find_inputs(tmp_path)
+    assert (len(inputs), refusals) == (2, [])
