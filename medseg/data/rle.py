@@ -43,7 +43,7 @@ def mask_of_runs(runs: Sequence[int], shape: tuple[int, int]) -> npt.NDArray[np.
         LabelError: The runs don't fill the shape, or it is too large.
     """
     pixels = shape[0] * shape[1]
-    if not 0 < pixels <= MAX_PIXELS:
+    if min(shape) < 1 or pixels > MAX_PIXELS:
         raise LabelError(f"a mask in run lengths: expected 1 to {MAX_PIXELS:,} pixels; found {pixels:,}")
     if any(run < 0 for run in runs) or sum(runs) != pixels:
         raise LabelError(f"run lengths don't fill their picture: expected {pixels:,} pixels; found another sum")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from medseg.errors import DataError
 from medseg.privacy.dicom import is_dicom
-from medseg.privacy.inputs import head_of, problem_of
+from medseg.privacy.inputs import head_of, problem_of, read_input
 from medseg.privacy.pairs import JOINED, MOST_HEADER_BYTES, data_files
 from medseg.privacy.places import split_name
 
@@ -26,6 +26,10 @@ KINDS: Final = {
 }  # fmt: skip
 """What a file is, by its suffix, where it isn't DICOM."""
 _HEAD_BYTES = 352
+_STACK_PART = re.compile(r"(?i)geometry\.json|slice_\d+\.png")
+_VOLUME_MARK = b"world = affine @"
+"""How COCO of a volume says where its slices lie, as medseg writes it."""
+_AS_NIFTI = "save the label map as NIfTI, and de-identify that"
 _UNKNOWN = (
     "expected DICOM, an image (JPEG, PNG, TIFF, BMP, WebP), a volume (NIfTI, NRRD, MHA, MHD), CSV, TSV, JSON or a zip "
     "archive of such files, found another file"
@@ -62,7 +66,7 @@ def kinds_of(source: Path, files: Sequence[str]) -> Kinds:
     numbers = {name: number for number, name in enumerate(files, start=1)}
     for name, number in numbers.items():
         try:
-            problem = problem_of(source, name)
+            problem = problem_of(source, name) or _label_problem(source, name, numbers)
             head = b"" if problem else head_of(source, name, _HEAD_BYTES)
             if problem or is_dicom(head):
                 found.kinds[number] = problem or "dicom"
@@ -80,6 +84,24 @@ def kinds_of(source: Path, files: Sequence[str]) -> Kinds:
     for parts in found.parts.values():
         found.kinds.update({part: PART for part in parts if found.kinds[part] == _UNKNOWN})
     return found
+
+
+def _label_problem(source: Path, name: str, names: Mapping[str, int]) -> str:
+    """Why a file of a volume's label map can't be taken; empty for all others.
+
+    Each of its files would be cleaned for itself: the slices would lose their order, and the outlines their place.
+    """
+    folder, _, own = f"{source.name}/{name}".rpartition("/")
+    if folder.lower().endswith(".slices") and _STACK_PART.fullmatch(own) and _in_folder(name, "geometry.json") in names:
+        return f"a part of a label stack, whose slices would lose their order; {_AS_NIFTI}"
+    if name.lower().endswith(".coco.json") and _VOLUME_MARK in read_input(source, name):
+        return f"COCO outlines of a volume, which would lose their place; {_AS_NIFTI}"
+    return ""
+
+
+def _in_folder(name: str, other: str) -> str:
+    """The name of another file in the same folder."""
+    return name[: name.rfind("/") + 1] + other
 
 
 def suffix_of(name: str, head: bytes) -> str:
