@@ -44,6 +44,9 @@ _VALUES: tuple[Any, ...] = (
     [65536, 32768, 1], [1, 1, 65537], [[1, 0, 0, 0]] * 4, [[float("nan")] * 4] * 4,
 )  # fmt: skip
 
+_LONGEST = 5_000
+"""Letters of a value that is repeated 2,000 times; a mutant reaches the reader through a pipe."""
+
 
 def volume_trees(scratch: Path) -> dict[str, Tree]:
     """One small tree of each kind."""
@@ -70,7 +73,7 @@ def mutate_json(data: bytes, rng: np.random.Generator) -> bytes:
         match int(rng.integers(0, 6)):
             case 0:
                 del parent[key]
-            case 1 if isinstance(parent, list):
+            case 1 if isinstance(parent, list) and len(json.dumps(parent[key])) < _LONGEST:
                 parent += [copy.deepcopy(parent[key])] * int(rng.choice([1, 100, 2_000]))
             case _:
                 parent[key] = copy.deepcopy(_VALUES[int(rng.integers(0, len(_VALUES)))])

@@ -143,13 +143,16 @@ def _deidentify(
 def _say_what_waits(report: DeidentifyReport, *, private: Path, quarantine: Path) -> None:
     """Which files have no copy or another one than they were, and where a person decides on them."""
     from medseg.privacy.outcomes import write_decisions
-    from medseg.privacy.worker import LESS
+    from medseg.privacy.worker import BLANKED, LESS
 
     left_out, total = len(report.quarantined) + len(report.refused), len(report.outcomes)
     if left_out:
         whole = counted(total, "file")
         note(f"no copy was made of {left_out} of {whole}; refused.csv in the output folder says why, by number;")
         note(f"{_from_here(private)} says which files they are (keep that list to yourself)")
+    blanked = sum(BLANKED in outcome.reason for outcome in report.written)
+    if blanked:
+        note(f"letters that name the patient were blanked among the pixels of {counted(blanked, 'file')}")
     less = sum(LESS in outcome.reason for outcome in report.written)
     if less:
         whole = counted(less, "file")

@@ -30,7 +30,7 @@ from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.record import check_request, marker_of, refuse_inside, write_ledger
 from medseg.privacy.tables import clean_table
-from medseg.privacy.worker import LESS, PAINTED, Done, Input, Pool, Submit, Task, Work
+from medseg.privacy.worker import DEFACED, PAINTED, STRIPPED, Done, Input, Pool, Submit, Task, Work
 
 __all__ = ["DeidentifyReport", "Outcome", "deidentify_tree", "input_files"]
 
@@ -312,7 +312,7 @@ class _Run:
                 self.unseen += 1
                 continue
             if answers[0].again:
-                is_defaced = any(self._outcomes[number].reason.partition(LESS)[0] for number in numbers)
+                is_defaced = any(self._outcomes[number].reason.startswith((DEFACED, STRIPPED)) for number in numbers)
                 self._clean_again(numbers if is_defaced else answers[0].again, kinds, submit)
                 self.keep()
             self._account.looked_at(place, len(numbers))

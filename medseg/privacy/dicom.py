@@ -56,6 +56,7 @@ class CleanDicom:
         instance: Pseudonym of the SOP instance's UID.
         identities: Texts that were dropped or replaced; identities.
         left_out: How many attributes of numbers the copy is without, as they may be the patient's or are none.
+        blanked: Letters among its pixels that named the patient are 0 now.
     """
 
     data: bytes
@@ -65,6 +66,7 @@ class CleanDicom:
     instance: str
     identities: frozenset[str]
     left_out: int
+    blanked: bool
 
 
 def is_dicom(head: bytes) -> bool:
@@ -149,6 +151,7 @@ def clean_dicom(
         instance=pseudonyms.name("instance", uids["instance"], "I"),
         identities=frozenset(person.identities),
         left_out=len(person.left_out),
+        blanked=person.blanked,
     )
 
 
@@ -265,7 +268,8 @@ def _without_letters(pixels: CleanPixels, source: Dataset, person: Person, *, ev
     for bits, values in readings:
         shape = (facts.frames, facts.rows, values)
         data = without_letters(data, shape, bits=bits, identities=identities, everywhere=everywhere) or data
-    return pixels if data is pixels.data else replace(pixels, data=data)
+    person.blanked = data is not pixels.data
+    return replace(pixels, data=data) if person.blanked else pixels
 
 
 def _add_marks(

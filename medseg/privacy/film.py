@@ -70,6 +70,8 @@ class Film:
         try:
             with library.open(io.BytesIO(_joined(self._raw)), options=_OPTIONS) as container:
                 stream = container.streams.video[0]
+                if stream.codec_context is None:
+                    raise ReadError("the film is of a codec that isn't read, or damaged; export it as H.264")
                 found = (stream.codec_context.width, stream.codec_context.height)
                 if found != self._size:
                     raise ReadError(

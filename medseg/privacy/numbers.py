@@ -40,7 +40,7 @@ _MOST_RUNNING_DIGITS = 7
 _MOST_DIGITS, _MOST_OF_ROUND = 7, 5
 _LARGER = {
     0x00181074: 1e10, 0x00180070: 1e10, 0x00541310: 1e10, 0x00541311: 1e10, 0x00541300: 1e8, 0x00181242: 1e8,
-    0x00181060: 1e8, 0x00541322: 1e10,
+    0x00181060: 1e8, 0x00541322: 1e10, 0x00181075: 1e10,
 }  # fmt: skip
 """Nothing is measured to more digits, but becquerels, their calibration, counts and milliseconds of a day: a longer
 number is one of the many that people are filed under, or a date."""

@@ -12,7 +12,7 @@ from medseg.privacy.crosswalk import Crosswalk
 from medseg.privacy.ledger import Ledger
 from medseg.privacy.outcomes import DeidentifyReport
 from medseg.privacy.profile import Profile
-from medseg.privacy.worker import DEFACED, LESS, PAINTED, Work
+from medseg.privacy.worker import BLANKED, DEFACED, LESS, PAINTED, Work
 
 __all__ = ["check_request", "marker_of", "refuse_inside", "write_ledger"]
 
@@ -78,6 +78,9 @@ def write_ledger(
     count = sum(outcome.reason.startswith(PAINTED) for outcome in report.written)
     if count:
         ledger.append("painted", {"what": "text in photographs was painted over", "files": count, "profile": profile})
+    count = sum(BLANKED in outcome.reason for outcome in report.written)
+    if count:
+        ledger.append("painted", {"what": BLANKED, "files": count, "profile": profile})
     count = sum(LESS in outcome.reason for outcome in report.written)
     if count:
         what = "numbers that may be the patient's or are none were left out"

@@ -32,12 +32,14 @@ from medseg.privacy.series_text import slices_with_text
 from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd, deface_nifti
 from medseg.wording import counted
 
-__all__ = ["DEFACED", "LESS", "PAINTED", "Done", "Input", "Pool", "Submit", "Task", "Work"]
+__all__ = ["BLANKED", "DEFACED", "LESS", "PAINTED", "STRIPPED", "Done", "Input", "Pool", "Submit", "Task", "Work"]
 
 DEFACED = "the face was taken off"
 """How the note on a copy begins whose face was taken off; the ledger counts by it."""
 PAINTED = "text was painted over"
 """How the note on a copy of a photograph begins that isn't as it was; a person may refuse it."""
+STRIPPED = "the skull was stripped already"
+BLANKED = "letters among its pixels that name the patient were blanked"
 LESS = "left out, as they may be the patient's or are none: numbers of"
 """How a note on a copy says that it lacks numbers; the ledger counts by it."""
 _MASKS = frozenset(("mask", "masks", "segmentation", "seg", "label", "labels", "lesion", "lesions", "labelmap"))
@@ -143,7 +145,7 @@ class _Cleaner:
             reason = f"medseg can't take the face off this series ({type(error).__name__})"
             return [Done("refused", "", reason, frozenset()) for _ in task.inputs]
         del sources
-        note = f"{DEFACED}, {share:.0%} of the head" if share else "the skull was stripped already"
+        note = f"{DEFACED}, {share:.0%} of the head" if share else STRIPPED
         made = [self._clean(one, face=cut, look=task.look) for one, cut in zip(task.inputs, cuts, strict=True)]
         return [
             replace(done, reason="; ".join(filter(None, (note, done.reason)))) if done.place else done for done in made
@@ -172,6 +174,7 @@ class _Cleaner:
                 clean, identities = made.data, made.identities - self._told
                 self._told |= identities
                 note = f"{LESS} {counted(made.left_out, 'attribute')}" if made.left_out else ""
+                note = "; ".join(part for part in (BLANKED if made.blanked else "", note) if part)
                 place = f"{made.patient}/{made.study}/{made.series}/{made.instance}.dcm"
             target = work.out / place
             if not look and target.is_file() and target.read_bytes() != clean:

@@ -215,3 +215,22 @@ def test_numbers_that_are_left_out_are_counted_and_those_that_identify_nobody_st
     copies = [pydicom.dcmread(path) for path in (tmp_path / "out").rglob("*.dcm")]
     assert sorted(str(copy.get("Exposure")) for copy in copies) == ["12", "None"]
     assert {copy.Rows for copy in copies} == {16}
+
+
+def test_letters_that_are_blanked_among_the_pixels_are_told(tmp_path):
+    src = tmp_path / "src"
+    src.mkdir()
+    for number in (1, 2):
+        ds = image(Who(random.Random(number)), size=32)
+        ds.PatientName = "Vrzogalku^Jana"
+        pixels = np.full((32, 32), 200, np.uint16)
+        if number == 1:
+            pixels[0, :9] = np.frombuffer(b"VRZOGALKU", np.uint8)
+        ds.PixelData = pixels.tobytes()
+        (src / f"{number}.dcm").write_bytes(save(ds))
+    result = run(src, tmp_path / "out", "--profile", "basic", "--new-key", tmp_path / "k")
+    assert "letters that name the patient were blanked among the pixels of 1 file" in result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "out" / "ledger.jsonl").read_text().splitlines()]
+    assert [line["facts"]["files"] for line in lines if line["action"] == "painted"] == [1], lines
+    copies = [pydicom.dcmread(path).pixel_array for path in (tmp_path / "out").rglob("*.dcm")]
+    assert sorted(int((copy == 200).sum()) for copy in copies) == [32 * 32 - 9, 32 * 32]

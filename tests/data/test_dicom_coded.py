@@ -63,6 +63,7 @@ def test_a_film_that_is_not_what_its_header_states_is_refused_with_the_reason(tm
         ({"NumberOfFrames": 3}, "expected 3 frames, as the header states; the film has more"),
         ({"Rows": 32}, "expected pictures of 96 x 32 pixels; the film's have 96 x 64"),
         ({"PixelData": encapsulate([film[:200]])}, "the film is damaged, or none"),
+        ({"PixelData": encapsulate([film.replace(b"avc1", b"xvc1")])}, "the film is of a codec that isn't read"),
         ({"PixelData": encapsulate([film])[:6]}, "the film's fragments are damaged"),
         ({"PixelData": encapsulate([film])[:8]}, "the film"),
         ({"PixelData": encapsulate([b"#EXTM3U\n#EXTINF:1,\n/etc/hostname\n"])}, "the film is damaged, or none"),
