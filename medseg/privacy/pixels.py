@@ -35,6 +35,8 @@ __all__ = [
 _ROUNDS = 4
 _PHOTOGRAPHS = frozenset(("7", "7.4", "77.1.4", "77.1.7"))
 """SOP classes, by their end, that may hold a photograph of a person: secondary capture, visible light, dermoscopy."""
+_CAPTURE, _TOMOGRAPHY = "7", frozenset((b"CT", b"MR", b"PT", b"NM"))
+"""The secondary capture, and modalities whose captures in false colours aren't looked at for tattoos."""
 _PREVIEW_SIDE = 768
 _SURE = 0.75
 _READ_SIDE = 736
@@ -91,6 +93,9 @@ def clean_text(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
 
 def _refuse_tattoos(source: Dataset, decoded: Decoded, painted: Array) -> None:
     """Raise where a photograph may show a tattoo beside what was painted over, bool, (rows, columns)."""
+    tail = raw_bytes(source, 0x00080016).strip(b" \0").decode("latin-1").rpartition(".")[2]
+    if tail == _CAPTURE and raw_bytes(source, 0x00080060).strip(b" \0") in _TOMOGRAPHY:
+        return
     views = _photographs(source, decoded)
     if any(shows_a_tattoo(view, painted=painted) for view in views):
         raise QuarantineError(MAYBE_A_TATTOO)

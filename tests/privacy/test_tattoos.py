@@ -129,10 +129,11 @@ class TestWithDetectors:
 
     @pytest.mark.parametrize("sop_class", ["7", "77.1.4", "77.1.7"])
     def test_a_tattoo_in_a_dicom_photograph_waits_for_a_person_and_clean_skin_passes(self, sop_class):
-        def photograph(picture: Image.Image) -> bytes:
+        def photograph(picture: Image.Image, modality: str = "OT") -> bytes:
             side = picture.resize((400, 400))
             ds = image(Who(random.Random(5)), f"1.2.840.10008.5.1.4.1.1.{sop_class}", size=400)
             ds.BitsAllocated = ds.BitsStored = 8
+            ds.Modality = modality
             ds.HighBit, ds.SamplesPerPixel, ds.PlanarConfiguration, ds.PhotometricInterpretation = 7, 3, 0, "RGB"
             ds.PixelData = np.asarray(side).tobytes()
             ds["PixelData"].VR = "OB"
@@ -144,3 +145,5 @@ class TestWithDetectors:
         assert clean(photograph(skin()))
         with pytest.raises(QuarantineError, match="tattoo"):
             clean(photograph(tattooed(skin(), 0)))
+        if sop_class == "7":
+            assert clean(photograph(tattooed(skin(), 0), "PT")), "fused PET and CT in false colours is no photograph"
