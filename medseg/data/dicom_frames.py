@@ -158,8 +158,10 @@ def tomographic_frames(facts: Facts) -> tuple[Frame, ...] | None:
         GeometryError: Numbers of the geometry are no numbers.
     """
     detectors = list_of(facts.get("DetectorInformationSequence"))
+    if not detectors:
+        return None
     step = numbers_of(facts, "SpacingBetweenSlices", 1)
-    if "RECON TOMO" not in [str(word) for word in list_of(facts.get("ImageType"))] or not detectors or step is None:
+    if "RECON TOMO" not in [str(word) for word in list_of(facts.get("ImageType"))] or step is None:
         return None
     first = _frame(facts, placing=detectors[0], variations={}, stack="")
     if first.position is None or first.orientation is None:
@@ -263,6 +265,8 @@ def is_number(value: Any) -> bool:
 
 def list_of(value: Any) -> list[Any]:
     """The values of an attribute, whether it has none, one or several."""
+    if type(value) is tuple:  # First: most are, and what else is a sequence takes long to tell.
+        return list(value)
     if value is None or value == "":
         return []
     if isinstance(value, (str, int, float)):

@@ -156,10 +156,16 @@ def _meta(data: bytes) -> tuple[int, str]:
             if syntax in _UNUSUAL:
                 raise _UnusualError
             return place, syntax
-        tag, _, length, start = _element(data, place, implicit=False)
+        _, element, vr, length = _HEAD(data, place)  # `_element` written out, as in `_scan`.
+        start = place + 8
+        if vr not in _SHORT:
+            if vr not in _LONG:
+                raise _UnusualError
+            (length,) = _LENGTH(data, start)
+            start += 4
         if length == _UNDEFINED:
             raise _UnusualError
-        if tag == 0x00020010:
+        if element == 0x0010:
             syntax = data[start : start + length].decode("ascii").strip(" \0")
         place = start + length
 
