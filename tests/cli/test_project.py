@@ -38,7 +38,7 @@ def test_doctor_tells_what_the_machine_has_without_naming_it():
     facts = json.loads(result.stdout)
     assert facts["cores"] >= 1
     assert facts["memory_gib"] > 0
-    assert set(facts["extras"]) == {"ocr", "dp", "pacs"}
+    assert set(facts["extras"]) == {"ocr", "dp", "pacs", "video", "codecs"}
     assert platform.node() not in result.stdout
 
 
