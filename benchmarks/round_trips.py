@@ -26,7 +26,8 @@ from typer.testing import CliRunner
 from medseg.cli.app import app
 from medseg.data.manifest import read_manifest
 from medseg.data.readers import read_label
-from medseg.types import Affine, LabelMap
+from medseg.data.volume import Geometry
+from medseg.types import LabelMap
 
 FORMATS = ("nifti", "nrrd", "png", "coco", "overlay", "dicom-seg", "dicom-seg-labelmap", "dicom-seg-fractional",
            "rtstruct", "dicom-uncertainty", "dicom-overlay", "sr")  # fmt: skip
@@ -105,12 +106,12 @@ def _scored(path: Path, folder: Path, manifest: Path) -> str:
     return f"Dice {json.loads(told)['mean_over_labels']['metrics']['dice']['mean']:.4f}"
 
 
-def same(label: LabelMap, grid: object, expected: LabelMap, place: object) -> bool:
+def same(label: LabelMap, grid: Geometry, expected: LabelMap, place: Geometry) -> bool:
     """Whether two label maps say the same of every voxel, to within 0.001 mm, their axes in whatever order."""
     first, second = (np.atleast_3d(one) for one in (label, expected))
     if sorted(first.shape) != sorted(second.shape):
         return False
-    a, b = (_affine(one) for one in (grid, place))
+    a, b = grid.affine, place.affine
     own = np.indices(first.shape).reshape(3, -1)
     index = np.linalg.inv(b) @ a @ np.vstack([own, np.ones((1, own.shape[1]))])
     whole = np.rint(index[:3]).astype(int)
@@ -118,10 +119,6 @@ def same(label: LabelMap, grid: object, expected: LabelMap, place: object) -> bo
     if np.abs(apart[:3]).max() > 1e-3:
         return False
     return bool(np.array_equal(first.reshape(-1), second[tuple(whole)]))
-
-
-def _affine(grid: object) -> Affine:
-    return np.asarray(grid.affine)  # type: ignore[attr-defined]
 
 
 def _lay(kind: Kind, tree: Path, label: Path) -> None:

@@ -267,7 +267,8 @@ def _header_of(facts: Facts, path: Path) -> Header:
     rows, columns = _integer(facts, "Rows", 0), _integer(facts, "Columns", 0)
     samples = _integer(facts, "SamplesPerPixel", 1)
     modality = _word(facts.get("Modality"))
-    claimed = rows * columns * samples * frame_count(facts)
+    count = frame_count(facts)
+    claimed = rows * columns * samples * count
     if claimed > MAX_VOXELS:
         raise ReadError(f"the header claims more than {MAX_VOXELS:,} voxels; nothing that large is read")
     frames: tuple[Frame, ...] = ()
@@ -296,7 +297,7 @@ def _header_of(facts: Facts, path: Path) -> Header:
         units=next((frame.unit for frame in frames if frame.unit), text_of(facts, "Units")),
         frames=frames,
         frame_numbers=tuple(range(len(frames))),
-        frame_count=frame_count(facts),
+        frame_count=count,
         bits_allocated=_integer(facts, "BitsAllocated", 16),
         padding=_padding(facts),
         is_float="BitsStored" not in facts and "PixelRepresentation" not in facts,

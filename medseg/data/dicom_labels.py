@@ -137,8 +137,8 @@ class Canvas:
     """
 
     def __init__(self, shape: Shape, *, order: Sequence[int] = ()) -> None:
-        # Slice after slice in memory, as images are read and label maps are written.
-        self.label: LabelMap = np.zeros(shape, dtype=np.uint8, order="F")
+        # Slice after slice in memory, as images are read and label maps are written; pictures as run lengths go.
+        self.label: LabelMap = np.zeros(shape, dtype=np.uint8, order="F" if len(shape) > 2 else "C")
         self.notes: list[str] = []
         self._rank = np.full(256, _UNRANKED, dtype=np.int32)
         self._rank[list(order)] = np.arange(len(order))

@@ -156,16 +156,10 @@ def _meta(data: bytes) -> tuple[int, str]:
             if syntax in _UNUSUAL:
                 raise _UnusualError
             return place, syntax
-        _, element, vr, length = _HEAD(data, place)  # `_element` written out, as in `_scan`.
-        start = place + 8
-        if vr not in _SHORT:
-            if vr not in _LONG:
-                raise _UnusualError
-            (length,) = _LENGTH(data, start)
-            start += 4
+        tag, _, length, start = _element(data, place, implicit=False)
         if length == _UNDEFINED:
             raise _UnusualError
-        if element == 0x0010:
+        if tag == 0x00020010:
             syntax = data[start : start + length].decode("ascii").strip(" \0")
         place = start + length
 

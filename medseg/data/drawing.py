@@ -185,7 +185,7 @@ def paint_drawing(
 
 
 def _mask_of(area: Area, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    mask = np.zeros(shape, dtype=bool, order="F")
+    mask = np.zeros(shape, dtype=bool)
     for region in area.regions:
         if isinstance(region, Polygon):
             _fill_polygon(region.points, mask)

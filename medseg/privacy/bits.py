@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from pydicom.encaps import generate_frames
 from pydicom.uid import RLELossless
 
 from medseg.errors import ReadError
 from medseg.privacy.codecs import DEFLATED_FRAMES, unpacked
+from medseg.privacy.fragments import each_coded_frame
 from medseg.privacy.limits import require_plausible
 from medseg.types import Array
 
@@ -37,21 +37,11 @@ def coded_bits(raw: bytes, syntax: str, *, shape: tuple[int, int], count: int) -
     """
     size = shape[0] * shape[1]
     require_plausible(count * -(-size // 8), len(raw))
-    frames = 0
-    try:
-        for frame in generate_frames(raw, number_of_frames=count):
-            frames += 1
-            if syntax == RLELossless:
-                yield _of_runs(frame, size).reshape(shape)
-            else:
-                yield _bits(unpacked(frame, -(-size // 8)), size).reshape(shape)
-    except ReadError:
-        raise
-    except Exception as error:
-        # Whatever broken fragments do to the parser, it is the file that is refused.
-        raise ReadError(f"the frames' fragments are damaged ({type(error).__name__}); copy the file again") from None
-    if frames < count:
-        raise ReadError(f"expected {count} frames; found {frames}. The file is truncated, copy it again")
+    for frame in each_coded_frame(raw, count):
+        if syntax == RLELossless:
+            yield _of_runs(frame, size).reshape(shape)
+        else:
+            yield _bits(unpacked(frame, -(-size // 8)), size).reshape(shape)
 
 
 def packed_bits(raw: bytes, syntax: str, *, shape: tuple[int, int], count: int) -> bytes:

@@ -15,10 +15,10 @@ from types import ModuleType
 from typing import Final
 
 import numpy as np
-from pydicom.encaps import generate_frames
 
 from medseg.errors import MissingExtraError, ReadError
 from medseg.privacy.film import FILMS, Film
+from medseg.privacy.fragments import each_coded_frame
 from medseg.privacy.limits import require_plausible
 from medseg.types import Array
 
@@ -135,25 +135,13 @@ def coded_frames(raw: bytes, syntax: str, layout: Layout, *, places: Sequence[in
         return
     library = _imagecodecs() if extra_of(syntax) else None
     chosen = frozenset(wanted)
-    found = 0
-    for number, frame in enumerate(_fragments(raw, layout.frames)):
-        found += 1
+    for number, frame in enumerate(each_coded_frame(raw, layout.frames)):
         if number not in chosen:
             continue
         if library is None:
             yield _plain(unpacked(frame, count * layout.allocated // 8) if syntax == DEFLATED_FRAMES else frame, layout)
         else:
             yield _decoded(library, frame, syntax, layout)
-    if found < layout.frames:
-        raise ReadError(f"expected {layout.frames} frames; found {found}. The file is truncated, copy it again")
-
-
-def _fragments(raw: bytes, frames: int) -> Iterator[bytes]:
-    try:
-        yield from generate_frames(raw, number_of_frames=frames)
-    except Exception as error:
-        # Whatever broken fragments do to the parser, it is the file that is refused.
-        raise ReadError(f"the frames' fragments are damaged ({type(error).__name__}); copy the file again") from None
 
 
 def _plain(data: bytes, layout: Layout) -> Array:

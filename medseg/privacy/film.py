@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Final
 
-from pydicom.encaps import generate_frames
 from pydicom.uid import MPEGTransferSyntaxes
 
 from medseg.errors import MissingExtraError, ReadError
+from medseg.privacy.fragments import coded_stream
 from medseg.types import Array
 
 __all__ = ["FILMS", "Film"]
@@ -56,19 +56,23 @@ class Film:
         if places and places[0] < self._next:
             self._stream, self._next = self._decoded(), 0
         for place in places:
-            while self._next <= place:
-                picture = next(self._stream, None)
-                self._next += 1
-                if picture is None:
-                    raise ReadError(f"expected {self._frames} frames; found {self._next - 1}. The film is truncated")
-            yield picture  # type: ignore[misc]
+            while self._next < place:
+                self._picture()
+            yield self._picture()
         if self._next == self._frames and next(self._stream, None) is not None:
             raise ReadError(f"expected {self._frames} frames, as the header states; the film has more of them")
+
+    def _picture(self) -> Array:
+        picture = next(self._stream, None)
+        if picture is None:
+            raise ReadError(f"expected {self._frames} frames; found {self._next}. The film is truncated")
+        self._next += 1
+        return picture
 
     def _decoded(self) -> Iterator[Array]:
         library = self._library
         try:
-            with library.open(io.BytesIO(_joined(self._raw)), options=_OPTIONS) as container:
+            with library.open(io.BytesIO(coded_stream(self._raw)), options=_OPTIONS) as container:
                 stream = container.streams.video[0]
                 if stream.codec_context is None:
                     raise ReadError("the film is of a codec that isn't read, or damaged; export it as H.264")
@@ -86,20 +90,6 @@ class Film:
             raise
         except (library.FFmpegError, IndexError, ValueError, EOFError) as error:
             raise ReadError(f"the film is damaged, or none ({type(error).__name__}); copy the file again") from None
-
-
-def _joined(raw: bytes) -> bytes:
-    """The fragments of pixel data, which are one stream.
-
-    Raises:
-        ReadError: They are damaged, or there is none.
-    """
-    try:
-        data: bytes = b"".join(generate_frames(raw, number_of_frames=1))
-    except Exception as error:
-        # Whatever broken fragments do to the parser, it is the file that is refused.
-        raise ReadError(f"the film's fragments are damaged ({type(error).__name__}); copy the file again") from None
-    return data
 
 
 def _pyav() -> ModuleType:

@@ -93,8 +93,7 @@ def clean_text(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
 
 def _refuse_tattoos(source: Dataset, decoded: Decoded, painted: Array) -> None:
     """Raise where a photograph may show a tattoo beside what was painted over, bool, (rows, columns)."""
-    tail = raw_bytes(source, 0x00080016).strip(b" \0").decode("latin-1").rpartition(".")[2]
-    if tail == _CAPTURE and raw_bytes(source, 0x00080060).strip(b" \0") in _TOMOGRAPHY:
+    if _class_end(source) == _CAPTURE and raw_bytes(source, 0x00080060).strip(b" \0") in _TOMOGRAPHY:
         return
     views = _photographs(source, decoded)
     if any(shows_a_tattoo(view, painted=painted) for view in views):
@@ -103,11 +102,15 @@ def _refuse_tattoos(source: Dataset, decoded: Decoded, painted: Array) -> None:
 
 def _photographs(source: Dataset, decoded: Decoded) -> list[Array]:
     """The first and the middle frame of what may be a photograph, uint8, (rows, columns, 3); none of anything else."""
-    tail = raw_bytes(source, 0x00080016).strip(b" \0").decode("latin-1").removeprefix("1.2.840.10008.5.1.4.1.1.")
-    if decoded.array.shape[3] < 3 or tail not in _PHOTOGRAPHS:
+    if decoded.array.shape[3] < 3 or _class_end(source) not in _PHOTOGRAPHS:
         return []
     chosen = decoded.array[[0, len(decoded.array) // 2]]
     return [_views(frame, decoded.photometric, source)[0] for frame in chosen]
+
+
+def _class_end(source: Dataset) -> str:
+    """The SOP class without what those of all images begin with."""
+    return raw_bytes(source, 0x00080016).strip(b" \0").decode("latin-1").removeprefix("1.2.840.10008.5.1.4.1.1.")
 
 
 def _refuse_faces(source: Dataset, decoded: Decoded) -> None:

@@ -48,8 +48,8 @@ def _damage(path: Path) -> None:
     path.write_bytes(bytes(128) + b"DICM" + bytes(range(60)))
 
 
-def _reasons(source: Path, **options: str) -> tuple[list[str], dict[str, str]]:
-    inputs, refusals = find_inputs(source, **options)  # type: ignore[arg-type]
+def _reasons(source: Path) -> tuple[list[str], dict[str, str]]:
+    inputs, refusals = find_inputs(source)
     return [entry.name for entry in inputs], {one.input: one.reason for one in refusals}
 
 

@@ -9,66 +9,25 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from medseg.cli.app import app
 from medseg.data.dicom import find_series, read_series
-from medseg.data.dicom_structures import StructureRule
-from medseg.data.importer import ImportOptions, import_tree
-from medseg.data.manifest import read_manifest
-from medseg.data.readers import read_label, read_volume
-from medseg.data.recognise import Choice
+from medseg.data.readers import read_label
 from medseg.data.source import Input
 from medseg.data.volume import Volume
-from medseg.errors import DataError, GeometryError, PrivacyError, ReadError, RequestError
+from medseg.errors import DataError, PrivacyError, ReadError, RequestError
 from medseg.export import write_nifti, write_png
-from medseg.export.dicom_frames import read_source_frames
-from medseg.export.dicom_map import write_uncertainty_map
-from medseg.export.dicom_overlay import draw_frames
 from medseg.export.prediction import output_paths, write_prediction
 from medseg.inference.predict import Prediction
-from medseg.inference.uncertainty import normalised_entropy
 from medseg.privacy.identities import IdentityIndex
 from tests.data.dicom_factory import make_enhanced, make_series
 from tests.examples import examples
 from tests.export.chance import chance_model
 from tests.export.source_series import ALGORITHM, LABELS
-
-CLEAN = {"PatientIdentityRemoved": "YES", "DeidentificationMethod": "test"}
-PHASES = (Phase.explicit, Phase.reuse, Phase.generate)  # files are slow to shrink on
-SEGS = ("dicom-seg", "dicom-seg-labelmap", "dicom-seg-fractional")
-
-
-def _prediction(volume: Volume, *, seed: int = 0) -> Prediction:
-    """A label map of chance, and probabilities whose largest it is."""
-    generator = np.random.default_rng(seed)
-    classes = generator.choice(3, size=volume.shape, p=(0.6, 0.2, 0.2))
-    share = generator.uniform(0.5, 0.9, size=volume.shape).astype(np.float16)
-    probabilities = np.stack([np.where(classes == n, share, (1 - share) / 2) for n in range(3)]).astype(np.float16)
-    return Prediction(np.array([0, 2, 5], np.uint8)[classes], volume.geometry, probabilities)
-
-
-def _write(volume: Volume, files, folder: Path, output_format, *, prediction: Prediction | None = None) -> Path:
-    return write_prediction(
-        prediction or _prediction(volume),
-        volume,
-        Input("case", lambda: volume, tuple(files)),
-        folder,
-        output_format=output_format,
-        labels=LABELS,
-        algorithm=ALGORITHM,
-    )
-
-
-def _import(source: Path, out: Path):
-    """The one case's label map with the values of `LABELS`, and the report."""
-    choice = Choice(structures=(StructureRule("tumour"), StructureRule("oedema")), labels={2: "tumour", 5: "oedema"})
-    report = import_tree(source, out, options=ImportOptions(choice=choice, labels={2: "tumour", 5: "oedema"}))
-    manifest = read_manifest(out / "manifest.csv")
-    (case,) = manifest.cases
-    return read_label(case.label), manifest, report
+from tests.export.written import CLEAN, PHASES, SEGS, chance_prediction, import_back, write_chance
 
 
 @given(
@@ -93,10 +52,10 @@ def test_every_format_keeps_every_voxel_s_place_in_the_patient(seed, spacing, or
             turn[axis, axis], turn[axis, 3] = -1, volume.shape[axis] - 1
     array = np.flip(volume.array, tuple(axis + 1 for axis, is_flipped in enumerate(flip) if is_flipped))
     turned = Volume(array, volume.affine @ turn, volume.channels, volume.modality)
-    prediction = _prediction(turned, seed=seed)
+    prediction = chance_prediction(turned, seed=seed)
     expected = [_world(prediction.label_map == value, turned.affine) for value in (2, 5)]
     for output_format in ("dicom-seg", "dicom-seg-labelmap", "rtstruct", "nifti", "nrrd", "png", "coco"):
-        path = _write(turned, files, folder / "out", output_format, prediction=prediction)
+        path = write_chance(turned, files, folder / "out", output_format, prediction=prediction)
         label, grid = read_label(path, image=folder / "ct" if output_format == "rtstruct" else None)
         values = (1, 2) if output_format in ("dicom-seg", "rtstruct") else (2, 5)  # these count structures from 1
         for points, value in zip(expected, values, strict=True):
@@ -131,9 +90,9 @@ def test_each_kind_of_seg_comes_back_through_import_voxel_equal(output_format, t
     series = make_series(extra=CLEAN)
     files = series.write(tmp_path / "in" / "ct")
     volume = read_series(files)
-    prediction = _prediction(volume)
-    _write(volume, files, tmp_path / "in" / "seg", output_format, prediction=prediction)
-    (label, grid), manifest, report = _import(tmp_path / "in", tmp_path / "out")
+    prediction = chance_prediction(volume)
+    write_chance(volume, files, tmp_path / "in" / "seg", output_format, prediction=prediction)
+    (label, grid), manifest, report = import_back(tmp_path / "in", tmp_path / "out")
     assert np.array_equal(label, prediction.label_map)
     assert grid.corner_distance(volume.geometry) < 1e-3
     assert report.refusals == ()
@@ -143,12 +102,12 @@ def test_each_kind_of_seg_comes_back_through_import_voxel_equal(output_format, t
 
 def test_a_slicer_segmentation_comes_back_through_import_with_its_names_and_codes(tmp_path):
     volume = read_series(make_series(extra=CLEAN).write(tmp_path / "ct"))
-    prediction = _prediction(volume)
+    prediction = chance_prediction(volume)
     (tmp_path / "in" / "images").mkdir(parents=True)
     write_nifti(volume.array[0].astype(np.uint16), volume.affine, tmp_path / "in" / "images" / "case.nii.gz")
-    path = _write(volume, (), tmp_path / "in" / "labels", "nrrd", prediction=prediction)
+    path = write_chance(volume, (), tmp_path / "in" / "labels", "nrrd", prediction=prediction)
     assert path.name == "case.seg.nrrd"
-    (label, _), manifest, _ = _import(tmp_path / "in", tmp_path / "out")
+    (label, _), manifest, _ = import_back(tmp_path / "in", tmp_path / "out")
     assert np.array_equal(label, prediction.label_map)
     assert manifest.card.label_names() == {2: "tumour", 5: "oedema"}
     assert manifest.card.labels[2].code == LABELS[2].code
@@ -159,67 +118,14 @@ def test_simpleitk_reads_the_slicer_segmentation_where_it_lies(tmp_path):
     import SimpleITK as sitk
 
     volume = read_series(make_series(extra=CLEAN, orientation=(0, 1, 0, 0, 0, -1)).write(tmp_path / "ct"))
-    prediction = _prediction(volume)
-    image = sitk.ReadImage(_write(volume, (), tmp_path, "nrrd", prediction=prediction))
+    prediction = chance_prediction(volume)
+    image = sitk.ReadImage(write_chance(volume, (), tmp_path, "nrrd", prediction=prediction))
     assert np.array_equal(sitk.GetArrayFromImage(image).T, prediction.label_map)
     for index in ((0, 0, 0), (6, 5, 4), (3, 1, 2)):
         x, y, z = image.TransformIndexToPhysicalPoint(index)
         assert np.allclose((volume.affine @ [*index, 1])[:3], (-x, -y, z), atol=1e-3)
     assert image.GetMetaData("Segment0_Name") == "tumour"
     assert image.GetMetaData("Segment1_LabelValue") == "5"
-
-
-def test_the_uncertainty_map_comes_back_value_for_value(tmp_path):
-    series = make_series(extra=CLEAN)
-    files = series.write(tmp_path / "ct")
-    volume = read_series(files)
-    prediction = _prediction(volume)
-    path = _write(volume, files, tmp_path / "out", "dicom-uncertainty", prediction=prediction)
-    back = read_volume(path)
-    assert np.array_equal(back.array[0], normalised_entropy(prediction.probabilities))
-    assert back.geometry.corner_distance(volume.geometry) < 1e-3
-    content = pydicom.dcmread(path)
-    assert content.FrameOfReferenceUID == series.frame
-    mapping = content.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
-    assert (mapping.MeasurementUnitsCodeSequence[0].CodeValue, mapping.RealWorldValueSlope) == ("1", 1.0)
-    with pytest.raises(GeometryError, match="from 0 to 1"):
-        write_uncertainty_map(
-            back.array[0] + 1, volume.affine, files, tmp_path / "no.dcm", labels=LABELS, algorithm=ALGORITHM
-        )
-
-
-def test_entropy_has_its_closed_form():
-    even, sure, two = np.full(3, 1 / 3), np.array([1.0, 0, 0]), np.array([0.5, 0.5, 0])
-    found = normalised_entropy(np.stack([even, sure, two], axis=1).reshape(3, 3, 1))
-    assert found[:, 0] == pytest.approx([1, 0, np.log(2) / np.log(3)], abs=1e-6)
-    assert np.isnan(normalised_entropy(np.zeros((2, 1, 1)))).all()
-
-
-def test_the_overlay_is_the_series_with_the_labels_drawn_in(tmp_path):
-    series = make_series((3, 20, 24), extra=CLEAN)
-    files = series.write(tmp_path / "ct")
-    volume = read_series(files)
-    label = np.zeros(volume.shape, np.uint8)
-    label[4:12, 6:14, 1], label[20, 2, 2] = 5, 2
-    prediction = Prediction(label, volume.geometry)
-    path = _write(volume, files, tmp_path / "out", "dicom-overlay", prediction=prediction)
-    content = pydicom.dcmread(path)
-    frames = content.pixel_array
-    source = read_source_frames(files, volume.shape, volume.affine, what="x", identified="refuse")
-    assert np.array_equal(frames, draw_frames(volume, label, source, colours={5: (0, 200, 0)}))
-    assert frames[1, 6, 4].tolist() == [0, 200, 0]  # row 6, column 4: the outline's corner
-    assert (frames[0, ..., 0] == frames[0, ..., 1]).all()
-    assert [i.ReferencedSOPInstanceUID for i in content.SourceImageSequence] == [
-        s.SOPInstanceUID for s in series.slices
-    ]
-    assert (content.PatientID, content.StudyInstanceUID) == (series.patient, series.study)
-    (tmp_path / "again").mkdir()
-    shutil.copy(path, tmp_path / "again")
-    import_tree(tmp_path / "again", tmp_path / "imported", options=ImportOptions())
-    cases = read_manifest(tmp_path / "imported" / "manifest.csv").cases
-    assert len(cases) == 3
-    pictures = sorted(read_volume(case.images["image"]).array.tobytes() for case in cases)
-    assert pictures == sorted(np.moveaxis(frame, -1, 0).transpose(0, 2, 1).tobytes() for frame in frames)
 
 
 @pytest.mark.parametrize("output_format", [*SEGS, "dicom-uncertainty", "dicom-overlay"])
@@ -248,8 +154,10 @@ def test_an_enhanced_image_of_two_phases_is_referred_to_frame_by_frame(output_fo
     image.save_as(tmp_path / "mf" / "mf.dcm", enforce_file_format=True)
     volume = read_series([tmp_path / "mf" / "mf.dcm"])
     assert volume.array.shape == (2, 7, 6, 4)
-    prediction = _prediction(volume)
-    path = _write(volume, [tmp_path / "mf" / "mf.dcm"], tmp_path / "mf" / "out", output_format, prediction=prediction)
+    prediction = chance_prediction(volume)
+    path = write_chance(
+        volume, [tmp_path / "mf" / "mf.dcm"], tmp_path / "mf" / "out", output_format, prediction=prediction
+    )
     written = pydicom.dcmread(path)
     if output_format == "dicom-overlay":
         assert written.NumberOfFrames == 4
@@ -263,7 +171,7 @@ def test_an_enhanced_image_of_two_phases_is_referred_to_frame_by_frame(output_fo
             place = image.PerFrameFunctionalGroupsSequence[source.ReferencedFrameNumber - 1].PlanePositionSequence[0]
             assert place.ImagePositionPatient == group.PlanePositionSequence[0].ImagePositionPatient
     if output_format in SEGS:
-        (label, _), _, _ = _import(tmp_path / "mf", tmp_path / "imported")
+        (label, _), _, _ = import_back(tmp_path / "mf", tmp_path / "imported")
         assert np.array_equal(label, prediction.label_map)
 
 
@@ -273,9 +181,9 @@ def test_without_a_dicom_series_or_a_clean_one_a_dicom_object_is_refused_with_th
     files = series.write(tmp_path / "ct")
     volume = read_series(files)
     with pytest.raises(ReadError, match=r"this image is none; name the folder of the series .* with --dicom-source"):
-        _write(volume, (), tmp_path / "out", output_format)
+        write_chance(volume, (), tmp_path / "out", output_format)
     with pytest.raises(PrivacyError, match="medseg deidentify"):
-        _write(volume, files, tmp_path / "out", output_format)
+        write_chance(volume, files, tmp_path / "out", output_format)
     assert not (tmp_path / "out").exists()
 
 
@@ -287,8 +195,8 @@ def test_a_source_without_a_frame_of_reference_is_refused_where_positions_count(
     volume = read_series(files)
     for output_format in (*SEGS, "dicom-uncertainty"):
         with pytest.raises(DataError, match="no frame of reference"):
-            _write(volume, files, tmp_path / "out", output_format)
-    assert _write(volume, files, tmp_path / "out", "dicom-overlay").exists()
+            write_chance(volume, files, tmp_path / "out", output_format)
+    assert write_chance(volume, files, tmp_path / "out", "dicom-overlay").exists()
 
 
 @pytest.mark.parametrize("output_format", ["nifti", "dicom-seg-labelmap", "rtstruct", "sr"])
@@ -303,7 +211,7 @@ def test_probabilities_are_asked_for_where_they_are_needed(tmp_path):
     bare = Prediction(np.zeros(volume.shape, np.uint8), volume.geometry)
     for output_format in ("dicom-seg-fractional", "dicom-uncertainty"):
         with pytest.raises(DataError, match="probabilities of 2 labels"):
-            _write(volume, files, tmp_path / "out", output_format, prediction=bare)
+            write_chance(volume, files, tmp_path / "out", output_format, prediction=bare)
 
 
 @pytest.mark.parametrize("output_format", [*SEGS, "dicom-uncertainty", "dicom-overlay"])
@@ -313,7 +221,7 @@ def test_dciodvfy_finds_nothing_that_highdicom_s_own_output_lacks(output_format,
     series = make_series(extra=CLEAN)
     files = series.write(tmp_path / "ct")
     volume = read_series(files)
-    ours = _errors(_write(volume, files, tmp_path / "out", output_format))
+    ours = _errors(write_chance(volume, files, tmp_path / "out", output_format))
     assert ours <= (_plain_labelmap_errors(series, tmp_path) if output_format == "dicom-seg-labelmap" else set())
 
 
@@ -351,7 +259,7 @@ def test_the_command_writes_every_format_and_segs_come_home_equal_to_the_nifti(t
         tree = tmp_path / output_format
         shutil.copytree(tmp_path / "in", tree)
         shutil.copy(path, tree)
-        (label, _), _, _ = _import(tree, tmp_path / f"{output_format} imported")
+        (label, _), _, _ = import_back(tree, tmp_path / f"{output_format} imported")
         if output_format == "dicom-seg-fractional":
             assert (label != nifti).mean() < 0.02  # in steps of 1/255 there are ties
         else:
@@ -365,7 +273,7 @@ def test_real_series_get_every_kind_of_seg_back(test_data, folder, tmp_path):
 
     series = min((s for s in find_series(test_data / folder)[0] if s.modality == "MR"), key=lambda s: s.headers[0].rows)
     volume = read_series(series.files)
-    label = _prediction(volume).label_map
+    label = chance_prediction(volume).label_map
     for kind in ("binary", "labelmap"):
         path = tmp_path / f"{kind}.dcm"
         write_dicom_seg(label, volume.affine, series.files, path, labels=LABELS, algorithm=ALGORITHM, kind=kind,
@@ -388,10 +296,10 @@ def test_a_prediction_that_the_gate_refuses_is_not_written(output_format, tmp_pa
         refused = name != "case" or output_format == "dicom-seg"
         if refused:
             with pytest.raises(PrivacyError, match="refused"):
-                write_prediction(_prediction(volume), volume, source, out, identities=identities, **options)
+                write_prediction(chance_prediction(volume), volume, source, out, identities=identities, **options)
             assert not out.exists()
         path = write_prediction(
-            _prediction(volume), volume, source, out, identities=identities, **options, tier="internal"
+            chance_prediction(volume), volume, source, out, identities=identities, **options, tier="internal"
         )
         assert list(out.iterdir()) == [path]
         shutil.rmtree(out)
@@ -410,9 +318,9 @@ def test_fractions_read_as_the_label_map_also_where_chances_are_even_or_specks_w
     probabilities = (probabilities / probabilities.sum(axis=0)).astype(np.float16)
     label = np.array([0, 2, 5], np.uint8)[probabilities.argmax(axis=0)]
     label[generator.random(volume.shape) < 0.2] = 0
-    path = _write(volume, files, folder / "in", "dicom-seg-fractional",
+    path = write_chance(volume, files, folder / "in", "dicom-seg-fractional",
                   prediction=Prediction(label, volume.geometry, probabilities))  # fmt: skip
-    (found, _), _, _ = _import(folder / "in", folder / "out")
+    (found, _), _, _ = import_back(folder / "in", folder / "out")
     assert np.array_equal(found, label)
     written = pydicom.dcmread(path)
     assert written.SegmentationFractionalType == "PROBABILITY"

@@ -59,13 +59,7 @@ def test_private_and_unknown_attributes_have_no_rule():
 def test_serial_numbers_and_station_names_stay_where_the_profile_retains_devices_but_nothing_of_the_patients(tmp_path):
     assert {tag_for_keyword(keyword) for keyword in DEVICE_KEYWORDS} == DEVICE_TAGS
     kept = load_profile("basic").model_copy(update={"device_identity": True})
-    source = Dataset()
-    source.SOPClassUID, source.SOPInstanceUID, source.StudyInstanceUID, source.SeriesInstanceUID = (
-        CT,
-        "1.2",
-        "1.3",
-        "1.4",
-    )
+    source = _slice()
     source.PatientName, source.PatientID = "Kowalska^Jadwiga", "77812345"
     source.DeviceSerialNumber, source.StationName = "SN-837465", "CT2"
     source.InstitutionalDepartmentName = "SN-837465"
@@ -81,6 +75,13 @@ def test_serial_numbers_and_station_names_stay_where_the_profile_retains_devices
             raw, rules_for(CT, load_profile("basic")), person=person, pseudonyms=Pseudonymiser(bytes(32))
         )
         assert not {"DeviceSerialNumber", "StationName", "GantryID"} & set(without.dir())
+
+
+def _slice():
+    source = Dataset()
+    source.SOPClassUID, source.SOPInstanceUID = CT, "1.2"
+    source.StudyInstanceUID, source.SeriesInstanceUID = "1.3", "1.4"
+    return source
 
 
 def _saved(source, path):
@@ -112,13 +113,7 @@ def test_the_part_of_the_table_that_is_parsed_for_a_module_is_what_the_whole_tab
 
 @pytest.mark.parametrize(("text", "stays"), [("CT 482 139", False), ("Thorax 48.21.39", False), ("CT 482 140", True)])
 def test_a_number_of_the_patient_in_groups_of_digits_is_no_description(tmp_path, text, stays):
-    source = Dataset()
-    source.SOPClassUID, source.SOPInstanceUID, source.StudyInstanceUID, source.SeriesInstanceUID = (
-        CT,
-        "1.2",
-        "1.3",
-        "1.4",
-    )
+    source = _slice()
     source.PatientName, source.PatientID, source.SeriesDescription = "Kowalska^Jadwiga", "482139", text
     raw = dcmread(_saved(source, tmp_path / "grouped.dcm"), force=True)
     person = person_of(raw, Pseudonymiser(bytes(32)))

@@ -2,6 +2,7 @@
 
 import datetime
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,9 +57,9 @@ class Planter:
         self.planted.setdefault(text, self.place)
         return text
 
-    def _new(self, make: object) -> str:
+    def _new(self, make: Callable[[], str]) -> str:
         while True:
-            text = make()  # type: ignore[operator]
+            text = make()
             if text not in self.planted:
                 return self.plant(text)
 
