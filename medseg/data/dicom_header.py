@@ -271,10 +271,13 @@ def _header_of(facts: Facts, path: Path) -> Header:
     claimed = rows * columns * samples * count
     if claimed > MAX_VOXELS:
         raise ReadError(f"the header claims more than {MAX_VOXELS:,} voxels; nothing that large is read")
+    allocated = _integer(facts, "BitsAllocated", 16)
+    stored = _integer(facts, "BitsStored", allocated)
+    signed = _integer(facts, "PixelRepresentation", 0) == 1
     frames: tuple[Frame, ...] = ()
     if modality not in NOT_IMAGES:
         frames = _frames(facts)
-        _require_known_values(facts, frames)
+        _require_known_values(facts, frames, allocated=allocated, stored=stored)
     return Header(
         path=path,
         series_uid=str(facts.get("SeriesInstanceUID", "")),
@@ -289,8 +292,8 @@ def _header_of(facts: Facts, path: Path) -> Header:
         rows=rows,
         columns=columns,
         samples=samples,
-        bits_stored=_integer(facts, "BitsStored", _integer(facts, "BitsAllocated", 16)),
-        signed=_integer(facts, "PixelRepresentation", 0) == 1,
+        bits_stored=stored,
+        signed=signed,
         localiser="LOCALIZER" in [str(word).upper() for word in list_of(facts.get("ImageType"))],
         has_modality_lut=bool(facts.get("ModalityLUTSequence")),
         rescale_is_unit=bool(frames) and all(frame.is_in_unit for frame in frames),
@@ -298,20 +301,19 @@ def _header_of(facts: Facts, path: Path) -> Header:
         frames=frames,
         frame_numbers=tuple(range(len(frames))),
         frame_count=count,
-        bits_allocated=_integer(facts, "BitsAllocated", 16),
-        padding=_padding(facts),
+        bits_allocated=allocated,
+        padding=_padding(facts, allocated=allocated, signed=signed),
         is_float="BitsStored" not in facts and "PixelRepresentation" not in facts,
         pixel_place=facts.get(PIXEL_PLACE),
         acquired=str(facts.get("AcquisitionDate", "") or "") + str(facts.get("AcquisitionTime", "") or ""),
     )
 
 
-def _require_known_values(facts: Facts, frames: Sequence[Frame]) -> None:
+def _require_known_values(facts: Facts, frames: Sequence[Frame], *, allocated: int, stored: int) -> None:
     """Refuse headers by which nobody can tell the values: readers take them for different numbers, and say nothing."""
     if any(frame.slope == 0 for frame in frames):
         raise ReadError("RescaleSlope is 0, so that all values are the same; the header is broken, export it again")
-    allocated = _integer(facts, "BitsAllocated", 16)
-    stored, high = _integer(facts, "BitsStored", allocated), _integer(facts, "HighBit", -1)
+    high = _integer(facts, "HighBit", -1)
     if not 1 <= stored <= allocated:
         raise ReadError(f"expected 1 to {allocated} bits stored a pixel; found {stored}. Export the series again")
     is_native = str(facts.get("TransferSyntaxUID", "")) in _NATIVE
@@ -347,13 +349,11 @@ def _variations(facts: Facts) -> dict[str, str]:
     return found
 
 
-def _padding(facts: Facts) -> tuple[int, int] | None:
+def _padding(facts: Facts, *, allocated: int, signed: bool) -> tuple[int, int] | None:
     """Range of the padding values; read as signed or unsigned as the pixels are, whatever its own VR says."""
-    bits = _integer(facts, "BitsAllocated", 16)
-    signed = _integer(facts, "PixelRepresentation", 0) == 1
     found = [facts.get(keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     values = [int(value) for value in found if isinstance(value, int)]
-    if not values or bits > 16:
+    if not values or allocated > 16:
         return None
     wrapped = [value & 0xFFFF for value in values]
     settled = [value - 0x10000 if signed and value >= 0x8000 else value for value in wrapped]
