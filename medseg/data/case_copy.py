@@ -26,8 +26,6 @@ from medseg.types import LabelMap, Spacing
 
 __all__ = ["Copied", "Done", "copy_case"]
 
-_SAME_GRID: Final = 0.1
-"""Largest corner distance of image and label map, as a share of the smallest spacing, that counts as one grid."""
 _EQUAL_MM: Final = 1e-3
 _SIDEWAYS: Final = (5, 6, 7, 8)
 """EXIF orientations that swap columns and rows."""
@@ -178,7 +176,7 @@ def _read_image(source: Source) -> Volume:
     for volume in volumes.values():
         if len(volume.channels) != 1:
             raise GeometryError("expected one channel in each file of an image with several files; found more")
-        if not _is_same_grid(first.geometry, volume.geometry):
+        if not first.geometry.is_on_grid_of(volume.geometry):
             raise GeometryError(
                 f"two channels lie on different grids: {first.geometry.describe()} and {volume.geometry.describe()}"
             )
@@ -232,7 +230,7 @@ def _require_same_grid(label: Path, source: Source, volume: Volume, grid: Geomet
         require_same_size(own.shape, grid.shape)
         _require_upright(source, own)
         return False
-    if not _is_same_grid(own, grid):
+    if not own.is_on_grid_of(grid):
         raise GeometryError(
             f"image and label map lie on different grids: the image has {own.describe()}; the label map has "
             f"{grid.describe()}. Resample the label map onto the image"
@@ -252,10 +250,6 @@ def _require_upright(source: Source, own: Geometry) -> None:
         "the picture's EXIF orientation says that it is shown turned or mirrored, and the label map's size can't tell "
         "on which of the two it was drawn; save the picture upright without that tag, and check the label map"
     )
-
-
-def _is_same_grid(first: Geometry, second: Geometry) -> bool:
-    return first.corner_distance(second) <= _SAME_GRID * min(first.spacing)
 
 
 def _picture_path(source: Source) -> Path | None:

@@ -222,7 +222,7 @@ def _fits(series: SeriesFiles, grid: Geometry | None) -> bool:
         return False
     if len(own.shape) == 2:
         return grid.shape[:2] == own.shape and (len(grid.shape) == 2 or grid.shape[2] == 1)
-    return own.corner_distance(grid) <= 0.1 * min(own.spacing)
+    return own.is_on_grid_of(grid)
 
 
 def _mask_grid(path: Path) -> Geometry | None:

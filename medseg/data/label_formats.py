@@ -30,8 +30,6 @@ __all__ = ["VOC_LABELS", "ignoring", "settle_formats"]
 
 VOC_LABELS = "segmentationclass"
 """Folder of Pascal VOC's masks, in lower case."""
-_SAME_GRID = 0.1
-"""Largest corner distance of image and label map, as a share of the smallest spacing, that counts as one grid."""
 
 
 def settle_formats(found: Recognised, choice: Choice, root: Path) -> Recognised:
@@ -151,7 +149,7 @@ def _ignoring(one: Path | LabelSource, value: int) -> LabelSource:
             label, own = label[..., 0], Geometry(label.shape[:2], own.affine)
         if len(geometry.shape) == 2:
             require_same_size(geometry.shape, own.shape)
-        elif geometry.corner_distance(own) > _SAME_GRID * min(geometry.spacing):
+        elif not geometry.is_on_grid_of(own):
             raise GeometryError("image and label map lie on different grids; resample the label map onto the image")
         return label, ()
 

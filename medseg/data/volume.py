@@ -9,6 +9,7 @@ convention). A 2D image has axes x (column) and y (row); its affine is 4 x 4 too
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from medseg.errors import GeometryError
 from medseg.types import Affine, Array, Shape, Spacing
 
 __all__ = ["Geometry", "Volume", "closest_ras"]
+
+_SAME_GRID: Final = 0.1
+"""Largest corner distance of two grids, as a share of the smallest spacing, that counts as one grid."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,10 @@ class Geometry:
         homogeneous = np.vstack([corners, np.ones(corners.shape[1])])
         difference = (self.affine - other.affine) @ homogeneous
         return float(np.sqrt((difference[:3] ** 2).sum(axis=0)).max())
+
+    def is_on_grid_of(self, other: Geometry) -> bool:
+        """Whether no corner is further from the other grid's than a tenth of this one's smallest spacing."""
+        return self.corner_distance(other) <= _SAME_GRID * min(self.spacing)
 
     def describe(self) -> str:
         """Shape, spacing, origin and axis directions in one line, for an error message."""
