@@ -24,7 +24,7 @@ from medseg.data.drawing_coco import is_coco
 from medseg.data.foreign_folds import folds_of
 from medseg.data.json_files import read_json
 from medseg.data.label_formats import ignoring
-from medseg.data.manifest import Manifest
+from medseg.data.manifest import read_manifest
 from medseg.data.metadata import CaseFacts, harmless_covariates
 from medseg.data.recognise import NO_LABEL, Choice, Recognised, Source, stem_of
 from medseg.data.split import read_folds, write_folds
@@ -36,7 +36,8 @@ __all__ = ["Carried", "carry"]
 _NUMBERED: Final = re.compile(r"[CPS]\d{1,6}")
 _CHANNEL: Final = re.compile(r"(?P<case>.+)_\d{4}")
 _SPLITS: Final = "splits_final.json"
-_LISTS: Final = ("annotations/instances.json", "datalist.json", "dataset.json")
+_COCO: Final = "annotations/instances.json"
+_LISTS: Final = ("datalist.json", "dataset.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +64,17 @@ class Carried:
         """The facts of each source: what tables say, under what the data set itself says."""
         return [_joined(self.facts.get(s.key), told) for s, told in zip(self.found.sources, tables, strict=True)]
 
-    def write_folds(self, jobs: Sequence[Job], manifest: Manifest) -> tuple[str, ...]:
+    def write_folds(self, jobs: Sequence[Job], path: Path) -> tuple[str, ...]:
         """Write the folds beside a manifest under its names, and say so in a sentence; none where nothing tells folds.
 
         Args:
             jobs: The cases that were imported.
-            manifest: As it was written.
+            path: The manifest, which was written.
         """
         if not self.held_out:
             damaged = self.teller == _SPLITS  # The lists and tables of other tools may well tell none.
             return (f"{self.teller} lists no folds as nnU-Net does; none taken over",) if damaged else ()
+        manifest = read_manifest(path)
         ids = {case.case for case in manifest.cases}
         named = {job.source.name: job.case for job in jobs if job.case in ids}
         ours = [[named[name] for name in part if name in named] for part in self.held_out]
@@ -99,12 +101,13 @@ def carry(found: Recognised, root: Path, choice: Choice) -> Carried:
     Damaged lists of folds are passed over, and a note says so.
     """
     sidecar = _read(root / "medseg.json")
-    teller, names, held_out = _told(root, found)
+    coco = _read(root / _COCO)
+    teller, names, held_out = _told(root, found, coco)
     if not sidecar and not held_out:
         return Carried(found, teller=teller)
     stated = {str(name): facts for name, facts in _mapping(sidecar.get("cases")).items() if isinstance(facts, dict)}
     ours = {name: str(facts.get("case", name)) for name, facts in stated.items()}
-    unlabelled = _unlabelled(root)
+    unlabelled = _unlabelled(coco, root)
     sources = []
     for source in found.sources:
         path = next(iter(source.images.values()), root)
@@ -154,8 +157,11 @@ def _facts(told: Mapping[str, Any]) -> CaseFacts:
     return CaseFacts(harmless_covariates(covariates), str(told.get("patient", "")), str(told.get("site", "")))
 
 
-def _told(root: Path, found: Recognised) -> tuple[str, dict[Path, str], list[list[str]]]:
-    """Which file tells the folds, the cases of the image files, and the cases that each fold holds out."""
+def _told(root: Path, found: Recognised, coco: Mapping[str, Any]) -> tuple[str, dict[Path, str], list[list[str]]]:
+    """Which file tells the folds, the cases of the image files, and the cases that each fold holds out.
+
+    `coco` is what ``instances.json`` holds; empty where there is none.
+    """
     first = [next(iter(source.images.values())) for source in found.sources if source.images]
     if (root / _SPLITS).is_file():
         return _SPLITS, {path: _case_of(path) for path in first}, _splits(root / _SPLITS)
@@ -163,8 +169,8 @@ def _told(root: Path, found: Recognised) -> tuple[str, dict[Path, str], list[lis
         names, fold_of = {path: _session(path) for path in first}, _participants(root)
         folds = {path: fold_of.get(name.partition("_")[0]) for path, name in names.items()}
         return "participants.tsv", names, _by_number(names, folds)
-    for name in _LISTS:
-        if listed := _listed(root / name, root):
+    for name in (_COCO, *_LISTS):
+        if listed := _listed(coco if name == _COCO else _read(root / name), root):
             names = {path: stem_of(path) for path in first if path in listed}
             return name.rpartition("/")[2], names, _by_number(names, listed)
     return "", {path: _case_of(path) for path in first}, []
@@ -194,9 +200,8 @@ def _participants(root: Path) -> dict[str, int]:
     return {name: int(fold) for name, fold in found.items() if fold.isdecimal() and len(fold) < 4}
 
 
-def _listed(path: Path, root: Path) -> dict[Path, int | None]:
+def _listed(content: Mapping[str, Any], root: Path) -> dict[Path, int | None]:
     """Image file to fold, of MONAI's or the decathlon's list or of COCO; none for other files."""
-    content = _read(path)
     if is_coco(content):
         return {
             one: _number(entry.get("fold"))
@@ -215,9 +220,8 @@ def _listed(path: Path, root: Path) -> dict[Path, int | None]:
     return listed
 
 
-def _unlabelled(root: Path) -> set[Path]:
+def _unlabelled(content: Mapping[str, Any], root: Path) -> set[Path]:
     """Pictures of a COCO file that `medseg.data.convert` marks as not labelled, instead of as without lesion."""
-    content = _read(root / _LISTS[0])
     if not is_coco(content):
         return set()
     marked = [one for one in content["images"] if isinstance(one, dict) and one.get("unlabelled") is True]

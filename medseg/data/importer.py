@@ -25,7 +25,7 @@ from medseg.data.case_names import Job, digest_of, name_cases
 from medseg.data.import_place import STATE_FILE, locked, read_state, require_places
 from medseg.data.label_source import LabelSource
 from medseg.data.layouts import recognise
-from medseg.data.manifest import Case, Manifest, read_manifest, write_manifest
+from medseg.data.manifest import Case, Manifest, write_manifest
 from medseg.data.metadata import join_metadata
 from medseg.data.modality import settle_modality
 from medseg.data.reading import RESAMPLED
@@ -138,7 +138,7 @@ def import_tree(
         renamed = bool(options.labels or options.title or options.licence)
         notes = (*found.notes, *sentence, *notes)
         report = _finish(found, done, out, card=card, notes=notes, reused=reused, rewrite=renamed)
-        folds = carried.write_folds(jobs, read_manifest(out / "manifest.csv"))
+        folds = carried.write_folds(jobs, out / "manifest.csv")
         return replace(report, notes=(*report.notes, *folds))
 
 
