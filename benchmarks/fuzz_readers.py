@@ -54,9 +54,9 @@ _FILE_SECONDS = 30
 _LARGEST = 2 << 20
 _TEXT = (".csv", ".yaml", ".json", ".xml", ".txt", ".mha", ".nrrd")
 _FORMED = {".dcm": mutate_dicom, "DICOMDIR": mutate_dicom, **dict.fromkeys(_TEXT, mutate_text)}
+"""Ending to the mutation that keeps a file's form."""
 _HOSTILE = {"label stack": mutate_json, "COCO volume": mutate_json}
 """Tree to what is done to its JSON half of the time."""
-"""Ending to the mutation that keeps a file's form."""
 
 
 def collect(root: Path, scratch: Path) -> dict[str, list[bytes]]:

@@ -130,9 +130,7 @@ def drawn(path: Path, seed: int, family: Family, *, tattoo: bool, share: float) 
         )
         cut = Image.fromarray(pixels[top : top + high, left : left + wide])
         pixels = np.asarray(cut.resize(_DRAWN[::-1], Image.Resampling.BICUBIC))
-    pixels = with_lookalikes(
-        pixels, chance, ("recoloured", "lesion", "bubbles", "ruler", "sticker", "painted"), share=share
-    )
+    pixels = with_lookalikes(pixels, chance, _UNDER, share=share)
     ink = np.zeros(_DRAWN, np.float32)
     if tattoo:
         laid = with_tattoo(pixels, chance, family)
