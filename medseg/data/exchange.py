@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,13 +80,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RequestError("the output folder is not empty; nothing was written, choose a new one")
-
-    def hidden() -> Path:
-        made = path.absolute().with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
-        made.mkdir(parents=True)
-        return made
-
-    with held_folder(hidden) as temporary:  # Held, so that no other writer takes it for left behind.
+    with held_folder(path) as temporary:  # Held, so that no other writer takes it for left behind.
         yield temporary
         if path.exists():
             path.rmdir()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from medseg.privacy.unfinished import clear_unfinished, hold
+from medseg.privacy.unfinished import clear_unfinished, hidden_name, hold
 
 __all__ = ["atomic_write", "sha256_of"]
 
@@ -65,7 +64,7 @@ def _clear_once(folder: Path) -> None:
 def _opened_temporary(path: Path) -> tuple[int, Path]:
     """A new file beside `path`, open, and known as being written."""
     while True:
-        temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+        temporary = hidden_name(path)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         if hold(descriptor):
             return descriptor, temporary

@@ -20,7 +20,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -110,7 +109,7 @@ def make_cohort(
         if there is not None:
             return there
         identities = Identities(np.random.default_rng([seed, 0]))
-        with held_folder(lambda: _new_folder(out)) as folder:
+        with held_folder(out / "source") as folder:
             series, healthy = _make_ct(folder / "ct", identities, patients=patients, seed=seed, progress=progress)
             _make_skin(folder / "skin", identities, pictures=pictures, seed=seed, progress=progress)
             files = sum(1 for path in folder.rglob("*") if path.is_file())
@@ -124,12 +123,6 @@ def make_cohort(
                 json.dump({"wanted": wanted, "facts": facts}, file, indent=2)
             os.replace(folder, out / "source")
         return _facts(out, facts)
-
-
-def _new_folder(out: Path) -> Path:
-    folder = out / f".source.{secrets.token_hex(6)}.tmp"
-    folder.mkdir()
-    return folder
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,18 +64,12 @@ def _let_out(path: Path, target: Path) -> None:
         with atomic_write(target) as stream, path.open("rb") as source:
             shutil.copyfileobj(source, stream)
         return
-
-    def hidden() -> Path:
-        made = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-        made.mkdir()
-        return made
-
-    with held_folder(hidden) as made:
+    with held_folder(target) as made:
         for file in _files_below(path):
             _let_out(file, made / file.relative_to(path))
         if not target.is_dir():
             os.replace(made, target)
             return
-        with held_folder(hidden) as earlier:  # No system replaces a folder that holds files.
+        with held_folder(target) as earlier:  # No system replaces a folder that holds files.
             os.replace(target, earlier / target.name)
             os.replace(made, target)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ try:
 except ImportError:  # Windows, which doesn't delete open files anyway.
     fcntl = None
 
-__all__ = ["HALF", "clear_unfinished", "held_folder", "hold", "is_unfinished", "waiting_room"]
+__all__ = ["HALF", "clear_unfinished", "held_folder", "hidden_name", "hold", "is_unfinished", "waiting_room"]
 
 HALF: Final = re.compile(r"\.[0-9a-f]{16}\.tmp")
 """The name of a copy that `medseg deidentify` hasn't written whole yet; it takes away those of its output folder."""
@@ -64,13 +65,31 @@ def hold(descriptor: int) -> bool:
     return os.fstat(descriptor).st_nlink > 0
 
 
+def hidden_name(path: Path) -> Path:
+    """A new name beside `path` for what isn't whole yet and shall be there; `is_unfinished` knows it."""
+    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+
+
 @contextmanager
-def held_folder(make: Callable[[], Path]) -> Iterator[Path]:
-    """A new folder that is held for as long as the block lasts; what of it wasn't moved away by then is gone.
+def held_folder(path: Path) -> Iterator[Path]:
+    """A new hidden folder beside `path` that is held while the block lasts; what wasn't moved away by then is gone.
 
     Args:
-        make: Makes it; called again where another process takes it away before it is held.
+        path: What the folder shall become; missing parents are made.
     """
+
+    def make() -> Path:
+        made = hidden_name(path.absolute())
+        made.mkdir(parents=True)
+        return made
+
+    with _held(make) as folder:
+        yield folder
+
+
+@contextmanager
+def _held(make: Callable[[], Path]) -> Iterator[Path]:
+    """Hold the folder that `make` makes; it is called again where another process takes the folder away before."""
     folder, descriptor = make(), -1
     while fcntl is not None:
         with suppress(FileNotFoundError):
@@ -102,7 +121,7 @@ def waiting_room() -> Iterator[Path]:
     It is gone when the block ends. Those of processes that were killed are taken away first.
     """
     clear_unfinished(Path(tempfile.gettempdir()))
-    with held_folder(lambda: Path(tempfile.mkdtemp(prefix=_WAITING))) as folder:
+    with _held(lambda: Path(tempfile.mkdtemp(prefix=_WAITING))) as folder:
         yield folder
 
 
