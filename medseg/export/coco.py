@@ -22,8 +22,9 @@ from medseg.data.exchange import read_json
 from medseg.data.files import atomic_write
 from medseg.data.label_stack import geometry_json, slice_name
 from medseg.data.source import Input
-from medseg.errors import DataError, LabelError, ManifestError, RequestError
+from medseg.errors import DataError, ManifestError, RequestError
 from medseg.export.dicom_source import Algorithm
+from medseg.export.label_values import require_described
 from medseg.inference.predict import Prediction
 from medseg.privacy.audit import gate
 
@@ -135,10 +136,7 @@ def write_coco_volume(
     Raises:
         LabelError: A value isn't described, or is above 255.
     """
-    found = {int(value) for value in np.unique(prediction.label_map)} - {0}
-    if not found <= set(labels) or max(labels, default=0) > 255:
-        known = ", ".join(str(value) for value in sorted(labels))
-        raise LabelError(f"expected label values 0, {known}, up to 255; found others, add them to the card")
+    require_described(prediction.label_map, labels, highest=255)
     content = _empty(labels, algorithm)
     label = np.atleast_3d(prediction.label_map)
     certainty = None if prediction.probabilities is None else prediction.probabilities.max(axis=0).reshape(label.shape)

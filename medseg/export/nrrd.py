@@ -15,8 +15,9 @@ import numpy as np
 from medseg.data.card import CodedConcept, LabelInfo
 from medseg.data.dicom_geometry import LPS_TO_RAS
 from medseg.data.files import atomic_write
-from medseg.errors import GeometryError, LabelError
+from medseg.errors import GeometryError
 from medseg.export.dicom_source import ABNORMAL, LESION
+from medseg.export.label_values import require_described
 from medseg.export.png import LABEL_COLOURS
 from medseg.types import Affine, LabelMap
 
@@ -41,10 +42,7 @@ def write_seg_nrrd(label_map: LabelMap, affine: Affine, path: Path, *, labels: M
     """
     if label_map.ndim not in (2, 3):
         raise GeometryError(f"expected 2 or 3 axes to write as NRRD; found {label_map.ndim}")
-    found = {int(value) for value in np.unique(label_map)} - {0}
-    if not found <= set(labels) or max(labels, default=0) > np.iinfo(np.uint16).max:
-        known = ", ".join(str(value) for value in sorted(labels))
-        raise LabelError(f"expected label values 0, {known}, up to 65535; found others, add them to the card")
+    require_described(label_map, labels, highest=65535)
     volume = label_map if label_map.ndim == 3 else label_map[..., np.newaxis]
     stored = volume.astype("u1" if max(labels, default=0) <= 255 else "<u2")
     fields = _header(stored.shape, stored.dtype.itemsize, affine)

@@ -15,6 +15,7 @@ from medseg.data.files import atomic_write
 from medseg.data.label_stack import STACK_ENDING, STACK_FILE, STACK_VERSION, geometry_json, slice_name
 from medseg.data.volume import Geometry, Volume
 from medseg.errors import GeometryError, LabelError, RequestError
+from medseg.export.label_values import require_described
 from medseg.types import Affine, Array, LabelMap
 
 __all__ = ["LABEL_COLOURS", "draw_labels", "overlay_picture", "write_label_stack", "write_overlay_png", "write_png"]
@@ -75,10 +76,7 @@ def write_label_stack(label_map: LabelMap, affine: Affine, folder: Path, *, labe
     if not folder.name.endswith(STACK_ENDING):
         raise ValueError(f"expected a folder whose name ends in {STACK_ENDING}")
     geometry = Geometry(label_map.shape, affine)
-    found = {int(value) for value in np.unique(label_map)} - {0}
-    if not found <= set(labels) or max(labels, default=0) > 255:
-        known = ", ".join(str(value) for value in sorted(labels))
-        raise LabelError(f"expected label values 0, {known}, up to 255; found others, add them to the card")
+    require_described(label_map, labels, highest=255)
     if folder.exists() and any(folder.iterdir()):
         raise RequestError("expected a new folder for the slices; found one with files in it")
     folder.mkdir(parents=True, exist_ok=True)
