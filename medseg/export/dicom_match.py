@@ -35,7 +35,6 @@ __all__ = [
     "SourceSeries",
     "find_source_series",
     "lay_on_series",
-    "refer_to_series",
 ]
 
 _EQUAL: Final = 0.9999
@@ -201,27 +200,14 @@ class SeriesFinder:
         return own
 
 
-def refer_to_series(
-    prediction: Prediction, volume: Volume, source: Input, candidates: Sequence[SourceSeries]
-) -> Referred:
-    """Lay a prediction onto the series that its image was converted from, where there is a single image.
+def lay_on_series(prediction: Prediction, source: Input, match: Match) -> Referred:
+    """Lay a prediction onto the series that was found for its image.
 
     Args:
         prediction: On the image's grid.
-        volume: As for `SeriesFinder.find`.
         source: The input.
-        candidates: As for `SeriesFinder`.
-
-    Raises:
-        DataError: As `SeriesFinder.find`.
-        GeometryError: As `SeriesFinder.find`.
-        ReadError: As `SeriesFinder.find`.
+        match: What `SeriesFinder.find` found for the image.
     """
-    return lay_on_series(prediction, source, SeriesFinder(candidates).find(volume))
-
-
-def lay_on_series(prediction: Prediction, source: Input, match: Match) -> Referred:
-    """Lay a prediction onto the series that was found for its image."""
     return Referred(
         prediction=_laid_on(prediction, match.volume.geometry, match.turn),
         volume=match.volume,

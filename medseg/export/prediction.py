@@ -131,7 +131,7 @@ def write_prediction(
         prediction: On the image's own grid; with probabilities for the formats of `NEED_PROBABILITIES`.
         volume: The image.
         source: Names the output, and the DICOM instances for DICOM objects; of an image that is no DICOM series,
-            `medseg.export.dicom_match.refer_to_series` finds them.
+            `medseg.export.dicom_match` finds them.
         folder: Where to write.
         output_format: ``png`` is the label map, of a volume a folder with a picture of each slice
             (`medseg.data.label_stack`); ``coco`` outlines each slice (`medseg.export.coco` lists many pictures);

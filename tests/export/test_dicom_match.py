@@ -17,7 +17,7 @@ from medseg.data.readers import read_volume
 from medseg.data.source import Input
 from medseg.data.volume import Volume
 from medseg.errors import DataError, GeometryError, PrivacyError, ReadError, RequestError
-from medseg.export.dicom_match import SeriesFinder, _some, find_source_series, refer_to_series
+from medseg.export.dicom_match import SeriesFinder, _some, find_source_series, lay_on_series
 from medseg.export.prediction import write_prediction
 from medseg.inference.predict import Prediction
 from tests.data.dicom_factory import make_enhanced, make_series
@@ -84,7 +84,8 @@ def test_a_turned_copy_of_a_series_gives_the_very_seg_of_the_series(seed, axes, 
     # A converter's header holds 32-bit numbers.
     converted = Volume(converted.array, converted.affine.astype(np.float32).astype(float), converted.channels)
     prediction = predicted(turned(volume, axes, flips), label, volume)
-    found = refer_to_series(prediction, converted, Input("case", lambda: converted), find_source_series(folder / "in"))
+    match = SeriesFinder(find_source_series(folder / "in")).find(converted)
+    found = lay_on_series(prediction, Input("case", lambda: converted), match)
     assert np.array_equal(found.prediction.label_map, label)
     assert np.array_equal(found.volume.array, volume.array)
     assert found.note == ""
@@ -105,7 +106,8 @@ def _pair(tmp_path: Path, *, same_patient_grid=True, **facts):
 
 def _refer(volume: Volume, folder: Path):
     empty = Prediction(np.zeros(volume.shape, np.uint8), volume.geometry)
-    return refer_to_series(empty, volume, Input("case", lambda: volume), find_source_series(folder))
+    match = SeriesFinder(find_source_series(folder)).find(volume)
+    return lay_on_series(empty, Input("case", lambda: volume), match)
 
 
 def test_of_two_series_on_one_grid_the_voxels_tell_which_it_is(tmp_path):
@@ -271,6 +273,7 @@ def test_what_dcm2niix_writes_is_led_back_to_its_series(test_data, folder, tmp_p
         [program, "-z", "n", "-f", "%s_%d", "-o", tmp_path, test_data / folder], check=False, capture_output=True
     )
     candidates = find_source_series(test_data / folder)
+    finder = SeriesFinder(candidates)
     images = sorted(tmp_path.glob("*.nii"))
     assert len(images) >= 2
     led = set()
@@ -278,7 +281,7 @@ def test_what_dcm2niix_writes_is_led_back_to_its_series(test_data, folder, tmp_p
         volume = read_volume(path)
         label = np.random.default_rng(0).integers(0, 2, size=volume.shape).astype(np.uint8)
         prediction = Prediction(label, volume.geometry)
-        found = refer_to_series(prediction, volume, Input("case", lambda: volume), candidates)  # noqa: B023
+        found = lay_on_series(prediction, Input("case", lambda: volume), finder.find(volume))  # noqa: B023
         assert found.note == ""
         own = np.indices(found.prediction.label_map.shape).reshape(3, -1)
         step = np.linalg.inv(volume.affine) @ found.prediction.geometry.affine

@@ -25,7 +25,7 @@ from medseg.data.volume import Geometry, Volume
 from medseg.errors import GeometryError, ReadError
 from medseg.export import write_nifti
 from medseg.export.coco import COCO_FILE, CocoFile
-from medseg.export.dicom_match import find_source_series, refer_to_series
+from medseg.export.dicom_match import SeriesFinder, find_source_series, lay_on_series
 from medseg.export.prediction import write_prediction
 from medseg.inference.predict import Prediction
 from medseg.inference.uncertainty import normalised_entropy
@@ -97,7 +97,7 @@ def predict(
         return out / COCO_FILE, prediction, volume
     written, seen, source = prediction, volume, entry
     if (folder / "dicom").is_dir() and output_format not in ("nifti", "nrrd", "png", "coco"):
-        found = refer_to_series(prediction, volume, entry, find_source_series(folder / "dicom"))
+        found = lay_on_series(prediction, entry, SeriesFinder(find_source_series(folder / "dicom")).find(volume))
         written, seen, source = found.prediction, found.volume, found.source
     path = write_prediction(written, seen, source, out, output_format=output_format, labels=LABELS, algorithm=ALGORITHM)
     return path, prediction, volume
