@@ -19,8 +19,7 @@ from medseg.pacs.archive import (
     Outgoing,
     Take,
 )
-from medseg.pacs.limited import MOST_FOUND as _MOST_FOUND
-from medseg.pacs.limited import AnswerTooLongError, limited
+from medseg.pacs.limited import MOST_FOUND, OBJECT_BYTES, AnswerTooLongError, limited
 from medseg.pacs.settings import WebSettings, tls_context
 from medseg.pacs.wanted import Wanted
 
@@ -154,7 +153,7 @@ class WebArchive:
         """
         found: dict[str, dict[str, Any]] = {}
 
-        while len(found) <= _MOST_FOUND:
+        while len(found) <= MOST_FOUND:
             answers = self._ask(partial(page, len(found)), missing_is_fatal=True) or []
             fresh = {_value(answer, key): answer for answer in answers}
             new = {uid: answer for uid, answer in fresh.items() if uid and uid not in found}
@@ -162,7 +161,7 @@ class WebArchive:
             if not new or len(answers) < _PAGE:
                 return list(found.values())
         raise ArchiveError(
-            f"the archive's answers to a search have no end (more than {_MOST_FOUND}); check dicomweb.url"
+            f"the archive's answers to a search have no end (more than {MOST_FOUND}); check dicomweb.url"
         )
 
     def _ask(self, request: Callable[[], _T], *, missing_is_fatal: bool) -> _T:
@@ -199,7 +198,8 @@ class WebArchive:
         except AnswerTooLongError:
             if missing_is_fatal:
                 raise ArchiveError("the archive's answer to a search has no end; check dicomweb.url") from None
-            raise _RefusedError("the archive's answer is longer than 2 GiB; nothing that long is taken") from None
+            largest = f"{OBJECT_BYTES >> 30} GiB"
+            raise _RefusedError(f"the archive's answer is longer than {largest}; nothing that long is taken") from None
         except (ValueError, LookupError, AttributeError, TypeError, EOFError, NotImplementedError, RecursionError):
             # What the client library, pydicom and the JSON parser raise on an answer that is none.
             if missing_is_fatal:

@@ -112,7 +112,7 @@ def test_a_search_without_end_is_given_up_and_fills_no_memory(tmp_path, monkeypa
     spaces = itertools.repeat(b" " * 65536)
     with _server({"/studies": (200, "application/dicom+json", spaces)}) as port:
         assert "has no end" in _error_of(_archive(port, tmp_path))
-    monkeypatch.setattr("medseg.pacs.web._MOST_FOUND", 5000)
+    monkeypatch.setattr("medseg.pacs.web.MOST_FOUND", 5000)
     pages = (json.dumps([_item(study=f"1.2.{page}.{n}") for n in range(1000)]).encode() for page in itertools.count())
     with _server({"/studies": (200, "application/dicom+json", _Fresh(pages))}) as port:
         assert "have no end" in _error_of(_archive(port, tmp_path))
