@@ -10,6 +10,7 @@ import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars, text_table
 from medseg.cli.keys import KeyOption, identities_beside
+from medseg.cli.options import ThresholdOption
 from medseg.errors import RequestError
 from medseg.wording import counted
 
@@ -192,9 +193,7 @@ def _report(
         Literal["internal", "shareable"] | None,
         typer.Option(help="internal: with pseudonymous cases; shareable: aggregates only. Default: both."),
     ] = None,
-    threshold: Annotated[
-        int, typer.Option(min=3, metavar="N", help="Smallest number of patients that a shared figure may rest on.")
-    ] = 10,
+    threshold: ThresholdOption = 10,
     key: KeyOption = None,
     as_json: _Json = False,
 ) -> int:

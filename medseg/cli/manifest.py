@@ -13,6 +13,7 @@ import typer
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars, text_table
 from medseg.cli.fuse import fuse
 from medseg.cli.keys import KeyOption, identities_beside
+from medseg.cli.options import ThresholdOption
 from medseg.errors import DataError, ManifestError, RequestError
 from medseg.wording import counted
 
@@ -158,9 +159,7 @@ def _describe(
         Literal["internal", "shareable"],
         typer.Option(help="internal: exact; shareable: small counts withheld, others rounded."),
     ] = "internal",
-    threshold: Annotated[
-        int, typer.Option(min=3, metavar="N", help="Smallest number of patients that a shared figure may rest on.")
-    ] = 10,
+    threshold: ThresholdOption = 10,
     jobs: _Jobs = 2,
     key: KeyOption = None,
     as_json: _Json = False,

@@ -9,6 +9,7 @@ import typer
 
 from medseg.cli.common import command, emit
 from medseg.cli.keys import KeyOption, identities_beside
+from medseg.cli.options import ThresholdOption
 
 __all__ = ["register"]
 
@@ -25,9 +26,7 @@ def _package(
     intended_use: Annotated[
         str | None, typer.Option("--intended-use", metavar="TEXT", help="What the model is for, in a sentence.")
     ] = None,
-    threshold: Annotated[
-        int, typer.Option(min=3, metavar="N", help="Smallest number of patients that a shared figure may rest on.")
-    ] = 10,
+    threshold: ThresholdOption = 10,
     key: KeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
