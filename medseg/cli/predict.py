@@ -62,20 +62,18 @@ class _Files:
     Attributes:
         out: The folder.
         output_format: What to write.
-        is_dicom: Whether that refers to the instances of a series.
+        identities: What the privacy gate looks for, beside its patterns.
         report: Whether a SEG gets a report beside it.
         internal: Whether DICOM objects may carry their patients.
         finder: Finds the series that images which are no DICOM were converted from; None where they are DICOM.
-        identities: What the privacy gate looks for, beside its patterns.
     """
 
     out: Path
     output_format: PredictionFormat
-    is_dicom: bool
-    report: bool
-    internal: bool
-    finder: SeriesFinder | None
     identities: IdentityIndex | None
+    report: bool = False
+    internal: bool = False
+    finder: SeriesFinder | None = None
 
     def holds(self, entry: Input) -> bool:
         """Whether the prediction of an input is there."""
@@ -89,7 +87,7 @@ class _Files:
         from medseg.export.prediction import NEED_PROBABILITIES, require_instances, write_prediction
 
         # Before the time for a prediction is spent.
-        if self.is_dicom and self.finder is None:
+        if _Format(self.output_format).is_dicom and self.finder is None:
             require_instances(entry, self.output_format)
         match = None if self.finder is None else self.finder.find(volume)
         prediction = loaded.predictor.predict(volume, probabilities=self.output_format in NEED_PROBABILITIES)
@@ -119,13 +117,11 @@ class _OneFile:
     Attributes:
         coco: The file.
         others: The files of images that are no pictures.
-        identities: What the privacy gate looks for, beside its patterns.
         saved: When it was last written, in seconds of the monotonic clock.
     """
 
     coco: CocoFile
     others: _Files
-    identities: IdentityIndex | None
     saved: float = field(default_factory=time.monotonic)
 
     def holds(self, entry: Input) -> bool:
@@ -143,7 +139,7 @@ class _OneFile:
 
     def save(self) -> None:
         """Write the file, once it has passed the privacy gate."""
-        self.coco.save(identities=self.identities)
+        self.coco.save(identities=self.others.identities)
         self.saved = time.monotonic()
 
 
@@ -185,13 +181,12 @@ def _predict(
 
     Outputs are named by the manifest's cases; those of files and folders are numbered, since file names may identify.
     Predictions that are there already are left: the same command goes on where it stopped; those of other images or of
-    another model are refused. nrrd is a segmentation of 3D
-    Slicer; png of a volume is a folder NAME.slices with a picture of each slice, whose indices are the label values,
-    and their place in the patient; overlay shows the labels of the fullest slice to the eye alone; coco is one
-    instances.json of all pictures, or NAME.coco.json of a volume's slices. DICOM formats refer to a series, which is
-    the input itself or is found among those of --dicom-source by its voxels: dicom-seg (binary), -labelmap (the new
-    storage class) and -fractional (probabilities), dicom-uncertainty (parametric map of the entropy), dicom-overlay
-    (colour capture for viewers that know nothing else), rtstruct, sr.
+    another model are refused. nrrd is a segmentation of 3D Slicer; png of a volume is a folder NAME.slices with a
+    picture of each slice, whose indices are the label values, and their place in the patient; overlay shows the labels
+    of the fullest slice to the eye alone; coco is one instances.json of all pictures, or NAME.coco.json of a volume's
+    slices. DICOM formats refer to a series, which is the input itself or is found among those of --dicom-source by its
+    voxels: dicom-seg (binary), -labelmap (the new storage class) and -fractional (probabilities), dicom-uncertainty
+    (parametric map of the entropy), dicom-overlay (colour capture for viewers that know nothing else), rtstruct, sr.
 
     Example: medseg predict model.medseg data/manifest.csv predictions
     """
@@ -222,7 +217,7 @@ def _predict(
         written, refused = _predict_coco(loaded, inputs, out, made, identities)
     else:
         kind = cast("PredictionFormat", output_format.value)
-        files = _Files(out, kind, output_format.is_dicom, report, internal, finder, identities)
+        files = _Files(out, kind, identities, report=report, internal=internal, finder=finder)
         written, refused = _predict_each(loaded, inputs, files, made, output_format.value)
     refusals += refused
     for refusal in refusals:
@@ -328,9 +323,9 @@ def _predict_coco(
     """As `_predict_each`; what was found is written also when the person stops the command."""
     from medseg.export.coco import COCO_FILE, CocoFile
 
-    others = _Files(out, "coco", False, False, False, None, identities)
+    others = _Files(out, "coco", identities)
     coco = CocoFile(out / COCO_FILE, labels=loaded.labels, algorithm=loaded.algorithm)
-    outputs = _OneFile(coco, others, identities)
+    outputs = _OneFile(coco, others)
     try:
         return _predict_each(loaded, inputs, outputs, made, "coco")
     finally:
