@@ -70,26 +70,28 @@ def write_ledger(
         unseen: Series that nothing here could look at for text.
     """
     profile = work.profile.name
+    entries: list[tuple[str, dict[str, object]]] = []
     if work.acknowledge_faces:
-        ledger.append("exception", {"what": "heads in thin slices were let pass", "profile": profile})
+        entries.append(("exception", {"what": "heads in thin slices were let pass", "profile": profile}))
     if work.deface:
         count = sum(outcome.reason.startswith(DEFACED) for outcome in report.written)
-        ledger.append("defaced", {"files": count, "profile": profile})
-    count = sum(outcome.reason.startswith(PAINTED) for outcome in report.written)
-    if count:
-        ledger.append("painted", {"what": "text in photographs was painted over", "files": count, "profile": profile})
-    count = sum(BLANKED in outcome.reason for outcome in report.written)
-    if count:
-        ledger.append("painted", {"what": BLANKED, "files": count, "profile": profile})
-    count = sum(LESS in outcome.reason for outcome in report.written)
-    if count:
-        what = "numbers that may be the patient's or are none were left out"
-        ledger.append("left out", {"what": what, "files": count, "profile": profile})
+        entries.append(("defaced", {"files": count, "profile": profile}))
+    painted = {outcome.number for outcome in report.written if outcome.reason.startswith(PAINTED)}
+    for event, what, count in (
+        ("painted", "text in photographs was painted over", len(painted)),
+        ("painted", BLANKED, sum(BLANKED in outcome.reason for outcome in report.written)),
+        (
+            "left out",
+            "numbers that may be the patient's or are none were left out",
+            sum(LESS in outcome.reason for outcome in report.written),
+        ),
+    ):
+        if count:
+            entries.append((event, {"what": what, "files": count, "profile": profile}))
     if unseen:
         what = "series were not looked at for text, as no text detector is installed"
-        ledger.append("exception", {"what": what, "profile": profile, "series": unseen})
+        entries.append(("exception", {"what": what, "profile": profile, "series": unseen}))
     done = {outcome.number for outcome in report.written}
-    painted = {outcome.number for outcome in report.written if outcome.reason.startswith(PAINTED)}
     for what, numbers in (
         # What somebody decided but could not be done isn't told as done.
         ("looked at the pixels", done & set(work.accepted)),
@@ -97,7 +99,8 @@ def write_ledger(
         ("refused the pixels", rejected),
     ):
         if numbers:
-            facts = {"what": f"a person has {what}", "profile": profile, "files": sorted(numbers)}
-            ledger.append("exception", facts)
+            facts: dict[str, object] = {"what": f"a person has {what}", "profile": profile, "files": sorted(numbers)}
+            entries.append(("exception", facts))
     counts = {name: len(getattr(report, name)) for name in ("written", "quarantined", "refused")}
-    ledger.append("deidentified", {"profile": profile, "files": len(report.outcomes), **counts})
+    entries.append(("deidentified", {"profile": profile, "files": len(report.outcomes), **counts}))
+    ledger.append_many(entries)
