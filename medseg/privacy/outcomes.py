@@ -245,7 +245,8 @@ def open_output(out: Path, marker: dict[str, object], *, key_check: str) -> None
     """
     path = out / _MARKER
     if path.is_file():
-        if not is_made_with(out, key_check) or _marker(out).get("profile") != marker["profile"]:
+        earlier = _marker(out)
+        if earlier.get("key_check") != key_check or earlier.get("profile") != marker["profile"]:
             raise RequestError(
                 "expected a new output folder or one made with the same key and profile, found one made with others"
             )
@@ -262,7 +263,7 @@ def open_output(out: Path, marker: dict[str, object], *, key_check: str) -> None
 
 def is_made_with(out: Path, key_check: str) -> bool:
     """Whether a folder is one of copies that were made with a key."""
-    return bool(_marker(out)) and _marker(out).get("key_check") == key_check
+    return _marker(out).get("key_check") == key_check
 
 
 def _marker(out: Path) -> dict[str, object]:
