@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from pydicom.datadict import tag_for_keyword
+
 __all__ = ["DEVICE_KEYWORDS", "DEVICE_TAGS", "device_text"]
 
 DEVICE_KEYWORDS = frozenset(
     ("DeviceSerialNumber", "StationName", "DeviceUID", "GantryID", "DetectorID", "PlateID", "CassetteID", "GeneratorID")
 )
-DEVICE_TAGS = frozenset(
-    (0x00181000, 0x00081010, 0x00181002, 0x00181008, 0x0018700A, 0x00181004, 0x00181007, 0x00181005)
-)
-"""Tags of `DEVICE_KEYWORDS`."""
+DEVICE_TAGS = frozenset(tag for keyword in DEVICE_KEYWORDS if (tag := tag_for_keyword(keyword)) is not None)
 _WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/#-]{0,30}[A-Za-z0-9])?\Z")
 _NUMBER = re.compile(r"[0-9]{5,}")
 _SHORTEST = 3
