@@ -107,8 +107,10 @@ def deidentify_tree(
     open_output(out, marker_of(profile), key_check=key_check)
     defaced = deface or profile.faces == "deface"
     work = Work(src, out, profile, key, acknowledge_faces, defaced, frozenset(accepted), frozenset(painted), quarantine)
-    run = _Run(work, files, pseudonyms, progress, rejected=frozenset(rejected), looking=looking, named=patients or {})
-    run.keeper = IdentityKeeper(None if identities is None else Path(identities))
+    keeper = IdentityKeeper(None if identities is None else Path(identities))
+    run = _Run(
+        work, files, pseudonyms, keeper, progress, rejected=frozenset(rejected), looking=looking, named=patients or {}
+    )
     try:
         run.go(max(1, jobs))
     finally:
@@ -131,6 +133,7 @@ class _Run:
         work: Work,
         files: Sequence[str],
         pseudonyms: Pseudonymiser,
+        keeper: IdentityKeeper,
         progress: Callable[[], None] | None,
         *,
         rejected: frozenset[int],
@@ -151,7 +154,7 @@ class _Run:
         self._found = Kinds()
         self._ids = {number: self._account.identifier(name) for number, name in enumerate(files, start=1)}
         self._patients = named
-        self.keeper = IdentityKeeper(None)
+        self._keeper = keeper
         """Gets what was removed, and the source's folder and file names."""
         self._entries: list[dict[str, str]] = []
         self._stamps: dict[int, str] = {}
@@ -160,7 +163,7 @@ class _Run:
 
     def go(self, jobs: int) -> None:
         """Clean every file that an earlier run didn't."""
-        self.keeper.add({*self._patients.values(), *name_identities(map(as_folder, self._files))})
+        self._keeper.add({*self._patients.values(), *name_identities(map(as_folder, self._files))})
         self._found = kinds_of(self._work.source, self._files)
         kinds = self._found.kinds
         dicom = [number for number, kind in kinds.items() if kind == "dicom"]
@@ -192,7 +195,7 @@ class _Run:
     def keep(self, entries: Sequence[dict[str, str]] = (), *, now: bool = True) -> None:
         """Take outcomes into the account, once the index knows what was removed; a killed run makes the others anew."""
         self._entries += entries
-        if self.keeper.save(now=now):
+        if self._keeper.save(now=now):
             self._account.add(self._entries)
             self._entries = []
 
@@ -332,7 +335,7 @@ class _Run:
             entries = []
             for one, done in zip(task.inputs, answers, strict=True):
                 if done.head:
-                    self.keeper.add(done.identities)
+                    self._keeper.add(done.identities)
                     self._waiting.setdefault(done.head, []).append(one.number)
                 else:
                     entries.append(self._settle(one.number, done, kinds[one.number]))
@@ -340,7 +343,7 @@ class _Run:
 
     def _settle(self, number: int, done: Done, kind: str) -> dict[str, str]:
         """Note the outcome of one file; a second file of the same UIDs is refused."""
-        self.keeper.add(done.identities)
+        self._keeper.add(done.identities)
         identifier = self._ids[number]
         if number in self._rejected and (done.status == "quarantined" or done.reason.startswith(PAINTED)):
             if done.place:
