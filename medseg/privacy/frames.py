@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -269,8 +270,6 @@ def decode_frames(source: Dataset, tag: int, transfer_syntax: str) -> Decoded:
     Raises:
         ReadError: A frame is damaged, or nothing here decodes its transfer syntax.
     """
-    from pydicom.pixels.decoders.base import get_decoder
-
     facts = pixel_facts(source)
     raw = raw_bytes(source, tag)
     if transfer_syntax in _NATIVE:
@@ -309,8 +308,6 @@ def each_frame(
     Raises:
         ReadError: A frame is damaged, or nothing here decodes its transfer syntax.
     """
-    from pydicom.pixels.decoders.base import get_decoder
-
     if transfer_syntax in _NATIVE:
         frames = decode_frames(source, tag, transfer_syntax).array
         yield from frames if places is None else (frames[place] for place in places)
