@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,7 @@ from torch import Tensor
 from medseg.data.files import atomic_write
 from medseg.errors import RunError
 from medseg.privacy.audit import gate
-
-if TYPE_CHECKING:
-    from medseg.privacy.identities import IdentityIndex
+from medseg.privacy.identities import IdentityIndex
 
 __all__ = ["Checkpoint", "Epoch", "load_checkpoint", "load_weights", "save_checkpoint", "save_weights"]
 
