@@ -16,7 +16,7 @@ from medseg.privacy.releases import Behind, guard_figures
 from medseg.report.blocks import Cell
 from medseg.types import Tier
 
-__all__ = ["WITHHELD", "Screen", "count_patients", "patients_behind"]
+__all__ = ["WITHHELD", "Screen", "count_patients"]
 
 WITHHELD = Cell("withheld", suppressed=True)
 """The mark of a number that disclosure control kept back."""
@@ -98,9 +98,4 @@ class Screen:
 
 def count_patients(values: Sequence[float], patients: Sequence[str]) -> int:
     """Number of patients with at least one defined value."""
-    return len(patients_behind(values, patients))
-
-
-def patients_behind(values: Sequence[float], patients: Sequence[str]) -> set[str]:
-    """Patients with at least one defined value."""
-    return {patient for value, patient in zip(values, patients, strict=True) if not math.isnan(value)}
+    return len({patient for value, patient in zip(values, patients, strict=True) if not math.isnan(value)})
