@@ -229,6 +229,7 @@ def _floats(facts: Facts, keyword: str, count: int) -> tuple[float, ...] | None:
     value = facts.get(keyword)
     if value is None or value == "":
         return None
+    # Each file has its own position: remembered, it would push out what all share.
     shared = type(value) in (str, tuple) and keyword != "ImagePositionPatient"
     values = _parsed(value) if shared else tuple(map(float, list_of(value)))
     if len(values) != count or not all(map(math.isfinite, values)):

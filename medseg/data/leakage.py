@@ -27,7 +27,7 @@ import numpy.typing as npt
 from medseg.data.files import atomic_write
 from medseg.data.manifest import Case, Manifest, images_sha256
 from medseg.data.split import Folds
-from medseg.data.views import CROPS, TURNS, area_average, middle, small_picture, views
+from medseg.data.views import CROPS, TURNS, Floats, area_average, middle, small_picture, views
 from medseg.data.volume import Volume
 from medseg.errors import LeakageError, ManifestError
 from medseg.types import Array
@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 Reason = Literal["same patient", "same bytes", "same pixels", "near-duplicate picture"]
-_Floats = npt.NDArray[np.float32]
 _Words = npt.NDArray[np.uint64]
 
 _HASH_SIDE = {2: 16, 3: 6}
@@ -93,7 +92,7 @@ class _Print:
     file_digest: str
     pixel_digest: str
     hashes: _Words
-    thumb: _Floats
+    thumb: Floats
     parts: _Parts | None = None
 
 
@@ -229,7 +228,7 @@ def _print(volume: Volume, file_digest: str) -> _Print:
     return _Print(3, file_digest, digest.hexdigest(), *_look_3d(pixels, volume))
 
 
-def _look_2d(grey: _Floats) -> tuple[_Words, _Floats]:
+def _look_2d(grey: Floats) -> tuple[_Words, Floats]:
     """Hashes of the picture in its eight orientations, thumbnail of the first, which is as it was read."""
     side = 4 * _HASH_SIDE[2]
     small = _to_bytes(area_average(grey, (side, side)))
@@ -243,11 +242,11 @@ def _phash(picture: npt.NDArray[np.uint8]) -> _Words:
     return _to_words(imagehash.phash(Image.fromarray(picture), hash_size=_HASH_SIDE[2]).hash)
 
 
-def _thumb_2d(picture: npt.NDArray[np.uint8]) -> _Floats:
+def _thumb_2d(picture: npt.NDArray[np.uint8]) -> Floats:
     return _standardised(area_average(picture.astype(np.float32), (_THUMB_SIDE[2],) * 2))
 
 
-def _look_3d(pixels: _Floats, volume: Volume) -> tuple[_Words, _Floats]:
+def _look_3d(pixels: Floats, volume: Volume) -> tuple[_Words, Floats]:
     """Hash and thumbnail of the first channel, axes flipped and ordered to RAS+."""
     import nibabel
     from scipy.fft import dctn
@@ -266,13 +265,13 @@ def _orientations(picture: Array) -> Iterator[Array]:
             yield np.ascontiguousarray(np.rot90(mirrored, quarter_turns))
 
 
-def _to_bytes(picture: _Floats) -> npt.NDArray[np.uint8]:
+def _to_bytes(picture: Floats) -> npt.NDArray[np.uint8]:
     low, high = np.percentile(picture, [0.5, 99.5])
-    scaled: _Floats = np.clip((picture - low) / max(float(high - low), 1e-12), 0, 1) * 255
+    scaled: Floats = np.clip((picture - low) / max(float(high - low), 1e-12), 0, 1) * 255
     return scaled.astype(np.uint8)
 
 
-def _standardised(picture: _Floats) -> _Floats:
+def _standardised(picture: Floats) -> Floats:
     """The picture as a vector of mean 0 and length 1, extremes clipped; all 0 when it is flat."""
     low, high = np.percentile(picture, [1, 99])
     flat = np.clip(picture, low, high).astype(np.float64).ravel()

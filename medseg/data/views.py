@@ -16,7 +16,7 @@ from PIL import Image
 
 from medseg.types import Array
 
-__all__ = ["CROPS", "TURNS", "area_average", "middle", "small_picture", "views"]
+__all__ = ["CROPS", "TURNS", "Floats", "area_average", "middle", "small_picture", "views"]
 
 _SMALL_SIDE: Final = 128
 CROPS: Final = (0.95, 0.9, 0.85, 0.8)

@@ -174,8 +174,9 @@ def _told_by_few(cases: Path, threshold: int) -> frozenset[tuple[str, str]]:
     except (OSError, UnicodeDecodeError, csv.Error):
         raise RunError("cases.csv of the run is missing or unreadable; give the crossval command again") from None
     found = set()
-    for name in rows[0] if rows else ():
-        for key in {row["label"] for row in rows} if name not in _KEYS else ():
+    metrics = [name for name in rows[0] if name not in _KEYS] if rows else []
+    for name in metrics:
+        for key in {row["label"] for row in rows}:
             having = [row for row in rows if row["label"] == key and row[name]]
             values, patients = [float(row[name]) for row in having], [row["patient"] for row in having]
             if protect_summary(values, patients, limits=Limits(threshold=threshold))["mean"].reason == "dominance":
@@ -195,7 +196,7 @@ def _mean_facts(
     for name, facts in means.items():
         of_labels = [label["metrics"][name] for label in summary["labels"].values()]
         lacking = [int(facts[key] or 0) - int(own[key] or 0) for own in of_labels for key in _COUNTS]
-        if "withheld" not in result[name] and any(0 < few < threshold for few in lacking):
+        if "withheld" not in result[name] and any(0 < count < threshold for count in lacking):
             result[name] = {"withheld": f"beside the labels' means it would tell of fewer than {threshold} patients"}
     return result
 
