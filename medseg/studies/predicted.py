@@ -76,7 +76,8 @@ def read_predicted(
     if prediction.name.lower().endswith(SLICER_ENDING):
         segments = read_segments(prediction)
         values = _values([segment.structure for segment in segments], labels, rules)
-        return slicer_source(prediction, segments, values, _order(labels, rules)).read(_placed(grid, prediction))[0]
+        placed = _placed(grid, read_geometry(prediction))
+        return slicer_source(prediction, segments, values, _order(labels, rules)).read(placed)[0]
     if prediction.name.lower().endswith(_DICOM):
         entry = read_label_object(prediction)
         values = _values(entry.structures, labels, rules)
@@ -89,7 +90,7 @@ def read_predicted(
     label, own = read_label(prediction)
     if len(grid.shape) == 2 and label.ndim == 3 and label.shape[2] == 1:  # As NIfTI holds the label map of a picture.
         label, own = label[..., 0], Geometry(own.shape[:2], own.affine)
-    if _placed(grid, prediction).corner_distance(own) > GEOMETRY_TOLERANCE_MM:
+    if _placed(grid, own).corner_distance(own) > GEOMETRY_TOLERANCE_MM:
         raise GeometryError(
             f"the prediction lies on another grid than the label; expected {grid.describe()}, found {own.describe()}. "
             "Predict on the image that the label was drawn on"
@@ -130,11 +131,10 @@ def read_drawings(path: Path, cases: Sequence[Case]) -> dict[str, Drawing]:
     return found
 
 
-def _placed(grid: Geometry, prediction: Path) -> Geometry:
+def _placed(grid: Geometry, own: Geometry) -> Geometry:
     """A picture's label map has no place: the grid with that of a prediction of its size. Others stay."""
     if len(grid.shape) != 2 or not np.array_equal(grid.affine, np.eye(4)):
         return grid
-    own = read_geometry(prediction)
     return Geometry(grid.shape, own.affine) if (*own.shape, 1)[:3] == (*grid.shape, 1) else grid
 
 
