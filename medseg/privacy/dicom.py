@@ -69,6 +69,15 @@ class CleanDicom:
     blanked: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Added:
+    """Pixel data of a copy: how they are stored, whether text was looked for, and whether letter codes are 0 now."""
+
+    transfer_syntax: str
+    cleaned: bool
+    blanked: bool
+
+
 def is_dicom(head: bytes) -> bool:
     """Whether a file that starts with these (at least 132) bytes is DICOM, with or without its preamble."""
     if head[128:132] == b"DICM":
@@ -131,27 +140,27 @@ def clean_dicom(
     if structured:
         clean_content(clean, source, profile, person=person, pseudonyms=pseudonyms)
     unsure = not looked_at and (look or _is_unsure(source, sop_class, transfer_syntax))
-    transfer_syntax, cleaned = _add_pixels(clean, source, transfer_syntax, clean_text, person=person, unsure=unsure)
+    added = _add_pixels(clean, source, transfer_syntax, clean_text, person=person, unsure=unsure)
     private = profile.safe_private and add_safe_private(clean, source, person=person)
     codes = profile.method_codes(
-        pixels_cleaned=cleaned,
+        pixels_cleaned=added.cleaned,
         private_kept=private,
         defaced=face is not None,
         graphics_cleaned=sop_class.startswith(_PRESENTATIONS),
         structured=structured,
     )
-    _add_marks(clean, person, profile, cleaned=cleaned, codes=codes)
+    _add_marks(clean, person, profile, cleaned=added.cleaned, codes=codes)
     if head or face is not None:
         _text(clean, 0x00280302, "CS", "YES" if face is None else "NO")
     return CleanDicom(
-        data=_write(clean, sop_class, transfer_syntax, pseudonyms.uid(uids["instance"])),
+        data=_write(clean, sop_class, added.transfer_syntax, pseudonyms.uid(uids["instance"])),
         patient=person.pseudonym,
         study=pseudonyms.name("study", uids["study"], "T"),
         series=pseudonyms.name("series", uids["series"], "S"),
         instance=pseudonyms.name("instance", uids["instance"], "I"),
         identities=frozenset(person.identities),
         left_out=len(person.left_out),
-        blanked=person.blanked,
+        blanked=added.blanked,
     )
 
 
@@ -224,11 +233,11 @@ def _add_pixels(
     *,
     person: Person,
     unsure: bool,
-) -> tuple[str, bool]:
-    """Put the pixel data into the new data set; returns its transfer syntax and whether text was looked for."""
+) -> _Added:
+    """Put the pixel data into the new data set."""
     tag = next((t for t in _PIXEL_TAGS if t in source), None)
     if tag is None:
-        return str(ExplicitVRLittleEndian), False
+        return _Added(str(ExplicitVRLittleEndian), cleaned=False, blanked=False)
     try:
         if not unsure:
             pixels = clean_pixel_data(source, tag, transfer_syntax)
@@ -242,6 +251,7 @@ def _add_pixels(
             '(with pip install "medseg[ocr]" text is found and painted over)'
         ) from None
     encapsulated = pixels.transfer_syntax != ExplicitVRLittleEndian
+    lettered = pixels.data
     if not encapsulated and tag == 0x7FE00010:
         pixels = _without_letters(pixels, source, person, everywhere=unsure)
     if pixels.photometric:
@@ -254,7 +264,7 @@ def _add_pixels(
     else:
         vr = "OF" if tag == 0x7FE00008 else "OD"
     put(clean, tag, vr, pixels.data, encapsulated=encapsulated)
-    return pixels.transfer_syntax, unsure
+    return _Added(pixels.transfer_syntax, cleaned=unsure, blanked=pixels.data is not lettered)
 
 
 def _without_letters(pixels: CleanPixels, source: Dataset, person: Person, *, everywhere: bool) -> CleanPixels:
@@ -268,8 +278,7 @@ def _without_letters(pixels: CleanPixels, source: Dataset, person: Person, *, ev
     for bits, values in readings:
         shape = (facts.frames, facts.rows, values)
         data = without_letters(data, shape, bits=bits, identities=identities, everywhere=everywhere) or data
-    person.blanked = data is not pixels.data
-    return replace(pixels, data=data) if person.blanked else pixels
+    return replace(pixels, data=data)
 
 
 def _add_marks(

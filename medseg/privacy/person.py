@@ -60,7 +60,6 @@ class Person:
         numbers: The file's own patient, order and study numbers, its dates, and those in its texts, as whole numbers.
         identities: Texts that were dropped or replaced.
         left_out: Keywords of the numbers that the copy is without, as they may be the patient's or are none.
-        blanked: Letters among the copy's pixels that named the patient are 0 now.
     """
 
     key: str
@@ -71,7 +70,6 @@ class Person:
     numbers: frozenset[int] = frozenset()
     identities: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
-    blanked: bool = False
 
 
 def raw_bytes(dataset: Dataset, tag: int) -> bytes:
