@@ -9,13 +9,13 @@ from typing import Final
 from medseg.errors import ReadError
 from medseg.privacy.limits import require_plausible
 
-__all__ = ["bunzip", "gunzip", "gunzip_start", "inflated"]
+__all__ = ["DAMAGED", "bunzip", "gunzip", "gunzip_start", "inflated"]
 
 _STEP: Final = 1 << 16
 """Packed bytes that are fed at once."""
 _LARGEST_STEP: Final = 1 << 24
 """Bytes that are unpacked at once."""
-_DAMAGED: Final = "expected a complete volume, found a damaged or cut off one"
+DAMAGED: Final = "expected a complete volume, found a damaged or cut off one"
 
 
 def gunzip(data: bytes, *, most: int) -> bytes:
@@ -38,7 +38,7 @@ def gunzip(data: bytes, *, most: int) -> bytes:
         made.append(member)
         count, total, place = count + len(member), total + size, end
     if not made:
-        raise ReadError(_DAMAGED)
+        raise ReadError(DAMAGED)
     return made[0] if len(made) == 1 else b"".join(made)
 
 
@@ -89,7 +89,7 @@ def inflated(data: bytes, *, most: int) -> bytes:
     try:
         return zlib.decompressobj().decompress(data, max(most, 1))
     except zlib.error:
-        raise ReadError(_DAMAGED) from None
+        raise ReadError(DAMAGED) from None
 
 
 def bunzip(data: bytes, *, most: int) -> bytes:
@@ -98,4 +98,4 @@ def bunzip(data: bytes, *, most: int) -> bytes:
     try:
         return bz2.BZ2Decompressor().decompress(data, max(most, 1))
     except (OSError, ValueError):
-        raise ReadError(_DAMAGED) from None
+        raise ReadError(DAMAGED) from None

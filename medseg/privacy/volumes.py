@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from medseg.errors import ReadError
-from medseg.privacy.unfold import gunzip, gunzip_start, inflated
+from medseg.privacy.unfold import DAMAGED, gunzip, gunzip_start, inflated
 from medseg.privacy.volume_heads import faceless_nifti, refuse_head
 from medseg.privacy.voxels import (
     NRRD_TEXTS,
@@ -24,7 +24,6 @@ from medseg.privacy.voxels import (
 
 __all__ = ["clean_meta_image", "clean_nifti", "clean_nrrd", "deface_nifti"]
 
-_DAMAGED = "expected a complete volume, found a damaged or cut off one"
 _NO_TRANSFORM = "expected a transform in millimetres, found numbers that no body has"
 _HEADER_BYTES = 540
 _LARGEST_MM = 1e6
@@ -75,14 +74,14 @@ def _nifti(data: bytes) -> tuple[bytes, bytes, str]:
     start = gunzip_start(data, _HEADER_BYTES) if packed else data[:_HEADER_BYTES]
     order = next((o for o in "<>" if struct.unpack_from(o + "i", start.ljust(4, b"\0"))[0] in (348, 540)), "")
     if not order:
-        raise ReadError(_DAMAGED)
+        raise ReadError(DAMAGED)
     try:
         header, place, kind = (_nifti1 if struct.unpack_from(order + "i", start)[0] == 348 else _nifti2)(start, order)
     except struct.error:
-        raise ReadError(_DAMAGED) from None
+        raise ReadError(DAMAGED) from None
     raw = gunzip(data, most=place.stop) if packed else data
     if place.stop > len(raw):
-        raise ReadError(_DAMAGED)
+        raise ReadError(DAMAGED)
     return header, without_payload(raw[place], order + kind), order
 
 
@@ -138,7 +137,7 @@ def _place(dim: tuple[int, ...], datatype: int, bits: int, offset: int) -> slice
     if not 1 <= dim[0] <= 7 or _BITS.get(datatype) != bits or any(d < 1 for d in dim[1 : dim[0] + 1]):
         raise ReadError("expected a NIfTI header with a known data type and positive sizes, found another")
     if offset < 348:
-        raise ReadError(_DAMAGED)
+        raise ReadError(DAMAGED)
     count = int(np.prod([int(d) for d in dim[1 : dim[0] + 1]], dtype=object))
     return slice(offset, offset + count * bits // 8)
 
@@ -206,11 +205,11 @@ def clean_nrrd(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
     head, separator, body = data.partition(b"\n\n") if b"\r\n\r\n" not in data[:65536] else data.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").splitlines()
     if not separator or not lines or not lines[0].startswith("NRRD000"):
-        raise ReadError(_DAMAGED)
+        raise ReadError(DAMAGED)
     fields, skipped = _nrrd_fields(lines[1:])
     encoding = fields.get("encoding", "")
     if not {"type", "dimension", "sizes", "encoding"} <= fields.keys():
-        raise ReadError(_DAMAGED)
+        raise ReadError(DAMAGED)
     count = int(np.prod([int(n) for n in fields["sizes"].split()], dtype=object))
     kind = nrrd_type(fields["type"])
     width = kind.itemsize
@@ -221,7 +220,7 @@ def clean_nrrd(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
     kind = kind.newbyteorder(">" if fields.get("endian") == "big" else "<")
     voxels = without_payload(nrrd_voxels(body, encoding, kind, count, skipped)[:length], kind)
     if len(voxels) < length:
-        raise ReadError(_DAMAGED)
+        raise ReadError(DAMAGED)
     if not acknowledge_faces:
         refuse_head(*_nrrd_grid(fields), voxels, width)
     fields["encoding"] = "raw" if encoding == "raw" else "gzip"
@@ -257,7 +256,7 @@ def _nrrd_grid(fields: dict[str, str]) -> tuple[list[float], list[int]]:
     try:
         steps = [math.hypot(*(float(n) for n in p.strip("()").split(","))) if p != "none" else math.nan for p in parts]
     except ValueError:
-        raise ReadError(_DAMAGED) from None
+        raise ReadError(DAMAGED) from None
     found = [(step, length) for step, length in zip(steps, shape, strict=False) if step == step]
     return [step for step, _ in found], [length for _, length in found]
 
@@ -307,7 +306,7 @@ def clean_meta_image(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
     fields, place = _meta_fields(data)
     kind = _META_TYPES.get(fields.get("ElementType", "").removeprefix("MET_"))
     if kind is None or "DimSize" not in fields:
-        raise ReadError(_DAMAGED)
+        raise ReadError(DAMAGED)
     channels = int(fields.get("ElementNumberOfChannels", "1"))
     count = int(np.prod([int(n) for n in fields["DimSize"].split()], dtype=object)) * channels
     width = np.dtype(kind).itemsize * channels
@@ -323,7 +322,7 @@ def clean_meta_image(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
             (inflated(data[place:], most=length) if packed else data[place:])[:length], order + kind
         )
     if len(voxels) < length:
-        raise ReadError(_DAMAGED)
+        raise ReadError(DAMAGED)
     if not acknowledge_faces:
         stated = fields.get("ElementSpacing") or fields.get("ElementSize") or "1 1 1"
         spacing = [abs(float(n)) for n in stated.split()]
@@ -342,7 +341,7 @@ def _meta_fields(data: bytes) -> tuple[dict[str, str], int]:
     while "ElementDataFile" not in fields:
         end = data.find(b"\n", place)
         if end < 0 or end - place > 4096:
-            raise ReadError(_DAMAGED)
+            raise ReadError(DAMAGED)
         key, _, value = data[place:end].decode("latin-1").partition("=")
         place, name, text = end + 1, key.strip(), value.strip()
         if name in _META_VALUES and not re.fullmatch(_META_VALUES[name], text):

@@ -10,13 +10,12 @@ from numpy.typing import DTypeLike
 
 from medseg.errors import ReadError
 from medseg.privacy.limits import longest_plausible, require_plausible
-from medseg.privacy.unfold import bunzip, gunzip
+from medseg.privacy.unfold import DAMAGED, bunzip, gunzip
 
 __all__ = ["NRRD_TEXTS", "nrrd_type", "nrrd_voxels", "numbers_of_text", "without_payload"]
 
 NRRD_TEXTS = ("ascii", "text", "txt", "hex")
 """Encodings of NRRD that write voxels as text."""
-_DAMAGED = "expected a complete volume, found a damaged or cut off one"
 _NRRD_TYPES = {
     "signed char": "i1", "int8": "i1", "int8_t": "i1", "char": "i1", "uchar": "u1", "unsigned char": "u1",
     "uint8": "u1", "uint8_t": "u1", "short": "i2", "short int": "i2", "signed short": "i2", "signed short int": "i2",
@@ -59,7 +58,7 @@ def nrrd_voxels(body: bytes, encoding: str, kind: DTypeLike, count: int, skipped
     if encoding == "hex":
         digits = re.sub(rb"\s+", b"", body)[: 2 * count * np.dtype(kind).itemsize]
         if not re.fullmatch(rb"(?:[0-9a-fA-F]{2})*", digits):
-            raise ReadError(_DAMAGED)
+            raise ReadError(DAMAGED)
         return bytes.fromhex(digits.decode("ascii"))
     if encoding in NRRD_TEXTS:
         return numbers_of_text(body[max(0, skipped.get("byte", 0)) :], kind, count)
@@ -108,9 +107,9 @@ def numbers_of_text(text: bytes, kind: DTypeLike, count: int) -> bytes:
         )
         numbers = made.astype(dtype.newbyteorder("<"))
     except (ValueError, OverflowError):
-        raise ReadError(_DAMAGED) from None
+        raise ReadError(DAMAGED) from None
     if len(words) != count:
-        raise ReadError(_DAMAGED)
+        raise ReadError(DAMAGED)
     return numbers.tobytes()
 
 
