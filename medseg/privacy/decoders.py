@@ -83,6 +83,7 @@ def _nowhere() -> Iterator[None]:
     try:
         if _is_terminal_s(own):
             own.flush()
+            # The rule wants it closed by a block: Python writes to it until the caller's block ends.
             sys.stderr = open(kept, "w", buffering=1, encoding=own.encoding, errors=own.errors, closefd=False)  # noqa: SIM115
         os.dup2(void, _ERRORS)
         yield
