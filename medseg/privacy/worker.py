@@ -173,8 +173,8 @@ class _Cleaner:
                 )
                 clean, identities = made.data, made.identities - self._told
                 self._told |= identities
-                note = f"{LESS} {counted(made.left_out, 'attribute')}" if made.left_out else ""
-                note = "; ".join(part for part in (BLANKED if made.blanked else "", note) if part)
+                less = f"{LESS} {counted(made.left_out, 'attribute')}" if made.left_out else ""
+                note = "; ".join(filter(None, (BLANKED if made.blanked else "", less)))
                 place = f"{made.patient}/{made.study}/{made.series}/{made.instance}.dcm"
             target = work.out / place
             if not look and target.is_file() and target.read_bytes() != clean:
