@@ -9,7 +9,6 @@ wrote.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 
 from medseg.data.card import Card, Deidentification
 from medseg.data.case_names import Job
+from medseg.data.convert_bids import bids_folds, bids_parts
 from medseg.data.drawing_coco import is_coco
 from medseg.data.foreign_folds import folds_of
 from medseg.data.json_files import read_json
@@ -166,8 +166,8 @@ def _told(root: Path, found: Recognised, coco: Mapping[str, Any]) -> tuple[str, 
     if (root / _SPLITS).is_file():
         return _SPLITS, {path: _case_of(path) for path in first}, _splits(root / _SPLITS)
     if (root / "participants.tsv").is_file():
-        names, fold_of = {path: _session(path) for path in first}, _participants(root)
-        folds = {path: fold_of.get(name.partition("_")[0]) for path, name in names.items()}
+        names, fold_of = {path: bids_parts(path)[0] for path in first}, bids_folds(root)
+        folds = {path: fold_of.get(name.partition("_")[0].removeprefix("sub-")) for path, name in names.items()}
         return "participants.tsv", names, _by_number(names, folds)
     for name in (_COCO, *_LISTS):
         if listed := _listed(coco if name == _COCO else _read(root / name), root):
@@ -191,13 +191,6 @@ def _splits(path: Path) -> list[list[str]]:
         return []
     parts = [part.get("val") for part in content if isinstance(part, dict)]
     return [[str(name) for name in part] for part in parts if isinstance(part, list)]
-
-
-def _participants(root: Path) -> dict[str, int]:
-    text = (root / "participants.tsv").read_text(encoding="utf-8-sig", errors="replace")
-    rows = csv.DictReader(text.splitlines(), delimiter="\t")
-    found = {str(row.get("participant_id")): str(row.get("fold") or "") for row in rows}
-    return {name: int(fold) for name, fold in found.items() if fold.isdecimal() and len(fold) < 4}
 
 
 def _listed(content: Mapping[str, Any], root: Path) -> dict[Path, int | None]:
@@ -237,12 +230,6 @@ def _case_of(path: Path) -> str:
     stem = stem_of(path)
     match = _CHANNEL.fullmatch(stem)
     return match["case"] if match is not None else stem
-
-
-def _session(path: Path) -> str:
-    """``sub-P`` or ``sub-P_ses-01`` of a file of BIDS."""
-    parts = path.name.split("_")
-    return "_".join(parts[:2] if len(parts) > 1 and parts[1].startswith("ses-") else parts[:1])
 
 
 def _card(sidecar: Mapping[str, Any]) -> Card | None:

@@ -24,7 +24,7 @@ from medseg.data.exchange import ForeignCase, write_image, write_json
 from medseg.data.manifest import Card, Case, LabelInfo, Manifest
 from medseg.errors import ManifestError, RequestError
 
-__all__ = ["BIDS_LABEL", "bids_cases", "export_bids"]
+__all__ = ["BIDS_LABEL", "bids_cases", "bids_folds", "bids_parts", "export_bids"]
 
 _CONTRASTS: Final = {
     "t1": "T1w", "t1w": "T1w", "t1c": "ce-contrast_T1w", "t1ce": "ce-contrast_T1w", "t1gd": "ce-contrast_T1w",
@@ -77,7 +77,7 @@ def bids_cases(root: Path, description: Mapping[str, Any]) -> tuple[list[Foreign
     """
     sessions: defaultdict[str, dict[str, Path]] = defaultdict(dict)
     for path in sorted(p for directory in _DIRECTORY.values() for p in root.glob(f"sub-*/**/{directory}/*.nii*")):
-        stem, ending = _parts_of(path)
+        stem, ending = bids_parts(path)
         sessions[stem][ending] = path
     if not sessions:
         raise ManifestError("expected images sub-*/anat, pet or ct/*.nii.gz in the BIDS folder; found none")
@@ -87,11 +87,11 @@ def bids_cases(root: Path, description: Mapping[str, Any]) -> tuple[list[Foreign
         raise ManifestError("expected a kind of image that every session has; found none. Take the others out")
     labels: defaultdict[str, list[Path]] = defaultdict(list)
     for path in sorted(p for p in (root / "derivatives").glob("**/*.nii*") if BIDS_LABEL.search(p.name)):
-        labels[_parts_of(path)[0]].append(path)
+        labels[bids_parts(path)[0]].append(path)
     several = sum(len(paths) > 1 for paths in labels.values())
     if several:
         raise ManifestError(f"{several} sessions have several label maps below derivatives; leave one for each")
-    folds = _folds(root)
+    folds = bids_folds(root)
     cases = []
     for stem, images in sorted(sessions.items()):
         patient = stem.partition("_")[0].removeprefix("sub-")
@@ -178,7 +178,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]", "", name)
 
 
-def _parts_of(path: Path) -> tuple[str, str]:
+def bids_parts(path: Path) -> tuple[str, str]:
     """``sub-P_ses-01`` and what follows, without the ending, of a file's name."""
     name = path.name.removesuffix(".gz").removesuffix(".nii")
     parts = name.split("_")
@@ -186,14 +186,14 @@ def _parts_of(path: Path) -> tuple[str, str]:
     return "_".join(parts[:length]), "_".join(parts[length:])
 
 
-def _folds(root: Path) -> dict[str, int]:
+def bids_folds(root: Path) -> dict[str, int]:
     """Patient to fold, of a column ``fold`` in ``participants.tsv``; none without it."""
     path = root / "participants.tsv"
     if not path.is_file():
         return {}
     rows = csv.DictReader(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), delimiter="\t")
-    found = {str(row.get("participant_id")).removeprefix("sub-"): str(row.get("fold", "")) for row in rows}
-    return {patient: int(fold) for patient, fold in found.items() if fold.isdecimal()}
+    found = {str(row.get("participant_id")).removeprefix("sub-"): str(row.get("fold") or "") for row in rows}
+    return {patient: int(fold) for patient, fold in found.items() if fold.isdecimal() and len(fold) < 4}
 
 
 def _card(root: Path, description: Mapping[str, Any], endings: Sequence[str]) -> Card:
