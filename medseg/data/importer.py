@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Final
 
 from medseg.data.annotators import name_annotators
 from medseg.data.archive import is_dicomdir, missing_from_dicomdir, opened
@@ -33,10 +32,9 @@ from medseg.data.recognise import Choice, Recognised, most_common
 from medseg.data.refusal import Refusal, most_frequent, write_refusals
 from medseg.errors import RequestError
 from medseg.privacy.ledger import Ledger
+from medseg.privacy.outcomes import DEIDENTIFIED_MARK
 
 __all__ = ["ImportOptions", "ImportReport", "import_tree"]
-
-DEIDENTIFIED_MARK: Final = "medseg-deidentified.json"
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,10 @@ from medseg.data.recognise import modality_of, split_masks, words_of
 from medseg.data.refusal import Refusal, most_frequent
 from medseg.data.volume import Volume
 from medseg.errors import ManifestError, ReadError
-from medseg.privacy.outcomes import OWN_FILES
+from medseg.privacy.outcomes import DEIDENTIFIED_MARK, OWN_FILES
 
 __all__ = ["Input", "find_inputs"]
 
-_DEIDENTIFIED_MARK: Final = "medseg-deidentified.json"
 _BETWEEN_SERIES: Final = (
     "it lies between DICOM series, which are what is predicted here; to predict it too, give the file itself"
 )
@@ -102,7 +101,7 @@ def find_inputs(
         return [Input(name, lambda: _read_file(source, series, reading), series, picture)], []
     if not source.is_dir():
         raise ReadError("expected a manifest, an image, a folder or a DICOM tree to predict; found nothing there")
-    keep_names = keep_names or (source / _DEIDENTIFIED_MARK).exists()
+    keep_names = keep_names or (source / DEIDENTIFIED_MARK).exists()
     inputs, refusals = _folder_inputs(source, keep_names=keep_names, reading=reading, modality=modality)
     names = [entry.name for entry in inputs]
     if len(set(names)) != len(names):

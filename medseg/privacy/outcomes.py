@@ -21,6 +21,7 @@ from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.unfinished import HALF
 
 __all__ = [
+    "DEIDENTIFIED_MARK",
     "OWN_FILES",
     "Account",
     "DeidentifyReport",
@@ -34,10 +35,11 @@ __all__ = [
     "write_whole",
 ]
 
-_MARKER: Final = "medseg-deidentified.json"
+DEIDENTIFIED_MARK: Final = "medseg-deidentified.json"
+"""Name of the file by which a folder of clean copies is known."""
 Status = Literal["written", "quarantined", "refused"]
 OWN_FILES: Final = frozenset(
-    (_MARKER, "outcomes.jsonl", "looked.jsonl", "refused.csv", "ledger.jsonl", ".ledger.jsonl.lock")
+    (DEIDENTIFIED_MARK, "outcomes.jsonl", "looked.jsonl", "refused.csv", "ledger.jsonl", ".ledger.jsonl.lock")
 )
 """Names of what `medseg deidentify` writes beside the copies; they are no images."""
 
@@ -243,7 +245,7 @@ def open_output(out: Path, marker: dict[str, object], *, key_check: str) -> None
     Raises:
         RequestError: The folder holds something else, or was made with another key or profile.
     """
-    path = out / _MARKER
+    path = out / DEIDENTIFIED_MARK
     if path.is_file():
         earlier = _marker(out)
         if earlier.get("key_check") != key_check or earlier.get("profile") != marker["profile"]:
@@ -269,7 +271,7 @@ def is_made_with(out: Path, key_check: str) -> bool:
 def _marker(out: Path) -> dict[str, object]:
     """What the marker of an output folder says; empty where there is none, or a damaged one."""
     try:
-        found = json.loads((out / _MARKER).read_text(encoding="utf-8"))
+        found = json.loads((out / DEIDENTIFIED_MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from medseg.errors import RequestError
 from medseg.privacy.ledger import verify
+from medseg.privacy.outcomes import DEIDENTIFIED_MARK
 from medseg.privacy.profile import Profile
 
 __all__ = ["CleanFacts", "read_clean"]
@@ -51,7 +52,7 @@ def read_clean(folder: Path) -> CleanFacts:
     """
     ledger = folder / "ledger.jsonl"
     try:
-        marker = json.loads((folder / "medseg-deidentified.json").read_text(encoding="utf-8"))
+        marker = json.loads((folder / DEIDENTIFIED_MARK).read_text(encoding="utf-8"))
         profile = Profile.model_validate(marker["profile"])
         entries = [json.loads(line) for line in ledger.read_text(encoding="ascii").splitlines()]
         done: list[dict[str, Any]] = [entry["facts"] for entry in entries if entry["action"] == "deidentified"]
