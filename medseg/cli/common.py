@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 from medseg.errors import MedsegError, PrivacyError, StorageError
 
@@ -25,7 +25,6 @@ __all__ = ["EXIT_PARTLY_REFUSED", "command", "emit", "note", "progress_bars", "s
 
 EXIT_PARTLY_REFUSED = 3
 _P = ParamSpec("_P")
-_R = TypeVar("_R")
 _WITHHELD = "(a line is withheld: it held an identity of this project)"
 _searched_for: list[IdentityIndex] = []
 """The identities that the running command knows of; no line of its may hold one."""
