@@ -23,10 +23,10 @@ from medseg.data.dicom_header import looks_like_dicom, read_dataset, refusing_da
 from medseg.data.refusal import Refusal
 from medseg.errors import DataError, ReadError, StorageError
 from medseg.privacy.limits import SUSPECT_BYTES, SUSPECT_RATIO
+from medseg.privacy.unfinished import UNPACKED
 
 __all__ = ["is_dicomdir", "missing_from_dicomdir", "opened"]
 
-_PREFIX: Final = ".medseg-unpacked-"
 _MOST_MEMBERS: Final = 1_000_000
 _MOST_BYTES: Final = 1 << 40
 _MOST_RATIO: Final = 1100
@@ -49,9 +49,9 @@ def opened(source: Path, scratch: Path, *, progress: Callable[[int, int], None] 
         StorageError: There isn't room to unpack it.
     """
     if source.is_file() and zipfile.is_zipfile(source):
-        for left in scratch.glob(f"{_PREFIX}*"):  # Of a run that was killed.
+        for left in scratch.glob(f"{UNPACKED}*"):  # Of a run that was killed.
             shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=scratch) as folder:
+        with tempfile.TemporaryDirectory(prefix=UNPACKED, dir=scratch) as folder:
             _unpack(source, Path(folder), progress)
             yield Path(folder)
     elif source.is_file() and is_dicomdir(source):

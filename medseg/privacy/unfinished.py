@@ -22,7 +22,16 @@ try:
 except ImportError:  # Windows, which doesn't delete open files anyway.
     fcntl = None
 
-__all__ = ["HALF", "clear_unfinished", "held_folder", "hidden_name", "hold", "is_unfinished", "waiting_room"]
+__all__ = [
+    "HALF",
+    "UNPACKED",
+    "clear_unfinished",
+    "held_folder",
+    "hidden_name",
+    "hold",
+    "is_unfinished",
+    "waiting_room",
+]
 
 HALF: Final = re.compile(r"\.[0-9a-f]{16}\.tmp")
 """The name of a copy that `medseg deidentify` hasn't written whole yet; it takes away those of its output folder."""
@@ -30,7 +39,7 @@ _HELD: Final = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
 """The name of any other file or folder that isn't whole yet, which is held as long as it is written."""
 _OUTGOING: Final = ".outgoing-"
 """How folders began in which files waited for the gate."""
-_UNPACKED: Final = ".medseg-unpacked-"
+UNPACKED: Final = ".medseg-unpacked-"
 """How folders begin in which an import has a zip file unpacked; the next import of one takes them away."""
 _WAITING: Final = "medseg-waiting-"
 """How folders begin, among the system's temporary ones, in which files wait for the gate."""
@@ -43,7 +52,7 @@ def is_unfinished(name: str) -> bool:
         >>> is_unfinished(".report.html.0123456789ab.tmp"), is_unfinished("report.html")
         (True, False)
     """
-    return bool(HALF.fullmatch(name) or _HELD.fullmatch(name)) or name.startswith((_OUTGOING, _UNPACKED))
+    return bool(HALF.fullmatch(name) or _HELD.fullmatch(name)) or name.startswith((_OUTGOING, UNPACKED))
 
 
 def hold(descriptor: int) -> bool:
