@@ -158,9 +158,9 @@ def _parts(blocks: Sequence[OddBlock], shape: tuple[int, int]) -> Iterator[tuple
     counts = Counter(block.place for block in blocks)
     seen: dict[int, list[Box]] = {}
     for block in blocks:
-        if not any(_inside(block, box) for box in seen.setdefault(block.place, [])):
+        if not any(_inside(block.box, part) for part in seen.setdefault(block.place, [])):
             has_many = counts[block.place] >= _MANY_BLOCKS
-            seen[block.place].append(Box(0, 0, *shape) if has_many else _roomy(block, shape, room=_BLOCK_ROOM))
+            seen[block.place].append(Box(0, 0, *shape) if has_many else _roomy(block.box, shape, room=_BLOCK_ROOM))
             yield block.place, seen[block.place][-1]
 
 
@@ -191,7 +191,7 @@ def _finds_text(view: Array) -> bool:
     return bool(find_text([np.repeat(view[..., None], 3, axis=2)]))
 
 
-def _roomy(box: Box | OddBlock, shape: tuple[int, ...], *, room: int) -> Box:
+def _roomy(box: Box, shape: tuple[int, ...], *, room: int) -> Box:
     """A box with some room around, within a picture."""
     return Box(
         max(0, box.top - room),
@@ -201,5 +201,5 @@ def _roomy(box: Box | OddBlock, shape: tuple[int, ...], *, room: int) -> Box:
     )
 
 
-def _inside(block: OddBlock, box: Box) -> bool:
-    return box.top <= block.top and box.left <= block.left and block.bottom <= box.bottom and block.right <= box.right
+def _inside(box: Box, part: Box) -> bool:
+    return part.top <= box.top and part.left <= box.left and box.bottom <= part.bottom and box.right <= part.right

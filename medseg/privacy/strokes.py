@@ -12,6 +12,7 @@ from itertools import chain, zip_longest
 
 import numpy as np
 
+from medseg.privacy.text_boxes import Box
 from medseg.types import Array
 
 __all__ = ["OddBlock", "odd_blocks", "stroke_counts"]
@@ -32,17 +33,15 @@ _SMALL = 16384
 
 @dataclass(frozen=True, slots=True)
 class OddBlock:
-    """A block of a slice with more strokes than the slices beside it have there; rows and columns, ends not included.
+    """A block of a slice with more strokes than the slices beside it have there.
 
     Attributes:
         place: The slice's place in the sequence.
+        box: The block's pixels.
     """
 
     place: int
-    top: int
-    left: int
-    bottom: int
-    right: int
+    box: Box
 
 
 def stroke_counts(frame: Array, *, least: float) -> Array:
@@ -91,7 +90,7 @@ def odd_blocks(counts: Sequence[Array], shape: tuple[int, int]) -> list[OddBlock
     ranked = [np.argsort(-odd, axis=None)[: np.count_nonzero(odd >= least)].tolist() for odd, least in kinds]
     mixed = dict.fromkeys(cell for cell in chain.from_iterable(zip_longest(*ranked)) if cell is not None)
     boxes = _boxes(shape)
-    return [OddBlock(cell // len(boxes), *boxes[cell % len(boxes)]) for cell in mixed]
+    return [OddBlock(cell // len(boxes), boxes[cell % len(boxes)]) for cell in mixed]
 
 
 def _excess(table: Array, beside: Array) -> Array:
@@ -103,15 +102,15 @@ def _excess(table: Array, beside: Array) -> Array:
     return (table - highest) / (_GRAIN + np.sqrt(mean))
 
 
-def _boxes(shape: tuple[int, int]) -> list[tuple[int, int, int, int]]:
-    """Top, left, bottom and right of each block, in the order of the counts."""
+def _boxes(shape: tuple[int, int]) -> list[Box]:
+    """Each block, in the order of the counts."""
     found = []
     for down, across in _GRIDS:
         rows = len(range(down // 2, shape[0], down))
         columns = len(range(0, shape[1], across)) - 4
         tall, wide = _ROWS * down, _COLUMNS * across
         found += [
-            (top, left, min(top + tall, shape[0]), min(left + wide, shape[1]))
+            Box(top, left, min(top + tall, shape[0]), min(left + wide, shape[1]))
             for top in range(0, rows * down, tall)
             for left in range(0, columns * across, wide)
         ]

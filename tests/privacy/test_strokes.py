@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medseg.privacy.strokes import odd_blocks, stroke_counts
+from medseg.privacy.text_boxes import Box
 
 SHAPE = (256, 192)
 
@@ -36,8 +37,8 @@ def series(*written: int) -> list[np.ndarray]:
 def test_the_one_slice_with_strokes_is_odd_and_told_where(place):
     blocks = odd_blocks(series(place), SHAPE)
     assert {block.place for block in blocks} == {place}
-    assert any((block.top, block.left, block.bottom, block.right) == (96, 0, 128, 64) for block in blocks)
-    assert all(block.top < 110 and block.bottom > 96 and block.left < 80 for block in blocks)
+    assert any(block.box == Box(96, 0, 128, 64) for block in blocks)
+    assert all(block.box.top < 110 and block.box.bottom > 96 and block.box.left < 80 for block in blocks)
 
 
 def test_of_a_run_of_slices_with_strokes_the_first_and_the_last_are_odd():
