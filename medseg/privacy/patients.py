@@ -102,6 +102,6 @@ def _rows(path: Path) -> list[tuple[str, str]]:
 
 def _is_dicom(source: Path, name: str) -> bool:
     try:
-        return is_dicom(head_of(source, name, 352))
+        return is_dicom(head_of(source, name, 132))
     except (OSError, DataError):
         return False
