@@ -199,10 +199,12 @@ def _text(pixels: Array) -> tuple[Array, bool]:
     """What to paint over, bool, (rows, columns), and whether anything in the picture is text."""
     from PIL import Image, ImageDraw
 
-    found = list(_lines(pixels))
-    is_text = any(letters >= _LETTERS and sure >= _SURE for _, letters, sure in found)
-    lines = [line for line, letters, sure in found if letters >= _FEW_LETTERS and sure >= _LESS_SURE]
-    others = [line for line, letters, sure in found if not (letters >= _FEW_LETTERS and sure >= _LESS_SURE)]
+    is_text = False
+    lines: list[Array] = []
+    others: list[Array] = []
+    for line, letters, sure in _lines(pixels):
+        is_text = is_text or (letters >= _LETTERS and sure >= _SURE)
+        (lines if letters >= _FEW_LETTERS and sure >= _LESS_SURE else others).append(line)
     while beside := [line for line in others if any(in_one_line(line, word, gap=_GAP) for word in lines)]:
         lines += beside
         others = [line for line in others if not any(line is one for one in beside)]
