@@ -75,9 +75,10 @@ def write_report(run_dir: Path, *, tier: Tier, threshold: int = 10, identities: 
     for data, name in ((page, f"{tier}.html"), (pdf, f"{tier}.pdf")):
         gate(data, name=name, tier=tier, identities=identities)
     if tier == "shareable":
-        record_release(ledger, scores.behind(), what="report")
+        behind = scores.behind()
+        record_release(ledger, behind, what="report")
         if of_data is not None and models:
-            record_release(of_data, with_models(scores.behind(), models), what="report")
+            record_release(of_data, with_models(behind, models), what="report")
     path = run_dir / "report" / f"{tier}.html"
     for data, target in ((page, path), (pdf, path.with_suffix(".pdf"))):
         with atomic_write(target) as stream:

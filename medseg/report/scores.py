@@ -121,10 +121,7 @@ class Scores:
 
     def tells(self, key: str, metric: str) -> bool:
         """Whether the mean of a metric of a label may be seen."""
-        name, values = f"{metric} of {key}", self.values(key, metric)
-        return self.screen.open or (
-            name in self._told and self.screen.tells(name, values, self.patients, cases=self.cases)
-        )
+        return self.screen.open or f"{metric} of {key}" in self._seen
 
     def behind(self) -> dict[str, Behind]:
         """The patients behind each figure that is told, by its name."""
@@ -177,6 +174,16 @@ class Scores:
             self.screen.open or (not cell.suppressed and part.figure(key) in self._told)
             for cell, part in zip(self.screen.parts(patients), self.parts, strict=True)
         ]
+
+    @cached_property
+    def _seen(self) -> frozenset[str]:
+        """Names of the means over all cases that may be seen; found once, as each is held against earlier releases."""
+        means = ((f"{metric} of {key}", self.values(key, metric)) for key in self.labels for metric in self.metrics)
+        return frozenset(
+            name
+            for name, values in means
+            if name in self._told and self.screen.tells(name, values, self.patients, cases=self.cases)
+        )
 
     @cached_property
     def _told(self) -> frozenset[str]:
