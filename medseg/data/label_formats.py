@@ -105,8 +105,10 @@ def _settle_slicer(found: Recognised, choice: Choice) -> Recognised:
 
 def _name_stacks(found: Recognised) -> Recognised:
     """Take the names of the labels of stacks and COCO of volumes, where all agree and nobody else stated names."""
+    stacks = _label_paths(found)
+    if found.labels or not all(path.name.lower().endswith(LABEL_ENDINGS) for path in stacks):
+        return found
     stated: dict[int, set[str]] = {}
-    stacks = [path for path in _label_paths(found) if path.name.lower().endswith(LABEL_ENDINGS)]
     for path in stacks:
         try:
             labels = read_stack_header(path).labels if is_stack(path) else coco_volume_labels(path)
@@ -115,9 +117,9 @@ def _name_stacks(found: Recognised) -> Recognised:
         for value, name in labels.items():
             stated.setdefault(value, set()).add(name)
     names = {value: names.pop() for value, names in stated.items() if len(names) == 1}
-    is_clear = len(names) == len(stated) == len(set(names.values())) and len(stacks) == len(_label_paths(found))
+    is_clear = len(names) == len(stated) == len(set(names.values()))
     known = all(is_known_text(name) and len(name) <= 64 and 1 <= value <= 255 for value, name in names.items())
-    if found.labels or not names or not is_clear or not known:
+    if not names or not is_clear or not known:
         return found
     return replace(found, labels=names, notes=(*found.notes, f"{counted(len(stacks), 'label stack')} of slices"))
 
