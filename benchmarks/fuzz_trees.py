@@ -174,7 +174,8 @@ def trees(scratch: Path) -> dict[str, Tree]:
     return {name: make(scratch / name.replace(" ", "_")) for name, make in made.items()}
 
 
-def _files(root: Path) -> dict[str, bytes]:
+def files_of(root: Path) -> dict[str, bytes]:
+    """The files below a folder, by their places in it."""
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
@@ -184,7 +185,7 @@ def _seg(root: Path, *, kind: str = "BINARY") -> Tree:
     voxels = segment_numbers((3, 6, 7), values=1)
     made = make_seg(source_images(series), voxels.astype(float) if kind == "FRACTIONAL" else voxels, kind=kind)
     made.save_as(root / "seg.dcm")
-    return Tree(_files(root), ("seg.dcm", "ct/IM0001.dcm"))
+    return Tree(files_of(root), ("seg.dcm", "ct/IM0001.dcm"))
 
 
 def _rtstruct(root: Path) -> Tree:
@@ -195,7 +196,7 @@ def _rtstruct(root: Path) -> Tree:
         "point": [("POINT", [(12, 10, 1)])],
     }
     _structure_set(root / "rs.dcm", series, drawn)
-    return Tree(_files(root), ("rs.dcm", "rs.dcm", "ct/IM0001.dcm"))
+    return Tree(files_of(root), ("rs.dcm", "rs.dcm", "ct/IM0001.dcm"))
 
 
 def _enhanced(root: Path) -> Tree:
@@ -208,7 +209,7 @@ def _enhanced(root: Path) -> Tree:
     pointers = ((0x00209056, 0x00209111), (0x00209057, 0x00209111))
     data.DimensionIndexSequence = [make_item(DimensionIndexPointer=a, FunctionalGroupPointer=b) for a, b in pointers]
     data.save_as(root / "enhanced.dcm", enforce_file_format=True)
-    return Tree(_files(root), ("enhanced.dcm",))
+    return Tree(files_of(root), ("enhanced.dcm",))
 
 
 def _pet(root: Path) -> Tree:
@@ -224,7 +225,7 @@ def _pet(root: Path) -> Tree:
     }  # fmt: skip
     make_series((3, 6, 7), modality="PT", extra=extra).write(root)
     options = ImportOptions(choice=Choice(reading=Reading(suv="lbm")))
-    return Tree(_files(root), ("IM0000.dcm", "IM0001.dcm"), options=options)
+    return Tree(files_of(root), ("IM0000.dcm", "IM0001.dcm"), options=options)
 
 
 def _irregular(root: Path) -> Tree:
@@ -232,7 +233,7 @@ def _irregular(root: Path) -> Tree:
     del series.slices[2]
     series.write(root)
     options = ImportOptions(choice=Choice(reading=Reading(resample_irregular=True)))
-    return Tree(_files(root), ("IM0000.dcm", "IM0003.dcm"), options=options)
+    return Tree(files_of(root), ("IM0000.dcm", "IM0003.dcm"), options=options)
 
 
 def _medium(root: Path) -> Tree:
@@ -241,14 +242,14 @@ def _medium(root: Path) -> Tree:
         data.StudyDate, data.StudyTime, data.StudyID, data.SeriesNumber = "20200101", "120000", "1", 1
         files.add(data)
     files.write(root)
-    return Tree(_files(root), ("DICOMDIR",), source="DICOMDIR")
+    return Tree(files_of(root), ("DICOMDIR",), source="DICOMDIR")
 
 
 def _archive(root: Path) -> Tree:
     make_series((2, 6, 7)).write(root)
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in _files(root).items():
+        for name, content in files_of(root).items():
             archive.writestr(f"a/{name}", content)
     return Tree({"a.zip": stream.getvalue()}, ("a.zip",), source="a.zip")
 
@@ -311,7 +312,7 @@ def _slicer(root: Path) -> Tree:
         for key, value in (("Name", f"part {number}"), ("LabelValue", "1"), ("Layer", str(number)), ("Color", "1 0 0")):
             image.SetMetaData(f"Segment{number}_{key}", value)
     sitk.WriteImage(image, str(root / "scan.seg.nrrd"))
-    return Tree(_files(root), ("scan.seg.nrrd",))
+    return Tree(files_of(root), ("scan.seg.nrrd",))
 
 
 def _voc(_root: Path) -> Tree:
@@ -332,4 +333,4 @@ def _decathlon(root: Path) -> Tree:
     content = {"name": "x", "modality": {"0": "MRI"}, "labels": {"0": "background", "1": "lesion"}, "licence": "none",
                "training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}], "test": []}  # fmt: skip
     (root / "dataset.json").write_text(json.dumps(content))
-    return Tree(_files(root), ("dataset.json", "dataset.json", "labelsTr/a.nii.gz"))
+    return Tree(files_of(root), ("dataset.json", "dataset.json", "labelsTr/a.nii.gz"))

@@ -19,7 +19,7 @@ import av
 import imagecodecs
 import numpy as np
 import pydicom
-from fuzz_trees import Tree, mutate_text
+from fuzz_trees import Tree, files_of, mutate_text
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, RLELossless
 
@@ -92,14 +92,10 @@ def _places(content: Any) -> list[tuple[Any, Any]]:
     return found
 
 
-def _files(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
-
-
 def _stack(root: Path) -> Tree:
     write_label_stack(_LABEL, _AFFINE, root / "a.slices", labels=_LABELS)
     json_file = "a.slices/geometry.json"
-    return Tree(_files(root), (json_file, json_file, "a.slices/slice_0002.png"), label="a.slices")
+    return Tree(files_of(root), (json_file, json_file, "a.slices/slice_0002.png"), label="a.slices")
 
 
 def _coco(root: Path) -> Tree:
@@ -110,13 +106,13 @@ def _coco(root: Path) -> Tree:
     runs = {"id": 91, "image_id": 3, "category_id": 1, "segmentation": {"size": [10, 9], "counts": [40, 7, 43]}}
     content["annotations"] += [outline, runs]
     (root / "a.coco.json").write_text(json.dumps(content))
-    return Tree(_files(root), ("a.coco.json",), label="a.coco.json")
+    return Tree(files_of(root), ("a.coco.json",), label="a.coco.json")
 
 
 def _film(root: Path) -> Tree:
     write_film(root / "film.dcm", make_pictures())
     av.logging.set_level(None)
-    return Tree(_files(root), ("film.dcm",))
+    return Tree(files_of(root), ("film.dcm",))
 
 
 def _coded(root: Path, code: Callable[[np.ndarray], bytes], syntax: str) -> Tree:
@@ -157,4 +153,4 @@ def _rle_seg(root: Path) -> Tree:
     made["PixelData"].VR, made["PixelData"].is_undefined_length = "OB", True
     made.file_meta.TransferSyntaxUID = RLELossless
     made.save_as(root / "seg.dcm")
-    return Tree(_files(root), ("seg.dcm",))
+    return Tree(files_of(root), ("seg.dcm",))
