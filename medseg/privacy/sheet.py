@@ -30,12 +30,13 @@ def contact_sheet(count: int, picture: Callable[[int], Array]) -> Array:
         A picture (rows, columns, 3): up to 10 frames from first to last and, where there are more than one, the
         brightest and the darkest value of each place on all frames.
     """
+    first = picture(0)
     if count == 1:
-        return picture(0)
+        return first
     shown = set(np.linspace(0, count - 1, min(count, _MOST_FRAMES)).round().astype(int).tolist())
-    tiles: list[Array] = []
-    brightest = darkest = picture(0)
-    for number in range(count):
+    tiles = [first]
+    brightest = darkest = first
+    for number in range(1, count):
         frame = picture(number)
         brightest, darkest = np.maximum(brightest, frame), np.minimum(darkest, frame)
         if number in shown:
