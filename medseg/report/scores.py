@@ -14,7 +14,7 @@ import numpy as np
 from medseg.data.files import sha256_of
 from medseg.privacy.releases import Behind
 from medseg.report.facts import RunFacts
-from medseg.report.screen import Screen, count_patients
+from medseg.report.screen import Screen, count_patients, patients_behind
 from medseg.report.told import MeanScore, told_means
 from medseg.report.words import shown_metrics
 from medseg.studies.summary import per_case_values
@@ -62,7 +62,7 @@ class Part:
 
     def behind(self, key: str) -> Behind:
         """The patients with a defined Dice of a label."""
-        return _behind(self.dice[key], self.case_names, self.patient_of)
+        return patients_behind(self.dice[key], self.patient_of, cases=self.case_names)
 
     def patients_with(self, key: str) -> int:
         """Patients with a defined Dice of a label."""
@@ -133,7 +133,7 @@ class Scores:
             if told
         }
         return parts | {
-            f"{metric} of {key}": _behind(self.values(key, metric), self.cases, self.patients)
+            f"{metric} of {key}": patients_behind(self.values(key, metric), self.patients, cases=self.cases)
             for key in keys
             for metric in self.metrics
             if self.tells(key, metric)
@@ -202,12 +202,6 @@ class Scores:
                 ]
             told |= told_means(means, earlier=self.screen.earlier, threshold=self.screen.limits.threshold)
         return told
-
-
-def _behind(values: Sequence[float], cases: Sequence[str], patients: Sequence[str]) -> Behind:
-    """The patients with a defined value, by the cases that have one."""
-    rows = zip(values, cases, patients, strict=True)
-    return Behind.of_cases({case: patient for value, case, patient in rows if not math.isnan(value)})
 
 
 def _mean_score(

@@ -16,7 +16,7 @@ from medseg.privacy.releases import Behind, guard_figures
 from medseg.report.blocks import Cell
 from medseg.types import Tier
 
-__all__ = ["WITHHELD", "Screen", "count_patients"]
+__all__ = ["WITHHELD", "Screen", "count_patients", "patients_behind"]
 
 WITHHELD = Cell("withheld", suppressed=True)
 """The mark of a number that disclosure control kept back."""
@@ -41,26 +41,19 @@ class Screen:
         """Whether everything may be seen."""
         return self.tier == "internal"
 
-    def tells(
-        self, figure: str, values: Sequence[float], patients: Sequence[str], *, cases: Sequence[str] | None = None
-    ) -> bool:
+    def tells(self, figure: str, values: Sequence[float], patients: Sequence[str], *, cases: Sequence[str]) -> bool:
         """Whether the mean, its interval and what else sums up these values may be seen.
 
         Args:
             figure: Name of the figure, the same in every report of the run.
             values: One value a case; nan is left out.
             patients: Patient of each value.
-            cases: Case of each value; without it earlier releases are compared by patients alone.
+            cases: Case of each value.
         """
         if self.open:
             return True
         cells = {figure: protect_summary(values, patients, limits=self.limits)["mean"]}
-        having = [number for number, value in enumerate(values) if not math.isnan(value)]
-        behind = {
-            figure: Behind.of(patients[number] for number in having)
-            if cases is None
-            else Behind.of_cases({cases[number]: patients[number] for number in having})
-        }
+        behind = {figure: patients_behind(values, patients, cases=cases)}
         return not guard_figures(cells, behind, earlier=self.earlier, limits=self.limits)[figure].withheld
 
     def rests_on(self, patients: int) -> bool:
@@ -99,3 +92,9 @@ class Screen:
 def count_patients(values: Sequence[float], patients: Sequence[str]) -> int:
     """Number of patients with at least one defined value."""
     return len({patient for value, patient in zip(values, patients, strict=True) if not math.isnan(value)})
+
+
+def patients_behind(values: Sequence[float], patients: Sequence[str], *, cases: Sequence[str]) -> Behind:
+    """The patients with a defined value, by the cases that have one."""
+    rows = zip(values, cases, patients, strict=True)
+    return Behind.of_cases({case: patient for value, case, patient in rows if not math.isnan(value)})
