@@ -26,7 +26,7 @@ from medseg.data.json_files import read_json
 from medseg.data.label_formats import ignoring
 from medseg.data.manifest import read_manifest
 from medseg.data.metadata import CaseFacts, harmless_covariates
-from medseg.data.recognise import NO_LABEL, Choice, Recognised, Source, stem_of
+from medseg.data.recognise import NO_LABEL, Choice, Recognised, Source, stem_of, unique_stems
 from medseg.data.split import read_folds, write_folds
 from medseg.errors import ManifestError, MedsegError, ReadError
 from medseg.wording import counted
@@ -171,7 +171,7 @@ def _told(root: Path, found: Recognised, coco: Mapping[str, Any]) -> tuple[str, 
         return "participants.tsv", names, _by_number(names, folds)
     for name in (_COCO, *_LISTS):
         if listed := _listed(coco if name == _COCO else _read(root / name), root):
-            names = {path: stem_of(path) for path in first if path in listed}
+            names = unique_stems([path for path in first if path in listed], root)
             return name.rpartition("/")[2], names, _by_number(names, listed)
     return "", {path: _case_of(path) for path in first}, []
 

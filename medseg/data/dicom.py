@@ -239,6 +239,11 @@ def _require_alike(headers: Sequence[Header]) -> None:
         raise GeometryError(
             f"duplicate slices: {copies} of {len(headers)} files are copies of another; remove the copies"
         )
+    if len({header.patient for header in headers}) > 1:
+        raise GeometryError(
+            "expected slices of one patient in a series; found several PatientIDs. The series' UIDs are broken: export "
+            "the original series"
+        )
     sizes = {(header.rows, header.columns) for header in headers}
     if len(sizes) > 1:
         raise GeometryError(f"expected slices of one size in a series; found {len(sizes)} sizes. Split the series")

@@ -25,6 +25,7 @@ from medseg.data.foreign_folds import folds_of
 from medseg.data.label_source import LabelSource
 from medseg.data.manifest import ID_PATTERN, Card, Case, LabelInfo, Manifest, images_sha256, write_manifest
 from medseg.data.readers import read_geometry, read_label
+from medseg.data.recognise import unique_stems
 from medseg.data.split import Folds, write_folds
 from medseg.data.volume import Geometry
 from medseg.errors import ManifestError, ReadError
@@ -81,6 +82,8 @@ def import_dataset(source: Path, out: Path, *, origin: Format, progress: Callabl
     known = {str(facts.get("case", name)): facts for name, facts in sidecar.get("cases", {}).items()}
     ours = {name: str(facts.get("case", name)) for name, facts in sidecar.get("cases", {}).items()}
     found = sorted((replace(one, case=ours.get(one.case, one.case)) for one in found), key=lambda one: one.case)
+    if len({one.case for one in found}) < len(found):
+        raise ManifestError(f"{listing.name}: expected a name of its own for each case; found one name for several")
     values = {int(theirs): int(ours) for ours, theirs in sidecar.get("values", {}).items()}
     with new_folder(out) as folder:
         cases = []
@@ -141,12 +144,9 @@ def _datalist_sources(root: Path, content: Mapping[str, Any]) -> list[ForeignCas
                 raise ManifestError(f"{part}, entry {number}: expected an image path, or a list of them")
             paths = tuple(file_inside(root, image, place=f"{part}, entry {number}") for image in images)
             label = file_inside(root, fields["label"], place=f"{part}, entry {number}") if fields.get("label") else None
-            sources.append(ForeignCase(case=_stem(paths[0]), images=paths, label=label, fold=fields.get("fold")))
-    return sources
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").rsplit(".", 1)[0]
+            sources.append(ForeignCase(case="", images=paths, label=label, fold=fields.get("fold")))
+    names = unique_stems([source.images[0] for source in sources], root.resolve())
+    return [replace(source, case=names[source.images[0]]) for source in sources]
 
 
 def _card(content: Mapping[str, Any], *, origin: Format) -> Card:

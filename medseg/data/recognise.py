@@ -44,6 +44,7 @@ __all__ = [
     "settle_unlabelled",
     "split_masks",
     "stem_of",
+    "unique_stems",
     "words_of",
 ]
 
@@ -242,6 +243,14 @@ def stem_of(path: Path) -> str:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return path.stem
+
+
+def unique_stems(paths: Sequence[Path], root: Path) -> dict[Path, str]:
+    """A name of its own for each file below `root`: its stem, or the whole path joined by _ where stems recur."""
+    stems = {path: stem_of(path) for path in paths}
+    if len(set(stems.values())) == len(stems):
+        return stems
+    return {path: "_".join((*path.relative_to(root).parent.parts, stem)) for path, stem in stems.items()}
 
 
 def is_mask_name(path: Path) -> bool:

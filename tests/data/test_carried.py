@@ -58,6 +58,10 @@ def _pairs(before: Manifest, after: Manifest) -> dict[str, str]:
     return {theirs[read_volume(next(iter(case.images.values()))).array.tobytes()]: case.case for case in after.cases}
 
 
+def _first(path: Path) -> bytes:
+    return read_volume(path).array[0].tobytes()
+
+
 def _assert_same_folds(before: Manifest, after: Manifest) -> None:
     pairs = _pairs(before, after)
     patients = {case.case: case.patient for case in before.cases}
@@ -173,6 +177,35 @@ def test_a_label_to_ignore_is_no_class(tmp_path):
         assert (imported.card.ignore, imported.card.label_names()) == (value, made.card.label_names())
         case = next(c for c in imported.cases if c.case == _pairs(made, imported)[made.cases[1].case])
         assert read_label(case.label)[0][0, 0, 0] == value
+
+
+def test_images_of_one_name_in_several_folders_stay_apart_and_keep_their_folds(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path / "before")
+    export_dataset(cohort.path, tmp_path / "listed", to="monai")
+    listed = json.loads((tmp_path / "listed/datalist.json").read_text())
+    for number, entry in enumerate(listed["training"]):
+        folder = tmp_path / f"folders/visit{number}"
+        folder.mkdir(parents=True)
+        for part in ("image", "label"):
+            (tmp_path / "listed" / entry[part]).rename(folder / f"{part}.nii.gz")
+            entry[part] = f"visit{number}/{part}.nii.gz"
+    (tmp_path / "folders/datalist.json").write_text(json.dumps(listed))
+    import_dataset(tmp_path / "folders/datalist.json", tmp_path / "adopted", origin="monai")
+    adopted = read_manifest(tmp_path / "adopted/manifest.csv")
+    assert {case.case for case in adopted.cases} == {f"visit{number}_image" for number in range(len(cohort.cases))}
+    imported, _ = _import(tmp_path / "folders", tmp_path / "imported")
+    for after in (adopted, imported):
+        pairs = {entry["image"]: entry["fold"] for entry in listed["training"]}
+        values = {_first(tmp_path / "folders" / path): fold for path, fold in pairs.items()}
+        told = {case.case: values[_first(next(iter(case.images.values())))] for case in after.cases}
+        assert len(told) == len(listed["training"])
+        for number, split in enumerate(read_folds(after.folds_path, after).splits):
+            assert set(split.test) == {case for case, fold in told.items() if fold == number}
+    listed["validation"] = listed["training"][:1]
+    (tmp_path / "folders/datalist.json").write_text(json.dumps(listed))
+    with pytest.raises(ManifestError, match="a name of its own for each case"):
+        import_dataset(tmp_path / "folders/datalist.json", tmp_path / "again", origin="monai")
+    assert not (tmp_path / "again").exists()
 
 
 @pytest.mark.parametrize(

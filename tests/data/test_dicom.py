@@ -117,6 +117,14 @@ def test_slices_that_differ_in_what_their_values_are_become_no_volume(tmp_path: 
         read_series(mixed.write(tmp_path / "mixed"))
 
 
+def test_slices_of_several_patients_are_no_series(tmp_path: Path) -> None:
+    series = make_series()
+    for data in series.slices[::2]:
+        data.PatientID = "DOE-4712"
+    with pytest.raises(GeometryError, match="expected slices of one patient in a series"):
+        read_series(series.write(tmp_path))
+
+
 def test_a_film_without_positions_is_refused(tmp_path: Path) -> None:
     series = make_series((1, 5, 6))
     data = series.slices[0]
