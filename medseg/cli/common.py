@@ -15,19 +15,16 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 from medseg.errors import MedsegError, PrivacyError, StorageError
+from medseg.privacy import known
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from medseg.privacy.identities import IdentityIndex
-
-__all__ = ["EXIT_PARTLY_REFUSED", "command", "emit", "note", "progress_bars", "search_messages_for", "text_table"]
+__all__ = ["EXIT_PARTLY_REFUSED", "command", "emit", "note", "progress_bars", "text_table"]
 
 EXIT_PARTLY_REFUSED = 3
 _P = ParamSpec("_P")
 _WITHHELD = "(a line is withheld: it held an identity of this project)"
-_searched_for: list[IdentityIndex] = []
-"""The identities that the running command knows of; no line of its may hold one."""
 
 
 def command(function: Callable[_P, int | None]) -> Callable[_P, None]:
@@ -42,7 +39,7 @@ def command(function: Callable[_P, int | None]) -> Callable[_P, None]:
         import typer
 
         signal.signal(signal.SIGTERM, _interrupt)
-        _searched_for.clear()
+        known.forget()
         logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
         for handler in logging.getLogger().handlers:
             handler.addFilter(_searched_record)
@@ -90,7 +87,7 @@ def emit(result: Mapping[str, Any], *, as_json: bool, text: str) -> None:
     """
     if sys.stdout is None:  # Closed by whoever started the command; the work is done all the same.
         return
-    told = _gated(json.dumps(result, default=str)) if as_json else _searched(text)
+    told = known.let_out(json.dumps(result, default=str), name="message") if as_json else _searched(text)
     try:
         sys.stdout.write(told.rstrip("\n") + "\n")
         sys.stdout.flush()
@@ -98,34 +95,20 @@ def emit(result: Mapping[str, Any], *, as_json: bool, text: str) -> None:
         _write_no_more()
 
 
-def search_messages_for(identities: IdentityIndex) -> None:
-    """Withhold each line of the running command that holds one of these identities: messages, errors, logs, results."""
-    _searched_for.append(identities)
-
-
 def _searched(message: str) -> str:
     """The message, its lines with an identity withheld; other lines, the person's own paths included, may pass."""
     lines = []
     for line in message.split("\n"):
         try:
-            lines.append(_gated(line))
+            lines.append(known.let_out(line, name="message"))
         except PrivacyError:
             lines.append(_WITHHELD)
     return "\n".join(lines)
 
 
-def _gated(line: str) -> str:
-    if _searched_for:
-        from medseg.privacy.audit import gate
-
-        for identities in _searched_for:
-            gate(line, name="message", tier="internal", identities=identities)
-    return line
-
-
 def _searched_record(record: logging.LogRecord) -> bool:
     """Withhold what a log line must not hold; every record passes, as a filter of `logging`."""
-    if _searched_for:
+    if known.something_known():
         record.msg, record.args = _searched(record.getMessage()), None
     return True
 

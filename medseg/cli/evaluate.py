@@ -68,6 +68,7 @@ def _evaluate(
     bootstrap: _Bootstrap = 2000,
     confidence: _Confidence = 0.95,
     seed: _Seed = 0,
+    key: KeyOption = None,
     as_json: _Json = False,
 ) -> int:
     """Score predictions against the labels of a manifest.
@@ -83,6 +84,7 @@ def _evaluate(
     from medseg.data.manifest import read_manifest
     from medseg.studies import summarise, write_cases, write_summary
 
+    identities_beside(key)
     rules = [StructureRule.of(text) for text in structure or ()]
     tolerances = tuple(nsd or (1.0, 2.0))
     if min(tolerances) <= 0:
@@ -161,6 +163,7 @@ def _compare(
     bootstrap: _Bootstrap = 2000,
     confidence: _Confidence = 0.95,
     seed: _Seed = 0,
+    key: KeyOption = None,
     as_json: _Json = False,
 ) -> int:
     """Compare runs on the same cases, in pairs.
@@ -171,6 +174,7 @@ def _compare(
     """
     from medseg.studies import compare_runs, read_cases, write_summary
 
+    identities_beside(key)
     tables = dict(zip(_run_names(runs), [read_cases(run) for run in runs], strict=True))
     comparison = compare_runs(
         tables,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars, text_table
+from medseg.cli.keys import KeyOption, identities_beside
 from medseg.wording import counted
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def fuse(
         Path | None, typer.Option(metavar="CSV", help="New manifest; without it NAME.<method>.csv beside the old one.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Cases read at once.")] = 2,
+    key: KeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Make one label map of several annotators'.
@@ -41,6 +43,7 @@ def fuse(
     from medseg.data.manifest import read_manifest
     from medseg.studies.annotators import fuse_manifest, summarise_agreement, write_agreement
 
+    identities_beside(key)
     manifest = read_manifest(path)
     target = out or path.with_suffix(f".{method}.csv")
     with progress_bars() as bars:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
+from medseg.cli.keys import KeyOption, identities_beside
 from medseg.errors import RequestError
 from medseg.wording import counted
 
@@ -96,6 +97,7 @@ def _import(
     title: Annotated[str, typer.Option(help="Title of the data set, for its card.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the data set, for its card.")] = "",
     jobs: Annotated[int, typer.Option(min=1, help="Cases copied at once.")] = min(4, os.cpu_count() or 1),
+    key: KeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Turn images and labels of any layout into a manifest.
@@ -115,6 +117,7 @@ def _import(
     from medseg.data.reading import Reading
     from medseg.data.recognise import Choice
 
+    identities_beside(key)
     if list_structures:
         return _list_structures(source, out, as_json=as_json)
     if out is None:

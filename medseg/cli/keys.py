@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.common import search_messages_for
 from medseg.errors import RequestError
+from medseg.privacy.known import know
 
 if TYPE_CHECKING:
     from medseg.privacy.identities import IdentityIndex
@@ -25,7 +25,7 @@ KeyOption = Annotated[
 def identities_beside(key: Path | None) -> IdentityIndex | None:
     """The index of identities that `medseg deidentify` keeps beside the key; None without a key.
 
-    From here on no line that the command prints holds one of them.
+    From here on no line that the command prints and no text file that it writes holds one of them.
 
     Raises:
         RequestError: There is no index beside the key.
@@ -33,7 +33,7 @@ def identities_beside(key: Path | None) -> IdentityIndex | None:
     if key is None:
         return None
     index = _loaded(key)
-    search_messages_for(index)
+    know(index)
     return index
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medseg.data.manifest import Manifest
     from medseg.data.quality import CaseQuality, QualityReport
     from medseg.data.split import Folds
+    from medseg.privacy.identities import IdentityIndex
 
 __all__ = ["register"]
 
@@ -64,6 +65,7 @@ def _check(
     from medseg.data.manifest import read_manifest
     from medseg.data.quality import check_manifest
 
+    index = identities_beside(key)
     manifest = read_manifest(path, files_must_exist=False)
     with _progress("checking cases", 2 * len(manifest.cases)) as advance:
         report = check_manifest(manifest, jobs=jobs, progress=advance)
@@ -71,7 +73,6 @@ def _check(
         from medseg.report.thumbnails import write_thumbnails
 
         with _progress("drawing thumbnails", len(manifest.cases)) as advance:
-            index = identities_beside(key)
             write_thumbnails(manifest, report, thumbnails, jobs=jobs, identities=index, progress=advance)
     warnings = sum(case.is_usable and any(f.severity == "warning" for f in case.findings) for case in report.cases)
     result = {
@@ -106,6 +107,7 @@ def _split(
     force: Annotated[bool, typer.Option("--force", help="Replace other folds.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folds CSV; without it, beside the manifest.")] = None,
     jobs: _Jobs = 2,
+    key: KeyOption = None,
     as_json: _Json = False,
 ) -> int:
     """Draw folds once, of whole patients.
@@ -122,6 +124,7 @@ def _split(
 
     if sum([folds is not None, holdout, by_site]) > 1:
         raise RequestError("--folds, --holdout and --by-site exclude each other; give one of them")
+    identities_beside(key)
     manifest = read_manifest(path)
     target = out or manifest.folds_path
     accepted = {*leakage.parse_pairs(acknowledge or (), manifest), *leakage.read_acknowledged(target)}
@@ -174,6 +177,7 @@ def _describe(
     from medseg.data.manifest import read_manifest
     from medseg.data.quality import check_manifest
 
+    index = identities_beside(key)
     manifest = read_manifest(path, files_must_exist=False)
     with _progress("reading cases", 2 * len(manifest.cases)) as advance:
         report = check_manifest(manifest, jobs=jobs, progress=advance)
@@ -184,14 +188,14 @@ def _describe(
         note("internal numbers: they have not passed disclosure control; --tier shareable does")
         title = manifest.card.title
     else:
-        rows = _shareable_rows(manifest, report, key, threshold=threshold)
+        rows = _shareable_rows(manifest, report, index, threshold=threshold)
         title = "patients and figures that may be shared"
     emit(dict(rows), as_json=as_json, text=text_table(["", title], [list(row) for row in rows]))
     return 0
 
 
 def _shareable_rows(
-    manifest: Manifest, report: QualityReport, key: Path | None, *, threshold: int
+    manifest: Manifest, report: QualityReport, identities: IdentityIndex | None, *, threshold: int
 ) -> list[tuple[str, str]]:
     from medseg.data.describe_shareable import describe_shareable
     from medseg.privacy.audit import gate
@@ -201,7 +205,7 @@ def _shareable_rows(
     ledger = manifest.path.parent / "ledger.jsonl"
     shared = describe_shareable(manifest, report, earlier=earlier_releases(ledger), limits=Limits(threshold=threshold))
     text = "\n".join(f"{name}: {value}" for name, value in shared.rows)
-    gate(text.encode("utf-8"), name="description.txt", tier="shareable", identities=identities_beside(key))
+    gate(text.encode("utf-8"), name="description.txt", tier="shareable", identities=identities)
     record_release(ledger, shared.behind, what="description")
     note(f"{counted(shared.withheld, 'figure')} withheld, counts rounded to 5; noted in the ledger beside the manifest")
     return list(shared.rows)
@@ -217,6 +221,7 @@ def _convert(
     origin: Annotated[
         str | None, typer.Option("--from", metavar="nnunet|msd|monai|bids|coco", help="Read this format.")
     ] = None,
+    key: KeyOption = None,
     as_json: _Json = False,
 ) -> int:
     """Hand a data set and its folds to another tool, or take one.
@@ -231,6 +236,7 @@ def _convert(
         raise RequestError(
             "expected either --to FORMAT or --from FORMAT; the formats are nnunet, msd, monai, bids, coco"
         )
+    identities_beside(key)
     with _progress("converting cases", None) as advance:
         if to is not None:
             count = export_dataset(source, out, to=parse_format(to), progress=advance)

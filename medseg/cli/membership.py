@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from medseg.cli.common import command, emit
+from medseg.cli.keys import KeyOption, identities_beside
 from medseg.wording import counted
 
 __all__ = ["register"]
@@ -27,6 +28,7 @@ def _membership(
         Path | None, typer.Option(metavar="FILE", help="The manifest, where it is no longer where the study says.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the resampling; the study's without it.")] = None,
+    key: KeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Attack a run's models: can one tell who was trained on?
@@ -39,6 +41,7 @@ def _membership(
     from medseg.cli.bars import StudyBars
     from medseg.studies.fold_losses import measure_membership
 
+    identities_beside(key)
     with StudyBars() as bars:
         facts = measure_membership(run, manifest=manifest, seed=seed, progress=bars)
     emit(facts, as_json=as_json, text=_text(facts))

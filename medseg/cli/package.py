@@ -40,8 +40,8 @@ def _package(
     """
     from medseg.export.from_run import package_run
 
-    target = out if out.suffix == ".medseg" else out.with_name(out.name + ".medseg")
     index = identities_beside(key)
+    target = out if out.suffix == ".medseg" else out.with_name(out.name + ".medseg")
     digest = package_run(run, target, intended_use=intended_use, threshold=threshold, identities=index)
     size = target.stat().st_size
     emit(

@@ -192,6 +192,7 @@ def _predict(
     """
     from medseg.data.reading import reading_for
 
+    identities = identities_beside(key)
     if report and output_format is not _Format.DICOM_SEG:
         raise RequestError("--report goes with --format dicom-seg; --format sr writes a report alone")
     from medseg.data.source import find_inputs
@@ -208,7 +209,6 @@ def _predict(
         raise RequestError(str(error)) from None
     _say_other_modality(inputs, loaded.predictor.plan.modality)
     finder = _finder(dicom_source, inputs, output_format, reading)
-    identities = identities_beside(key)
     _make_folder(out, output_format, internal=internal)
     made = _made_from(out, loaded, fast=fast, internal=internal, support=support)
     if support is not None:

@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
     app.command("curve")(command(_curve))
 
 
-def _plan(study: Study, overrides: Overrides = None, as_json: Json = False) -> int:
+def _plan(study: Study, overrides: Overrides = None, key: KeyOption = None, as_json: Json = False) -> int:
     """Decide how to train on these data and this machine.
 
     Spacing, patch, network, batch and steps.
@@ -45,6 +45,7 @@ def _plan(study: Study, overrides: Overrides = None, as_json: Json = False) -> i
     from medseg.cli.bars import StudyBars
     from medseg.studies.study import open_data, plan_study
 
+    identities_beside(key)
     config = _load(study, overrides)
     with StudyBars() as bars:
         plan, _ = plan_study(config, open_data(config.data), run=None, progress=bars)
@@ -68,7 +69,7 @@ def _train(
     from medseg.studies.crossval import train_all
 
     _expect_run(out, resume=resume)
-    config, index = _load(study, overrides), identities_beside(key)
+    index, config = identities_beside(key), _load(study, overrides)
     with StudyBars() as bars:
         outcome = train_all(config, out=out, progress=bars, identities=index)
     emit(
@@ -100,7 +101,7 @@ def _crossval(
     from medseg.studies.crossval import cross_validate
 
     _expect_run(out, resume=resume)
-    config, index = _load(study, overrides), identities_beside(key)
+    index, config = identities_beside(key), _load(study, overrides)
 
     def deliver(run: Path) -> Deliverables:
         return _deliver(run, index)
@@ -137,7 +138,7 @@ def _pretrain(
     from medseg.studies.pretrain import pretrain
 
     _expect_run(out, resume=resume)
-    config, index = _load(study, overrides), identities_beside(key)
+    index, config = identities_beside(key), _load(study, overrides)
     with StudyBars() as bars:
         outcome = pretrain(config, out=out, progress=bars, identities=index)
     emit(
@@ -166,7 +167,7 @@ def _curve(
     from medseg.cli.bars import StudyBars
     from medseg.studies.curve import label_curve
 
-    config, index = _load(study, overrides), identities_beside(key)
+    index, config = identities_beside(key), _load(study, overrides)
     with StudyBars() as bars:
         points = label_curve(config, cases=cases or [5, 10, 20, 40], out=out, progress=bars, identities=index)
     rows = [[str(p.cases), f"{p.dice:.3f}", f"{p.low:.3f} to {p.high:.3f}"] for p in points]

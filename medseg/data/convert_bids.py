@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from medseg.data.cases import read_case_image, read_case_label
-from medseg.data.exchange import ForeignCase, write_image, write_json
+from medseg.data.exchange import ForeignCase, write_image, write_json, write_text
 from medseg.data.manifest import Card, Case, LabelInfo, Manifest
 from medseg.errors import ManifestError, RequestError
 
@@ -60,8 +60,8 @@ def export_bids(
     derived = {"Name": f"{manifest.card.title}: label maps", "BIDSVersion": _VERSION, "DatasetType": "derivative"}
     generated = {"GeneratedBy": [{"Name": "medseg"}], "SourceDatasets": [{"URL": "../.."}]}
     write_json(folder / "derivatives" / "labels" / "dataset_description.json", derived | generated)
-    (folder / "README").write_text(f"{manifest.card.title}\n\n{manifest.card.provenance}\n", encoding="utf-8")
-    (folder / ".bidsignore").write_text("medseg.json\n**/ct/\n", encoding="utf-8")
+    write_text(folder / "README", f"{manifest.card.title}\n\n{manifest.card.provenance}\n")
+    write_text(folder / ".bidsignore", "medseg.json\n**/ct/\n")
     _write_tables(manifest, folder, stems, fold_of)
     return stems
 
@@ -155,7 +155,7 @@ def _export_case(case: Case, manifest: Manifest, folder: Path, *, stem: str, suf
 def _write_tables(manifest: Manifest, folder: Path, stems: Mapping[str, str], fold_of: Mapping[str, int]) -> None:
     rows = [("index", "name"), *((str(value), name) for value, name in manifest.card.label_names().items())]
     rows += [(str(manifest.card.ignore), "ignore")] if manifest.card.ignore is not None else []
-    (folder / "derivatives" / "labels" / "desc-reference_dseg.tsv").write_text(_tsv(rows), encoding="utf-8")
+    write_text(folder / "derivatives" / "labels" / "desc-reference_dseg.tsv", _tsv(rows))
     columns = list(dict.fromkeys(name for case in manifest.cases for name in case.covariates))
     people: dict[str, list[str]] = {}
     for case in manifest.cases:
@@ -163,9 +163,7 @@ def _write_tables(manifest: Manifest, folder: Path, stems: Mapping[str, str], fo
         fold = str(fold_of[case.case]) if case.case in fold_of else "n/a"
         people.setdefault(stems[case.case].partition("_")[0], [fold, case.site or "n/a", *facts])
     header = ["participant_id", "fold", "site", *columns]
-    (folder / "participants.tsv").write_text(
-        _tsv([header, *([name, *row] for name, row in people.items())]), encoding="utf-8"
-    )
+    write_text(folder / "participants.tsv", _tsv([header, *([name, *row] for name, row in people.items())]))
 
 
 def _tsv(rows: Sequence[Sequence[str]]) -> str:

@@ -20,6 +20,7 @@ from medseg.data import json_files
 from medseg.data.label_source import LabelSource
 from medseg.data.split import Folds
 from medseg.errors import ManifestError, ReadError, RequestError
+from medseg.privacy.known import let_out
 from medseg.privacy.unfinished import held_folder
 from medseg.types import Affine, Array
 
@@ -33,6 +34,7 @@ __all__ = [
     "read_json",
     "write_image",
     "write_json",
+    "write_text",
 ]
 
 Format = Literal["nnunet", "msd", "monai", "bids", "coco"]
@@ -147,5 +149,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: object) -> None:
     """Write a JSON that people can read."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text that holds no known identity, nor has one in its name.
+
+    Raises:
+        PrivacyError: As `medseg.privacy.known.let_out`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    path.write_text(let_out(text, name=path.name), encoding="utf-8")

@@ -31,6 +31,7 @@ from medseg.data.reading import RESAMPLED
 from medseg.data.recognise import Choice, Recognised, most_common
 from medseg.data.refusal import Refusal, most_frequent, write_refusals
 from medseg.errors import RequestError
+from medseg.privacy.known import let_out
 from medseg.privacy.ledger import Ledger
 from medseg.privacy.outcomes import DEIDENTIFIED_MARK
 
@@ -170,6 +171,9 @@ def _copy_all(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[list[tuple[Job, Done]], int]:
     """Copy what no earlier run copied, several cases at once, and note each as soon as it is whole."""
+    # Before there are copies that bear these names.
+    names = [(job.case, job.patient, job.site, dict(job.covariates)) for job in jobs]
+    let_out(json.dumps(names), name="manifest.csv")
     done: dict[str, Done] = {}
     todo = []
     for job in jobs:

@@ -50,6 +50,21 @@ download downloads export exported exports file files fold folder folds full imp
 metrics originals output outputs package pacs private processed profile project projects public report reports result
 results samples scans shared source sources subjects summary upload version archives bitmap compressed dicomdir
 documents gzip jpeg letters links names numbers pages pictures points tables tiff volumes waveform waveforms webp
+absolute accumulate accuracy adamw alpha aspect augment averages betas better between bfloat bootstrap boundary
+brightness cache camera change channels checkpoint chosen citation clahe clipped clock colour component components
+computes confidence configs cores cosine costs crops crossval cutmix decides decoder degrees deidentification delta
+detected deterministic deviation differ differential dropout editing efficient efficientnet either elastic empty
+enabled encoder epoch epochs epsilon estimate expects experiment extra factor features fewer fills focal foreground
+fraction freeze fresh gamma given grows guarantee halved halvings hardware headers highdicom hospitals hundred ignore
+imagenet imported include inference intel intensities interval iterations kernels labelled language largest layers
+learnt least length levels licence light lightning linux loader longer masked medseg memory method minutes mirror
+mixup mlflow momentum monai moves needs nibabel nonzero normalisation nothing numpy optimizer outside overlap packages
+patches percentiles photograph photographs pillow plateau predicted pretrain pretrained privacy processor provenance
+pydantic pydicom python pytorch ratio reasons recall reference relative remain repeat residual resized resolution
+rotate ruler safetensors saturation scaled schedule schema scikit scipy scored select serve server shapes shear shows
+simpleitk skeleton slowly smaller smallest smoke sooner spacings spatial specks spread starts statistics stays steps
+stopping strides supervision system tests these thousandth title tolerance track trained trains upright uptake values
+voxels warmup weight weights where while whose wider workers would zscore
 """
 _OURS = frozenset(("REMOVED", "MODIFIED", "ANONYMIZED", "ANONYMISED", "ANONYMOUS", "DEIDENTIFIED", "SIEMENS"))
 """What a de-identified file says of itself, and a name of a vendor that private blocks are called by."""
@@ -96,6 +111,16 @@ def lowered(data: bytes) -> bytes:
 def squeezed(data: bytes) -> bytes:
     """Lower-case ASCII letters, no NUL bytes, white space or separators."""
     return data.translate(_LOWER, _SEPARATORS)
+
+
+def text_run(stream: bytes, start: int, end: int, most: int) -> int:
+    """Length of the run of printable ASCII around a find, counted for so many bytes on either side."""
+    low, high = start, end
+    while low > 0 and 32 <= stream[low - 1] < 127 and start - low < most:
+        low -= 1
+    while high < len(stream) and 32 <= stream[high] < 127 and high - end < most:
+        high += 1
+    return high - low
 
 
 def forms_of(text: str) -> set[Form]:

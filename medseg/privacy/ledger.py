@@ -20,6 +20,7 @@ from typing import IO, Any
 from filelock import FileLock
 
 from medseg.errors import PrivacyError, RequestError
+from medseg.privacy.known import let_out
 
 __all__ = ["Ledger", "looks_like_path", "verify"]
 
@@ -73,7 +74,7 @@ class Ledger:
                 null.
 
         Raises:
-            PrivacyError: A fact looks like a path.
+            PrivacyError: A fact looks like a path, or one holds an identity that this process knows.
             RequestError: The action isn't in lower-case words, or a fact is no JSON value.
         """
         self.append_many([(action, facts)])
@@ -88,6 +89,7 @@ class Ledger:
         checked = [(_check_action(action), _check_facts(facts, "facts")) for action, facts in entries]
         if not checked:
             return
+        let_out(json.dumps(checked), name=self.path.name)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self._lock_path), open(self.path, "a+b") as file:
             number, previous, torn = _last_line(file)

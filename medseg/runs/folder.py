@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from filelock import FileLock, Timeout
@@ -14,7 +14,11 @@ from filelock import FileLock, Timeout
 from medseg.config import StudyConfig
 from medseg.data.files import atomic_write
 from medseg.errors import RunError, StorageError
+from medseg.privacy.known import knowing
 from medseg.privacy.ledger import Ledger
+
+if TYPE_CHECKING:
+    from medseg.privacy.identities import IdentityIndex
 
 __all__ = ["RunFolder", "portable_study"]
 
@@ -31,7 +35,7 @@ class RunFolder:
 
     @classmethod
     @contextmanager
-    def open(cls, root: Path, *, study_yaml: str) -> Iterator[RunFolder]:
+    def open(cls, root: Path, *, study_yaml: str, identities: IdentityIndex | None = None) -> Iterator[RunFolder]:
         """Take the folder for this process and make sure that it is of this study.
 
         The lock goes with the process: after Ctrl-C or SIGKILL the same command goes on in the same folder.
@@ -39,10 +43,12 @@ class RunFolder:
         Args:
             root: The folder; made where it is missing.
             study_yaml: The resolved study; written to ``study.yaml`` the first time, compared with it afterwards.
+            identities: The project's identities, which no text that is written meanwhile may hold.
 
         Raises:
             RunError: Another process works in the folder, or it is of another study.
             StorageError: The folder cannot be made or written.
+            PrivacyError: The study holds one of the identities.
         """
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -61,8 +67,9 @@ class RunFolder:
             raise StorageError("the run folder cannot be written; choose another --out, or its permissions") from None
         try:
             folder = cls(root)
-            folder._claim(study_yaml)
-            yield folder
+            with knowing(identities):
+                folder._claim(study_yaml)
+                yield folder
         finally:
             lock.release()
 

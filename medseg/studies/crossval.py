@@ -87,7 +87,7 @@ def cross_validate(
         out: The run folder.
         progress: Told how far it is.
         deliver: Makes reports and a model package of the finished run folder.
-        identities: The project's identities, which no checkpoint and nothing that is tracked may hold.
+        identities: The project's identities, which nothing that is written, kept or tracked may hold.
 
     Raises:
         RequestError: The study cannot be carried out as it stands.
@@ -95,7 +95,7 @@ def cross_validate(
     progress = progress or SilentProgress()
     data = open_data(study.data)
     splits = data.folds(study.data).splits
-    with RunFolder.open(out, study_yaml=dump_study(relative_study(study, out))) as run:
+    with RunFolder.open(out, study_yaml=dump_study(relative_study(study, out)), identities=identities) as run:
         plan = _begin(study, data, run, progress)
         tracker = open_tracker(portable_study(study), out, identities=identities)
         with _tracked(tracker, run, plan, data):
@@ -131,7 +131,7 @@ def train_all(
         study: The study; paths relative to the working directory.
         out: The run folder; gets ``fold_all/weights.safetensors``.
         progress: Told how far it is.
-        identities: The project's identities, which no checkpoint and nothing that is tracked may hold.
+        identities: The project's identities, which nothing that is written, kept or tracked may hold.
 
     Raises:
         RequestError: The study cannot be carried out as it stands.
@@ -139,7 +139,7 @@ def train_all(
     progress = progress or SilentProgress()
     data = open_data(study.data)
     everything = Split(0, 0, tuple(c.case for c in data.manifest.cases if c.label is not None), (), ())
-    with RunFolder.open(out, study_yaml=dump_study(relative_study(study, out))) as run:
+    with RunFolder.open(out, study_yaml=dump_study(relative_study(study, out)), identities=identities) as run:
         plan = _begin(study, data, run, progress)
         tracker = open_tracker(portable_study(study), out, identities=identities)
         with _tracked(tracker, run, plan, data), tracker.fold(None) as fold_tracker:

@@ -50,7 +50,7 @@ def label_curve(
         cases: Numbers of labelled cases.
         out: Gets ``cases_k/`` and curve.csv.
         progress: Told how far it is.
-        identities: The project's identities, which no checkpoint and nothing that is tracked may hold.
+        identities: As `cross_validate`.
 
     Raises:
         RequestError: A number is below 1.

@@ -58,7 +58,7 @@ def pretrain(
         study: The study; its ``pretrain`` section says how.
         out: Gets weights.safetensors (names as in the network, ``encoder.*``), epochs.csv and pretrain.json.
         progress: Told how far it is.
-        identities: The project's identities, which no checkpoint may hold.
+        identities: The project's identities, which nothing that is written or kept may hold.
 
     Raises:
         RequestError: The study cannot be carried out as it stands.
@@ -70,7 +70,7 @@ def pretrain(
         )
     progress = progress or SilentProgress()
     data = open_data(study.data)
-    with RunFolder.open(out, study_yaml=dump_study(relative_study(study, out))) as run:
+    with RunFolder.open(out, study_yaml=dump_study(relative_study(study, out)), identities=identities) as run:
         plan, _ = plan_study(study, data, run=run, progress=progress)
         config = study.pretrain
         budget = config.budget_minutes
