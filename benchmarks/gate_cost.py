@@ -50,7 +50,7 @@ from medseg.privacy.identities import IdentityIndex, read_clear_list
 from medseg.report import render
 from medseg.runs import tracking
 from medseg.runs.tracking import ModelSignature, open_tracker
-from medseg.studies.tables import read_cases
+from medseg.studies import read_cases
 from medseg.training.checkpoint import Checkpoint, save_checkpoint
 from medseg.training.control import read_epochs
 from medseg.types import Tier

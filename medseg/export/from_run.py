@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -17,6 +16,7 @@ from medseg.data.manifest import Manifest, read_manifest
 from medseg.errors import ConfigError, ManifestError, RunError
 from medseg.export.model_privacy import describe_privacy
 from medseg.export.package import digest_of, package_bytes
+from medseg.metrics.table import mean_of_defined, metric_names, per_case_values, read_cases
 from medseg.planning import Plan
 from medseg.privacy.audit import gate
 from medseg.privacy.disclosure import Cell, Limits, protect_count, protect_summary
@@ -30,8 +30,6 @@ __all__ = ["describe_run", "package_run"]
 _THRESHOLD = 10
 _FIGURES = ("mean", "sd", "low", "high")
 _COUNTS = ("n", "patients")
-_KEYS = ("case", "patient", "fold", "repeat", "label", "label_name")
-"""Columns of cases.csv that are no metric."""
 _RESEARCH_ONLY = "Research use only; not a medical device. A clinician must look at every result before it is used."
 
 
@@ -152,7 +150,7 @@ def _metrics(run: Path, *, threshold: int) -> dict[str, Any]:
     except (OSError, ValueError):
         raise RunError("summary.json of the run is unreadable; give the crossval command again") from None
     earlier = earlier_releases(run / "ledger.jsonl")
-    few = _told_by_few(run / "cases.csv", threshold)
+    few = _told_by_few(run, summary, threshold)
     return {
         "evaluated": True,
         "how": "out of fold: each case predicted by models that have not seen its patient",
@@ -166,22 +164,23 @@ def _metrics(run: Path, *, threshold: int) -> dict[str, Any]:
     }
 
 
-def _told_by_few(cases: Path, threshold: int) -> frozenset[tuple[str, str]]:
-    """Label keys and metrics whose mean would tell of a few patients: they dominate it, or they alone differ."""
-    try:
-        with cases.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        raise RunError("cases.csv of the run is missing or unreadable; give the crossval command again") from None
-    found = set()
-    metrics = [name for name in rows[0] if name not in _KEYS] if rows else []
-    for name in metrics:
-        for key in {row["label"] for row in rows}:
-            having = [row for row in rows if row["label"] == key and row[name]]
-            values, patients = [float(row[name]) for row in having], [row["patient"] for row in having]
-            if protect_summary(values, patients, limits=Limits(threshold=threshold))["mean"].reason == "dominance":
-                found.add((key, name))
-    return frozenset(found)
+def _told_by_few(run: Path, summary: Mapping[str, Any], threshold: int) -> frozenset[tuple[str, str]]:
+    """Keys of labels, or `mean`, and metrics whose mean would tell of a few patients.
+
+    They dominate it, or they alone differ; or they do so in the mean of a label, to which the mean over labels leads.
+    """
+    rows = read_cases(run)
+    metrics = metric_names(rows)
+    _, patients, table = per_case_values(rows, metrics, empty_reference=summary["empty_reference"])
+    means = {key: table[:, place] for place, key in enumerate(summary["labels"])}
+    limits = Limits(threshold=threshold)
+    found = {
+        (key, name)
+        for key, values in {**means, "mean": mean_of_defined(table, axis=1)}.items()
+        for place, name in enumerate(metrics)
+        if protect_summary(values[:, place].tolist(), patients, limits=limits)["mean"].reason == "dominance"
+    }
+    return frozenset(found | {("mean", name) for _, name in found})
 
 
 def _mean_facts(
@@ -192,7 +191,7 @@ def _mean_facts(
 ) -> dict[str, dict[str, Any]]:
     """The means over labels; withheld where few patients or cases lack a label, whose own values they would tell."""
     means = summary["mean_over_labels"]["metrics"]
-    result = _facts(means, "mean", threshold, earlier, {("mean", name) for _, name in few})
+    result = _facts(means, "mean", threshold, earlier, few)
     for name, facts in means.items():
         of_labels = [label["metrics"][name] for label in summary["labels"].values()]
         lacking = [int(facts[key] or 0) - int(own[key] or 0) for own in of_labels for key in _COUNTS]

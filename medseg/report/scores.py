@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from medseg.data.files import sha256_of
+from medseg.metrics.table import mean_of_defined, per_case_values
 from medseg.privacy.releases import Behind
 from medseg.report.facts import RunFacts
 from medseg.report.screen import Screen, count_patients, patients_behind
 from medseg.report.told import MeanScore, told_means
 from medseg.report.words import shown_metrics
-from medseg.studies.summary import per_case_values
 from medseg.types import FloatArray
 
 __all__ = ["MEAN", "Part", "Scores"]
@@ -110,8 +110,9 @@ class Scores:
     def values(self, key: str, metric: str) -> list[float]:
         """A metric of a label in each case; nan where it is undefined."""
         table = self._table[2][:, :, self.metrics.index(metric)]
-        column: FloatArray = _mean(table) if key == MEAN else table[:, list(self.facts.summary["labels"]).index(key)]
-        return [float(value) for value in column]
+        if key == MEAN:
+            return [float(value) for value in mean_of_defined(table, axis=1)]
+        return [float(value) for value in table[:, list(self.facts.summary["labels"]).index(key)]]
 
     def summary(self, key: str, metric: str) -> Mapping[str, Any]:
         """mean, median, low, high, n, undefined, patients of a metric of a label."""
@@ -152,7 +153,7 @@ class Scores:
             columns = {str(value): table[:, i, 0] for i, value in enumerate(sorted({row["label"] for row in held}))}
             empty = np.full(len(cases), math.nan)
             dice = {key: columns.get(key, empty).tolist() for key in self.facts.summary["labels"]}
-            dice[MEAN] = _mean(table[:, :, 0]).tolist()
+            dice[MEAN] = mean_of_defined(table[:, :, 0], axis=1).tolist()
             name = f"Repeat {repeat + 1}, fold {fold + 1}" if several else f"Fold {fold + 1}"
             parts.append(Part(repeat, fold, name, len(set(patients)), len(cases), dice, tuple(cases), tuple(patients)))
         return tuple(parts)
@@ -221,11 +222,3 @@ def _mean_score(
         elif key in of_case:
             having[case] = frozenset((key,))
     return MeanScore(name, key, having, patient_of, repeats)
-
-
-def _mean(by_label: FloatArray) -> FloatArray:
-    defined = ~np.isnan(by_label)
-    count = defined.sum(axis=1)
-    total = np.where(defined, by_label, 0.0).sum(axis=1)
-    means: FloatArray = np.divide(total, count, out=np.full(len(by_label), math.nan), where=count > 0)
-    return means

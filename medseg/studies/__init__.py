@@ -1,8 +1,9 @@
 """Studies: what the scores of all cases add up to, and how runs compare."""
 
+from medseg.metrics import CaseRow, case_rows, read_cases, write_cases
 from medseg.studies.compare import compare_runs
 from medseg.studies.summary import summarise
-from medseg.studies.tables import CaseRow, case_rows, read_cases, read_summary, write_cases, write_summary
+from medseg.studies.tables import read_summary, write_summary
 
 __all__ = [
     "CaseRow",

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import RequestError, RunError
+from medseg.metrics.table import CaseRow, EmptyReference, metric_names, per_case_values
 from medseg.studies.bootstrap import Clusters, mean_interval
-from medseg.studies.summary import EmptyReference, per_case_values
-from medseg.studies.tables import CaseRow, metric_names
 from medseg.types import FloatArray
 
 __all__ = ["compare_runs", "holm", "signed_rank_p"]

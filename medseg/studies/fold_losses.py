@@ -18,6 +18,7 @@ from medseg.data.manifest import Case
 from medseg.data.split import Split
 from medseg.errors import RunError
 from medseg.inference.predict import Predictor, build_predictor
+from medseg.metrics import CaseRow, read_cases
 from medseg.planning import Plan
 from medseg.privacy.ledger import Ledger
 from medseg.studies.crossval import fold_cases, fold_seed
@@ -25,7 +26,7 @@ from medseg.studies.fold import FoldCases
 from medseg.studies.membership import Exposure, membership_facts
 from medseg.studies.reporting import SilentProgress, StudyProgress
 from medseg.studies.study import StudyData, case_entries, open_data
-from medseg.studies.tables import CaseRow, read_cases, write_summary
+from medseg.studies.tables import write_summary
 from medseg.training.checkpoint import load_weights
 from medseg.types import FloatArray, LabelMap
 

@@ -15,9 +15,8 @@ from medseg.data.readers import read_label
 from medseg.data.refusal import Refusal
 from medseg.data.volume import Geometry
 from medseg.errors import DataError, LabelError, RequestError
-from medseg.metrics import score_case
+from medseg.metrics import CaseRow, case_rows, score_case
 from medseg.studies.predicted import find_prediction, read_drawings, read_predicted
-from medseg.studies.tables import CaseRow, case_rows
 from medseg.types import LabelMap, Spacing
 
 __all__ = ["Scored", "score_prediction", "score_predictions"]

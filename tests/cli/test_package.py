@@ -66,7 +66,7 @@ def run(tmp_path):
     (folder / "study.yaml").write_text(dump_study(study))
     (folder / "plan.json").write_text(json.dumps(_plan().to_dict()))
     summary = {
-        "interval": "BCa", "confidence": 0.95,
+        "interval": "BCa", "confidence": 0.95, "empty_reference": "skip",
         "labels": {"1": {"name": "lesion", "metrics": {"dice": _FACTS, "hd95_mm": _FEW}}},
         "mean_over_labels": {"metrics": {"dice": _FACTS}},
     }  # fmt: skip
@@ -104,6 +104,21 @@ def test_small_counts_and_what_rests_on_few_patients_are_withheld_and_marked(run
     assert metrics["dice"]["n"] == 10
     assert metrics["hd95_mm"] == {"withheld": "fewer than 10 patients"}
     assert not {"median", "undefined"} & set(metrics["dice"])
+
+
+def test_a_mean_that_tells_the_score_of_the_only_patient_with_a_lesion_is_withheld(run, tmp_path):
+    with (run / "cases.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["case", "patient", "fold", "repeat", "label", "label_name", "dice", "hd95_mm"])
+        writer.writerows(
+            [f"C{i:02}", f"P{i:02}", i % 2, 0, 1, "lesion", "" if i else 0.6, "" if i else 4] for i in range(12)
+        )
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, "empty_reference": "score"}))
+    _run("package", run, tmp_path / "m.medseg")
+    metrics = read_package(tmp_path / "m.medseg").model["metrics"]
+    assert "alone differ" in metrics["labels"]["1"]["metrics"]["dice"]["withheld"]
+    assert "alone differ" in metrics["mean_over_labels"]["dice"]["withheld"]
 
 
 def test_one_patient_fewer_than_in_an_earlier_package_is_withheld_and_marked(run, tmp_path):
