@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ _NEEDS_NO_KEY = {
     "config": "looks at a study",
     "datasets": "public data",
 }
-_NO_KEY_BELOW = {("pacs", "pull"), ("dicomweb", "pull"), ("pacs", "find"), ("dicomweb", "find")}
+_NO_KEY_BELOW: set[tuple[str, ...]] = {("pacs", "pull"), ("dicomweb", "pull"), ("pacs", "find"), ("dicomweb", "find")}
 """They speak with the archive that knows the patients; what they bring is identified."""
 
 
@@ -37,7 +38,8 @@ def _run(*arguments: object) -> Result:
 
 
 def test_every_command_that_writes_or_tells_something_of_a_project_takes_its_key() -> None:
-    commands = {(name,): found for name, found in typer.main.get_command(app).commands.items()}  # type: ignore[attr-defined]
+    top: Any = typer.main.get_command(app)
+    commands: dict[tuple[str, ...], Any] = {(name,): found for name, found in top.commands.items()}
     for path, found in list(commands.items()):
         if hasattr(found, "commands"):
             del commands[path]
