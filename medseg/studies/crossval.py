@@ -17,6 +17,7 @@ from medseg.data.manifest import Case
 from medseg.data.refusal import Refusal, write_refusals
 from medseg.data.split import Split
 from medseg.errors import DataError, RunError
+from medseg.metrics import CaseRow, write_cases
 from medseg.planning import Plan
 from medseg.privacy.identities import IdentityIndex
 from medseg.runs.environment import describe_environment
@@ -29,7 +30,7 @@ from medseg.studies.reporting import SilentProgress, StudyProgress
 from medseg.studies.scoring import score_prediction
 from medseg.studies.study import StudyData, case_entries, inner_part, open_data, plan_study, relative_study
 from medseg.studies.summary import summarise
-from medseg.studies.tables import CaseRow, write_cases, write_summary
+from medseg.studies.tables import write_summary
 from medseg.training.checkpoint import Epoch
 from medseg.training.control import read_epochs
 

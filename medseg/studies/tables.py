@@ -10,9 +10,8 @@ from typing import Any
 
 from medseg.data.files import atomic_write
 from medseg.errors import RunError
-from medseg.metrics import CaseRow, write_cases
 
-__all__ = ["CaseRow", "read_summary", "write_cases", "write_summary"]
+__all__ = ["read_summary", "write_summary"]
 
 
 def write_summary(summary: Mapping[str, Any], path: Path) -> None:
