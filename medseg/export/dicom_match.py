@@ -165,17 +165,20 @@ class SeriesFinder:
         """
         turns = self._turns(volume)
         likeness = {}
-        read: tuple[int, Volume] | None = None
+        read: dict[int, Volume] = {}
         for number, turn in turns.items():
             rough = _rough_likeness(volume, self._known[number], turn) if number in self._known else (1.0,)
             if max(rough) < _CLEARLY_OTHER and len(turns) > 1:
                 likeness[number] = rough
                 continue
-            own = self._read(number)  # One in memory at a time: all patients of a protocol may lie on one grid.
-            likeness[number], read = _likeness(volume, own, turn), (number, own)
+            read.clear()  # One in memory at a time: all patients of a protocol may lie on one grid.
+            read[number] = self._read(number)
+            likeness[number] = _likeness(volume, read[number], turn)
         number, note = _settle(likeness)
-        own = read[1] if read is not None and read[0] == number else self._read(number)
-        return Match(self._candidates[number], own, turns[number], note)
+        if number not in read:
+            read.clear()
+            read[number] = self._read(number)
+        return Match(self._candidates[number], read[number], turns[number], note)
 
     def _turns(self, volume: Volume) -> dict[int, _Turn]:
         if len(volume.shape) != 3:
