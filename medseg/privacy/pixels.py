@@ -65,7 +65,8 @@ def clean_text(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
         raise QuarantineError("pixels of another kind than 8 or 16 bits; a person has to look at them for text")
     decoded = decode_frames(source, tag, transfer_syntax)
     frames = decoded.array
-    _refuse_faces(source, decoded)
+    photographs = _photographs(source, decoded)
+    _refuse_faces(photographs)
     painted = np.zeros(frames.shape[1:3], bool)
     for attempt in range(_ROUNDS):
         boxes = sorted(
@@ -85,18 +86,17 @@ def clean_text(source: Dataset, tag: int, transfer_syntax: str) -> CleanPixels:
             frames[:, box.top : box.bottom, box.left : box.right] = _blank(frames, decoded.photometric, source)
     else:
         raise QuarantineError("text may still be legible after painting over it; a person has to look at it")
-    _refuse_tattoos(source, decoded, painted)
+    _refuse_tattoos(source, photographs, painted)
     if not painted.any():
         return clean_pixel_data(source, tag, transfer_syntax)
     return native_bytes(frames, decoded.photometric)
 
 
-def _refuse_tattoos(source: Dataset, decoded: Decoded, painted: Array) -> None:
+def _refuse_tattoos(source: Dataset, photographs: list[Array], painted: Array) -> None:
     """Raise where a photograph may show a tattoo beside what was painted over, bool, (rows, columns)."""
     if _class_end(source) == _CAPTURE and raw_bytes(source, 0x00080060).strip(b" \0") in _TOMOGRAPHY:
         return
-    views = _photographs(source, decoded)
-    if any(shows_a_tattoo(view, painted=painted) for view in views):
+    if any(shows_a_tattoo(view, painted=painted) for view in photographs):
         raise QuarantineError(MAYBE_A_TATTOO)
 
 
@@ -104,7 +104,7 @@ def _photographs(source: Dataset, decoded: Decoded) -> list[Array]:
     """The first and the middle frame of what may be a photograph, uint8, (rows, columns, 3); none of anything else."""
     if decoded.array.shape[3] < 3 or _class_end(source) not in _PHOTOGRAPHS:
         return []
-    chosen = decoded.array[[0, len(decoded.array) // 2]]
+    chosen = decoded.array[sorted({0, len(decoded.array) // 2})]
     return [_views(frame, decoded.photometric, source)[0] for frame in chosen]
 
 
@@ -113,10 +113,10 @@ def _class_end(source: Dataset) -> str:
     return raw_bytes(source, 0x00080016).strip(b" \0").decode("latin-1").removeprefix("1.2.840.10008.5.1.4.1.1.")
 
 
-def _refuse_faces(source: Dataset, decoded: Decoded) -> None:
-    """Raise where a colour photograph or secondary capture shows a face, or where nothing here can look for one."""
+def _refuse_faces(photographs: list[Array]) -> None:
+    """Raise where a photograph shows a face, or where nothing here can look for one."""
     try:
-        if any(shows_a_face(view) for view in _photographs(source, decoded)):
+        if any(map(shows_a_face, photographs)):
             raise QuarantineError("a face may show in this picture; a person has to look at it")
     except MissingExtraError as error:
         message = f"a photograph; a person has to look at it for faces and tattoos first ({error})"
