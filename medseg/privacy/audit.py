@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from medseg.errors import PrivacyError, RequestError
-from medseg.privacy.containers import DECODINGS, Layer, is_binary, layers
+from medseg.privacy.containers import DECODINGS, Layer, layers
 from medseg.privacy.identities import IdentityIndex
-from medseg.privacy.patterns import find_patterns
+from medseg.privacy.patterns import Content, content_of, find_patterns
 from medseg.privacy.unfinished import is_unfinished
 from medseg.types import Tier
 from medseg.wording import counted
@@ -180,7 +180,7 @@ def gate(data: _Data, *, name: str, tier: Tier, identities: IdentityIndex | None
 
 
 def _search_layer(layer: Layer, identities: IdentityIndex | None) -> Iterator[Find]:
-    found = list(_search(layer.data, identities))
+    found = list(_search(layer.data, identities, layer.content))
     if not (found or layer.unreadable or layer.flags):
         return
     place = _shown(layer.place, identities)
@@ -195,12 +195,14 @@ def _search_layer(layer: Layer, identities: IdentityIndex | None) -> Iterator[Fi
     yield from (Find(place, *item) for item in found if item in missed)
 
 
-def _search(data: bytes, identities: IdentityIndex | None) -> Iterator[tuple[str, str, int | None]]:
-    binary = is_binary(data)
+def _search(
+    data: bytes, identities: IdentityIndex | None, content: Content | None = None
+) -> Iterator[tuple[str, str, int | None]]:
+    content = content or content_of(data)
     if identities is not None:
-        for hit in identities.find(data, binary=binary):
+        for hit in identities.find(data, binary=content is not Content.TEXT):
             yield "identity", hit.kind, hit.identity
-    for pattern in find_patterns(data, binary=binary):
+    for pattern in find_patterns(data, content=content):
         yield pattern.kind, pattern.rule, None
 
 

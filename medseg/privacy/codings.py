@@ -1,10 +1,11 @@
-"""Codings: the other ways to read a text: base64, hexadecimal, percent signs, escapes, entities, markup taken away."""
+"""Codings: the other ways to read a text: base64, hexadecimal, percent signs, escapes of texts, mails and markup."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import html
+import quopri
 import re
 import urllib.parse
 from collections.abc import Iterator
@@ -19,16 +20,19 @@ _OF_A_RUN = bytes(bool(_RUN.fullmatch(bytes([byte] * 16))) for byte in range(256
 _ALL_OF_A_RUN = np.uint64(0x0101010101010101)
 _HEX = re.compile(rb"(?:0x)?((?:[0-9A-Fa-f]{2}){8,})")
 _PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
+_QUOTED = re.compile(rb"=[0-9A-F]{2}|=\r?\n")
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 _TAG = re.compile(rb"<[^<>]{0,4000}>")
 _ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([0-7]{3}))")
 
 
 def readings(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """A text with its percent signs, escapes and entities resolved and its markup taken away, where it has such."""
+    """A text with its percent signs, escapes, entities or codes of a mail resolved, or its markup taken away."""
     text = data.translate(None, _wide(data))
     if _PERCENT.search(text):
         yield "percent", urllib.parse.unquote_to_bytes(text)
+    if _QUOTED.search(text):
+        yield "quoted", quopri.decodestring(text)
     if b"\\" in text and _ESCAPE.search(text):
         yield "escapes", _ESCAPE.sub(_unescaped, text)
     if b"&" in text or b"<" in text:

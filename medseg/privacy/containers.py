@@ -18,26 +18,23 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medseg.privacy.codings import decoded_runs, readings
 from medseg.privacy.dicom_layers import dicom_layers, looks_like_dicom
+from medseg.privacy.patterns import Content, content_of
 from medseg.privacy.pdf_layers import pdf_layers
+from medseg.privacy.rasters import packed_body, voxel_spans
 
-__all__ = ["DECODINGS", "Layer", "is_binary", "layers"]
+__all__ = ["DECODINGS", "Layer", "layers"]
 
-DECODINGS = ("base64", "percent", "escapes", "markup")
+DECODINGS = ("base64", "percent", "quoted", "escapes", "markup")
 """Last parts of the places that are another reading of the layer they stand in."""
 
 _DEEPEST = 6
 _LARGEST = 1 << 30
 _LARGEST_CODED = 1 << 24
 _PRINTABLE = re.compile(rb"[\x20-\x7e]{6,}")
-_NO_TEXT = (
-    b"\x93NUMPY", b"\x89PNG", b"\xff\xd8\xff", b"PK\x03\x04", b"\x1f\x8b", b"SQLite format 3", b"II*\0", b"MM\0*",
-    b"RIFF",
-)  # fmt: skip
-"""Formats whose voxels may look like text: a smooth picture of 8 bits has letters for grey levels."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,7 @@ class Layer:
         parts: Places and texts that `data` was put together from; empty where it is one piece.
         unreadable: Why the bytes can't be had, or an empty text.
         flags: Facts about the whole, which are finds by themselves.
+        content: What the bytes are, where the format says so; None where they have to be looked at.
     """
 
     place: str
@@ -57,19 +55,7 @@ class Layer:
     parts: tuple[tuple[str, bytes], ...] = ()
     unreadable: str = ""
     flags: tuple[str, ...] = ()
-
-
-def is_binary(data: bytes) -> bool:
-    """Whether bytes are no text in UTF-8, Latin-1 or UTF-16, judged by format or by samples from start, middle, end."""
-    if data.startswith(_NO_TEXT) or data[128:132] == b"DICM" or data[344:347] in (b"n+1", b"ni1"):
-        return True
-    middle = len(data) // 2
-    sample = (data[:4096] + data[middle : middle + 4096] + data[-4096:]).replace(b"\0", b"")
-    if not sample:
-        return True
-    odd = len(sample.translate(None, bytes(range(32, 127)) + b"\t\n\r\f"))
-    control = len(sample) - len(sample.translate(None, bytes(range(9)) + bytes(range(14, 32)) + b"\x7f"))
-    return control > len(sample) // 50 or odd > len(sample) // 2
+    content: Content | None = None
 
 
 def layers(data: bytes, place: str) -> Iterator[Layer]:
@@ -86,8 +72,10 @@ def _layers(data: bytes, place: str, depth: int) -> Iterator[Layer]:
     if depth >= _DEEPEST:
         yield Layer(place, data, unreadable="nested too deep" if _is_container(data) else "")
         return
-    whole, data = data, _outside_of_members(data)
+    whole, (data, voxels) = data, _apart(data)
     yield Layer(place, data)
+    if voxels:
+        yield Layer(f"{place}!voxels", voxels, content=Content.VOXELS)
     for matches, opened in _OPENERS:
         if matches(whole):
             try:
@@ -105,7 +93,7 @@ def _layers(data: bytes, place: str, depth: int) -> Iterator[Layer]:
 
 
 def _below(layer: Layer, place: str, name: str) -> Layer:
-    return Layer(f"{place}!{name}", layer.data, layer.parts, layer.unreadable, layer.flags)
+    return replace(layer, place=f"{place}!{name}")
 
 
 class _TooLarge(Exception):
@@ -178,13 +166,24 @@ def _bounded(out: bytes) -> bytes:
     return out
 
 
-def _outside_of_members(data: bytes) -> bytes:
-    """Of a zip archive what lies outside the members that are stored in clear, since those are searched one by one.
+def _apart(data: bytes) -> tuple[bytes, bytes]:
+    """What lies outside of voxels and of the members of a zip archive that are stored in clear, and the voxels.
 
-    Checkpoints and model packages are such archives: without this each byte of them would be searched twice.
+    The members are searched one by one. Checkpoints and model packages are such archives: without this each byte of
+    them would be searched twice.
     """
+    spans = voxel_spans(data)
+    gaps, at = [], 0
+    for span in spans or _stored_members(data):
+        gaps.append(data[at : max(at, span.start)])
+        at = max(at, span.stop)
+    outside = b"".join((*gaps, data[at:])) if gaps else data
+    return outside, b"".join(data[span] for span in spans)
+
+
+def _stored_members(data: bytes) -> list[slice]:
     if not data.startswith(b"PK\x03\x04"):
-        return data
+        return []
     spans = []
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -198,12 +197,8 @@ def _outside_of_members(data: bytes) -> bytes:
                     if len(span) == member.file_size and zlib.crc32(span) == member.CRC:
                         spans.append((start, start + member.file_size))
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError):
-        return data
-    rest, at = [], 0
-    for start, end in sorted(spans):
-        rest.append(data[at : max(at, start)])
-        at = max(at, end)
-    return b"".join((*rest, data[at:]))
+        return []
+    return [slice(start, stop) for start, stop in sorted(spans)]
 
 
 def _open_zip(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
@@ -277,7 +272,8 @@ def _open_picture(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
     """The readable runs before the picture itself, and whether EXIF says where it was taken."""
     from PIL import Image
 
-    head = data[: max(data.find(b"\xff\xda"), 0) or 65536]
+    outside, _ = _apart(data)
+    head = outside[: max(outside.find(b"\xff\xda"), 0) or 65536]
     yield "head", Layer("", b"\n".join(_PRINTABLE.findall(head.replace(b"\0", b""))))
     with Image.open(io.BytesIO(data)) as picture:
         if picture.getexif().get_ifd(0x8825):
@@ -327,18 +323,17 @@ def _is_zlib(data: bytes) -> bool:
 _Opener = Callable[[bytes], Iterator[tuple[str, "bytes | Layer"]]]
 
 
-def _is_raster(data: bytes) -> bool:
-    return data.startswith((b"NRRD", b"ObjectType", b"NDims"))
-
-
-def _open_raster(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The compressed voxels behind a text header: NRRD, MetaImage."""
-    end = data.find(b"\n\n") + 2 if data.startswith(b"NRRD") else data.find(b"\n", data.find(b"ElementDataFile")) + 1
-    body = data[end:]
-    if _is_gzip(body):
-        yield from _open_gzip(body)
-    elif _is_zlib(body):
-        yield from _open_zlib(body)
+def _open_body(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
+    """The packed voxels behind a text header, NRRD's or MetaImage's, and what is packed behind them."""
+    body = packed_body(data)
+    if body is None:
+        return
+    left = body.length
+    for name, inner in _UNPACKERS[body.packing](data[body.start :]):
+        yield name, Layer("", inner[:left], content=Content.VOXELS)
+        if inner[left:]:
+            yield name, inner[left:]
+        left = max(0, left - len(inner))
 
 
 def _dicom(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
@@ -347,6 +342,9 @@ def _dicom(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
         yield found.name, found.data if found.data else Layer("", inner, found.parts, "", found.flags)
 
 
+_UNPACKERS: dict[str, Callable[[bytes], Iterator[tuple[str, bytes]]]] = {
+    "gzip": _open_gzip, "bzip2": _open_bz2, "zlib": _open_zlib,
+}  # fmt: skip
 _OPENERS: tuple[tuple[Callable[[bytes], bool], _Opener], ...] = (
     (_starts(b"PK\x03\x04", b"PK\x05\x06"), _open_zip),
     (_is_gzip, _open_gzip),
@@ -360,7 +358,7 @@ _OPENERS: tuple[tuple[Callable[[bytes], bool], _Opener], ...] = (
     (_starts(b"\x89PNG\r\n\x1a\n"), _open_png),
     (_is_picture, _open_picture),
     (_is_pickle, _open_pickle),
-    (_is_raster, _open_raster),
+    (lambda data: packed_body(data) is not None, _open_body),
     (looks_like_dicom, _dicom),
 )
 
@@ -380,6 +378,6 @@ def _decoded(data: bytes, place: str, depth: int) -> Iterator[Layer]:
             small.append(blob)
     if small:
         yield Layer(f"{place}!base64", b"\n".join(small))
-    if not is_binary(data):
+    if content_of(data) is Content.TEXT:
         for name, text in readings(data):
             yield Layer(f"{place}!{name}", text)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pydicom
+from pydicom.datadict import dictionary_has_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 from medseg.privacy.deflated import check_deflated
 
@@ -50,12 +52,32 @@ class DicomLayer:
 
 
 def looks_like_dicom(data: bytes) -> bool:
-    """Whether bytes begin like a DICOM file, with or without preamble."""
+    """Whether bytes begin like a DICOM file: with the prefix, or without a preamble with two known attributes.
+
+    Voxels of a label map may begin like one: background behind a voxel of label 2 or 8.
+    """
     if data[128:132] == b"DICM":
         return True
-    return (
-        data[:2] in (b"\x08\x00", b"\x02\x00") and data[3:4] == b"\0" and (data[4:6].isalpha() or data[6:8] == b"\0\0")
-    )
+    if data[:2] not in (b"\x08\x00", b"\x02\x00"):
+        return False
+    first, at = _element(data, 0)
+    second, _ = _element(data, at)
+    return 0 < first < second
+
+
+def _element(data: bytes, at: int) -> tuple[int, int]:
+    """The tag of the little-endian attribute that begins here, and where it ends; 0 where none does that is known."""
+    head = data[at : at + 12]
+    tag = int.from_bytes(head[:2], "little") << 16 | int.from_bytes(head[2:4], "little")
+    vr = head[4:6].decode("latin-1")
+    if vr in EXPLICIT_VR_LENGTH_32:
+        size, length = 12, int.from_bytes(head[8:12], "little")
+    elif vr in EXPLICIT_VR_LENGTH_16:
+        size, length = 8, int.from_bytes(head[6:8], "little")
+    else:
+        size, length = 8, int.from_bytes(head[4:8], "little")
+    known = len(head) >= 8 and (dictionary_has_tag(tag) or (tag & 0xFFFF == 0 and length == 4))
+    return tag if known else 0, at + size + length
 
 
 def dicom_layers(data: bytes) -> Iterator[DicomLayer]:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import RequestError
-from medseg.privacy.forms import Form, Stands, canonical, forms_of, lowered, squeezed
+from medseg.privacy.forms import Form, Stands, canonical, forms_of, lowered, squeezed, text_run
 from medseg.privacy.windows import Windows, pieces, tail_hash
 
 __all__ = ["Hit", "IdentityIndex", "read_clear_list"]
@@ -141,25 +141,26 @@ class IdentityIndex:
         hits: set[tuple[int, int]] = set()
         run = 0 if not binary else _LONG_RUN if len(raw) > _LARGE else _RUN
         tables = self._tables = self._tables or self._build_tables()
-        for piece, lead in pieces(raw):
+        for piece, lead, tail in pieces(raw):
             for read, found in tables.items():
-                stream, first = read(piece), len(read(lead))
+                stream = read(piece)
+                starts = range(len(read(lead)), len(stream) - len(read(tail)))
                 for table in found:
-                    hits |= self._find_in(stream, table, first=first, run=run)
+                    hits |= self._find_in(stream, table, starts=starts, run=run)
         return [Hit(number, _KINDS[kind]) for number, kind in sorted(hits)]
 
-    def _find_in(self, stream: bytes, table: _Table, *, first: int, run: int) -> set[tuple[int, int]]:
+    def _find_in(self, stream: bytes, table: _Table, *, starts: range, run: int) -> set[tuple[int, int]]:
         hits: set[tuple[int, int]] = set()
         for end, tail in table.windows.hits(stream):
             for length in table.lengths[tail]:
                 start = end - length
-                if start < first:
+                if start not in starts:
                     continue
                 record = table.records.get(self._digest(stream[start:end]))
                 if record is None or (record[0], record[1]) in hits:
                     continue
                 number, kind, stands = record
-                alone = run and length < _SHORT and _text_run(stream, start, end, run) < run
+                alone = run and length < _SHORT and text_run(stream, start, end, run) < run
                 if not alone and _stands_so(stream, start, end, Stands(stands)):
                     hits.add((number, kind))
         return hits
@@ -309,16 +310,6 @@ def _run(stream: bytes, start: int, end: int, allowed: frozenset[int]) -> tuple[
     while high < len(stream) and stream[high] in allowed and high - end < 64:
         high += 1
     return low, high
-
-
-def _text_run(stream: bytes, start: int, end: int, most: int) -> int:
-    """Length of the run of printable ASCII around a find, counted for so many bytes on either side."""
-    low, high = start, end
-    while low > 0 and 32 <= stream[low - 1] < 127 and start - low < most:
-        low -= 1
-    while high < len(stream) and 32 <= stream[high] < 127 and high - end < most:
-        high += 1
-    return high - low
 
 
 def _is_letter(byte: int) -> bool:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
 import getpass
 import os
 import re
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from medseg.privacy.forms import lowered
+from medseg.privacy.forms import lowered, text_run
 from medseg.privacy.windows import Windows, pieces, tail_hash
 
-__all__ = ["PatternHit", "find_patterns"]
+__all__ = ["Content", "PatternHit", "content_of", "find_patterns"]
 
 _PUBLIC_HOSTS = (
     "w3.org", "nema.org", "doi.org", "creativecommons.org", "apache.org", "opensource.org", "spdx.org", "python.org",
@@ -39,9 +40,28 @@ _DATED = (
 )  # fmt: skip
 _SCHEMES = (b"http", b"https", b"ftp", b"sftp", b"dicom", b"ldap", b"smb")
 _SHORT = 6
+_RUN = 16
+"""Bytes of the shortest run of text that chance hardly makes in a gigabyte of weights together with a pattern."""
 _WIDTH = 4
 _MULTIPLIER = 0x9E3779B97F4A7C15
 """Any odd number whose bits are well mixed; nothing here is a secret."""
+
+
+_NO_TEXT = (
+    b"\x93NUMPY", b"\x89PNG", b"\xff\xd8\xff", b"PK\x03\x04", b"\x1f\x8b", b"SQLite format 3", b"II*\0", b"MM\0*",
+    b"RIFF",
+)  # fmt: skip
+"""Formats whose voxels may look like text: a smooth picture of 8 bits has letters for grey levels."""
+
+
+class Content(enum.Enum):
+    """What bytes are, as far as a search for text cares."""
+
+    TEXT = "text"
+    BINARY = "binary"
+    """Weights, packed data, records of a format: a text in there is a run of letters."""
+    VOXELS = "voxels"
+    """Grey levels, of which a smooth picture makes long runs of letters."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +72,8 @@ class _Rule:
     rule: str
     beginnings: tuple[bytes, ...]
     pattern: re.Pattern[bytes]
+    run: int = 0
+    """Printable bytes that have to stand together around a find."""
 
 
 class _Rules:
@@ -70,11 +92,15 @@ class _Rules:
                     self._short.append((beginning, number))
         self._windows = Windows(self._long, width=_WIDTH, multiplier=_MULTIPLIER)
 
-    def found(self, low: bytes, start: int) -> list[PatternHit]:
-        """What begins at `start` or behind it."""
+    def found(self, low: bytes, starts: range) -> list[PatternHit]:
+        """What begins in a part of the text."""
         found: set[int] = set()
-        for number, place in self._places(low, start):
-            if number not in found and place >= start and self._rules[number].pattern.match(low, place):
+        for number, place in self._places(low, starts.start):
+            rule = self._rules[number]
+            if number in found or place not in starts:
+                continue
+            match = rule.pattern.match(low, place)
+            if match and text_run(low, *match.span(), rule.run) >= rule.run:
                 found.add(number)
         return [PatternHit(self._rules[number].kind, self._rules[number].rule) for number in sorted(found)]
 
@@ -164,32 +190,57 @@ class PatternHit:
     rule: str
 
 
-def find_patterns(data: bytes, *, binary: bool = False) -> list[PatternHit]:
+def content_of(data: bytes) -> Content:
+    """Whether bytes are text in UTF-8, Latin-1 or UTF-16, judged by format or by samples from start, middle, end."""
+    return Content.BINARY if _is_binary(data) else Content.TEXT
+
+
+def _is_binary(data: bytes) -> bool:
+    if data.startswith(_NO_TEXT) or data[128:132] == b"DICM" or data[344:347] in (b"n+1", b"ni1"):
+        return True
+    middle = len(data) // 2
+    sample = (data[:4096] + data[middle : middle + 4096] + data[-4096:]).replace(b"\0", b"")
+    if not sample:
+        return True
+    odd = len(sample.translate(None, bytes(range(32, 127)) + b"\t\n\r\f"))
+    control = len(sample) - len(sample.translate(None, bytes(range(9)) + bytes(range(14, 32)) + b"\x7f"))
+    return control > len(sample) // 50 or odd > len(sample) // 2
+
+
+def find_patterns(data: bytes, *, content: Content = Content.TEXT) -> list[PatternHit]:
     """What in these bytes identifies by its shape, each rule once.
 
     Args:
         data: Text in UTF-8, Latin-1 or UTF-16, or any bytes.
-        binary: The bytes are no text: only the patterns that chance doesn't make are tried.
+        content: What they are. In bytes that are no text a pattern must stand in a run of text; in voxels only those
+            are tried that chance doesn't make.
     """
-    rules = _rules(binary)
+    rules, run = _rules(content), 0 if content is Content.TEXT else _RUN
     hits: dict[PatternHit, None] = {}
-    for piece, lead in pieces(data):
-        low, start = lowered(piece), len(lowered(lead))
-        hits.update(dict.fromkeys(rules.found(low, start)))
-        if not binary:
-            hits.update(dict.fromkeys(_address_hits(low, start)))
+    for piece, lead, tail in pieces(data):
+        low = lowered(piece)
+        starts = range(len(lowered(lead)), len(low) - len(lowered(tail)))
+        hits.update(dict.fromkeys(rules.found(low, starts)))
+        if content is not Content.VOXELS:
+            hits.update(dict.fromkeys(_address_hits(low, starts, run)))
     return list(hits)
 
 
-def _address_hits(low: bytes, start: int) -> Iterator[PatternHit]:
-    if any(not _is_public(match.group(1)) for match in _URL.finditer(low, start)):
+def _address_hits(low: bytes, starts: range, run: int) -> Iterator[PatternHit]:
+    if any(not _is_public(match.group(1)) for match in _matches(_URL, low, starts, run)):
         yield PatternHit("machine", "address of a host")
-    for match in _DOMAIN.finditer(low, start):
+    for match in _matches(_DOMAIN, low, starts, run):
         at = match.start()
         # No mail address has more than 64 bytes before the sign; a run of base64 may.
         if not _is_public(match.group(1)) and not _TOO_LONG.fullmatch(low, max(0, at - 65), at):
             yield PatternHit("person", "mail address")
             return
+
+
+def _matches(pattern: re.Pattern[bytes], low: bytes, starts: range, run: int) -> Iterator[re.Match[bytes]]:
+    for match in pattern.finditer(low, starts.start):
+        if match.start() in starts and text_run(low, *match.span(), run) >= run:
+            yield match
 
 
 def _is_public(host: bytes) -> bool:
@@ -199,12 +250,15 @@ def _is_public(host: bytes) -> bool:
 
 
 @functools.cache
-def _rules(binary: bool) -> _Rules:
-    rules = (_HOME, *_own_rules(binary))
-    return _Rules(rules if binary else (*rules, *_TEXT_RULES))
+def _rules(content: Content) -> _Rules:
+    rules = (_HOME, *_own_rules(binary=content is not Content.TEXT))
+    if content is Content.VOXELS:
+        return _Rules(rules)
+    run = 0 if content is Content.TEXT else _RUN
+    return _Rules((*rules, *(replace(rule, run=run) for rule in _TEXT_RULES)))
 
 
-def _own_rules(binary: bool) -> tuple[_Rule, ...]:
+def _own_rules(*, binary: bool) -> tuple[_Rule, ...]:
     """The user, the host and the home folder of this process, as rules; names that everybody has are left out.
 
     In weights of 64 MB chance alone writes a name of four letters, so short ones count there only beside text.

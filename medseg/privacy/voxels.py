@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -12,7 +13,7 @@ from medseg.errors import ReadError
 from medseg.privacy.limits import longest_plausible, require_plausible
 from medseg.privacy.unfold import DAMAGED, bunzip, gunzip
 
-__all__ = ["NRRD_TEXTS", "nrrd_type", "nrrd_voxels", "numbers_of_text", "without_payload"]
+__all__ = ["NRRD_TEXTS", "Body", "nrrd_type", "nrrd_voxels", "numbers_of_text", "without_payload"]
 
 NRRD_TEXTS = ("ascii", "text", "txt", "hex")
 """Encodings of NRRD that write voxels as text."""
@@ -26,6 +27,21 @@ _NRRD_TYPES = {
     "unsigned long long": "u8", "unsigned long long int": "u8", "uint64": "u8", "uint64_t": "u8", "float": "f4",
     "double": "f8",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Body:
+    """Where a file keeps its voxels.
+
+    Attributes:
+        start: The byte at which they, or the stream that packs them, begin.
+        length: Bytes that they have unpacked.
+        packing: ``raw``, ``gzip``, ``bzip2`` or ``zlib``.
+    """
+
+    start: int
+    length: int
+    packing: str
 
 
 def nrrd_type(name: str) -> np.dtype[np.generic]:

@@ -20,22 +20,22 @@ PIECE = 1 << 22
 OVERLAP = 4096
 """Bytes that a piece shares with the one before; nothing that is searched for is longer."""
 _LEAD = 64
+_TAIL = 512
 _STEP = 1 << 15
 _HASH_BITS = 32
 _FEWEST_BITS = 12
 _MOST_BITS = 24
 
 
-def pieces(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def pieces(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
     """The data in pieces of `PIECE` bytes, each but the first begun `OVERLAP` bytes earlier; one piece at least.
 
-    With each comes its lead: the first bytes of it, empty for the first piece. What begins in there was seen before,
-    together with what stands in front of it.
+    With each come its lead, the first bytes of it, and its tail, the last ones; the first piece has no lead, the last
+    one no tail. What begins in there is seen in the piece before or behind, together with what stands around it.
     """
-    yield data[:PIECE], b""
-    for start in range(PIECE, len(data), PIECE):
-        piece = data[start - OVERLAP : start + PIECE]
-        yield piece, piece[:_LEAD]
+    for start in range(0, max(1, len(data)), PIECE):
+        piece = data[max(0, start - OVERLAP) : start + PIECE]
+        yield piece, piece[:_LEAD] if start else b"", piece[-_TAIL:] if start + PIECE < len(data) else b""
 
 
 def tail_hash(data: bytes, *, width: int, multiplier: int) -> int:

@@ -21,6 +21,7 @@ from medseg.privacy.heads import FaceCut, face_cuts
 from medseg.privacy.images import clean_image, clean_jpeg
 from medseg.privacy.inputs import read_input
 from medseg.privacy.kinds import KINDS
+from medseg.privacy.nifti import clean_nifti, deface_nifti
 from medseg.privacy.outcomes import Status, write_whole
 from medseg.privacy.pairs import joined
 from medseg.privacy.photographs import Photograph, clean_photograph, photographs_can_be_looked_at, preview_pair
@@ -29,7 +30,7 @@ from medseg.privacy.places import split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.series_text import slices_with_text
-from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd, deface_nifti
+from medseg.privacy.volumes import clean_meta_image, clean_nrrd
 from medseg.wording import counted
 
 __all__ = ["BLANKED", "DEFACED", "LESS", "PAINTED", "STRIPPED", "Done", "Input", "Pool", "Submit", "Task", "Work"]

@@ -10,6 +10,7 @@ import json
 import lzma
 import os
 import pickle
+import quopri
 import sqlite3
 import tarfile
 import urllib.parse
@@ -190,6 +191,8 @@ HOLDERS: dict[str, Callable[[], bytes]] = {
     "base64 for urls": lambda: base64.urlsafe_b64encode(b"\xff\xfe\xfb" * 8 + TEXT),
     "hexadecimal": lambda: TEXT.hex().encode(),
     "percent signs": lambda: urllib.parse.quote("Müller^Jürgen").encode(),
+    "quoted-printable": lambda: quopri.encodestring("für Jürgen Müller".encode()),
+    "quoted-printable in lines": lambda: quopri.encodestring(b"=" * 20 + b" " + TEXT + b" " + b"x" * 31 + TEXT),
     "json escapes": lambda: json.dumps("Jürgen Müller").encode(),
     "json of kanji": lambda: json.dumps("山田 太郎").encode(),
     "dicom name": lambda: dicom_with(PatientName="Novakova^Jana"),

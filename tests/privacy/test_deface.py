@@ -16,8 +16,9 @@ from medseg.errors import ReadError, RequestError
 from medseg.privacy.deface import find_face
 from medseg.privacy.deidentify import deidentify_tree
 from medseg.privacy.ledger import Ledger
+from medseg.privacy.nifti import clean_nifti, deface_nifti
 from medseg.privacy.profile import load_profile
-from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd, deface_nifti
+from medseg.privacy.volumes import clean_meta_image, clean_nrrd
 from tests.privacy.corpus import Who, save
 from tests.privacy.heads import STEP, head, mr_series
 

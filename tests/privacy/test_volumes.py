@@ -12,8 +12,9 @@ import pytest
 import SimpleITK as sitk
 
 from medseg.errors import ReadError
+from medseg.privacy.nifti import clean_nifti
 from medseg.privacy.unfold import gunzip
-from medseg.privacy.volumes import clean_meta_image, clean_nifti, clean_nrrd
+from medseg.privacy.volumes import clean_meta_image, clean_nrrd
 from tests.privacy.corpus import Who
 from tests.privacy.corpus.volumes import meta_image, nifti2, nrrd
 

@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medseg.privacy import codings, windows
-from medseg.privacy.forms import forms_of, lowered, squeezed
-from medseg.privacy.identities import Hit, IdentityIndex, _stands_so, _text_run
-from medseg.privacy.patterns import _is_public, _own_rules, _rules, find_patterns
+from medseg.privacy.forms import forms_of, lowered, squeezed, text_run
+from medseg.privacy.identities import Hit, IdentityIndex, _stands_so
+from medseg.privacy.patterns import Content, PatternHit, _is_public, _own_rules, _rules, find_patterns
 from medseg.privacy.windows import Windows, pieces, tail_hash
 
 _IDENTITIES = (
@@ -43,7 +43,7 @@ def _plain_hits(data: bytes, *, binary: bool) -> set[Hit]:
         at = stream.find(form.data)
         while at >= 0:
             end = at + len(form.data)
-            by_chance = binary and len(form.data) < 6 and _text_run(stream, at, end, 8) < 8
+            by_chance = binary and len(form.data) < 6 and text_run(stream, at, end, 8) < 8
             if _stands_so(stream, at, end, form.stands) and not by_chance:
                 found.add(Hit(number, form.kind))
             at = stream.find(form.data, at + 1)
@@ -68,17 +68,25 @@ def test_the_index_finds_what_a_plain_search_finds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(texts=st.lists(_NEAR_IDENTITY, min_size=2, max_size=5), gap=st.integers(0, 300), binary=st.booleans())
+@given(
+    texts=st.lists(_NEAR_IDENTITY, min_size=2, max_size=5), gap=st.integers(0, 300), content=st.sampled_from(Content)
+)
+@example(texts=["x", "Novakova^Jana4711山田1948021784213377"], gap=140, content=Content.TEXT)
 def test_a_search_in_pieces_finds_what_a_search_of_the_whole_finds(
-    index: IdentityIndex, texts: list[str], gap: int, binary: bool
+    index: IdentityIndex, texts: list[str], gap: int, content: Content
 ) -> None:
     data = ("." * gap).join(["x" * 200, *texts, "tel. 030 1234567 y" * (gap % 2)]).encode()
-    whole = index.find(data, binary=binary), find_patterns(data, binary=binary)
+
+    def found() -> tuple[list[Hit], list[PatternHit]]:
+        return index.find(data, binary=content is not Content.TEXT), find_patterns(data, content=content)
+
+    whole = found()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(windows, "PIECE", 512)
         patch.setattr(windows, "OVERLAP", 400)
+        patch.setattr(windows, "_TAIL", 128)
         assert len(list(pieces(data))) == max(1, -(-len(data) // 512))
-        assert (index.find(data, binary=binary), find_patterns(data, binary=binary)) == whole
+        assert found() == whole
 
 
 @settings(max_examples=100, deadline=None)
@@ -111,19 +119,27 @@ _MAIL = re.compile(rb"(?<![\w.+\-])[\w.+\-]{1,64}@(?:[a-z0-9\-]{1,63}\.)+[a-z]{2
 
 
 @settings(max_examples=400, deadline=None)
-@given(text=_NEAR_PATTERN, binary=st.booleans())
-@example(text="see http://stmarys.org/x", binary=False)
-@example(text="house@stmarys.org", binary=False)
-@example(text="study date 1948-02-17 and host: 10.0.3.7", binary=False)
-def test_the_patterns_find_what_a_plain_search_finds(text: str, binary: bool) -> None:
+@given(text=_NEAR_PATTERN, content=st.sampled_from(Content))
+@example(text="see http://stmarys.org/x", content=Content.TEXT)
+@example(text="house@stmarys.org", content=Content.TEXT)
+@example(text="see http://stmarys.org/x", content=Content.BINARY)
+@example(text="\nhouse@stmarys.\n", content=Content.BINARY)
+@example(text="study date 1948-02-17 and host: 10.0.3.7", content=Content.TEXT)
+def test_the_patterns_find_what_a_plain_search_finds(text: str, content: Content) -> None:
     low = lowered(text.encode())
-    wanted = {(r.kind, r.rule) for r in _rules(binary)._rules if r.pattern.search(low)}
-    if not binary:
-        if any(not _is_public(match.group(1)) for match in _URL.finditer(low)):
+    run = 16 if content is Content.BINARY else 0
+
+    def stand(pattern: re.Pattern[bytes], least: int) -> list[re.Match[bytes]]:
+        found = (pattern.match(low, place) for place in range(len(low) + 1))
+        return [match for match in found if match and text_run(low, *match.span(), least) >= least]
+
+    wanted = {(r.kind, r.rule) for r in _rules(content)._rules if stand(r.pattern, r.run)}
+    if content is not Content.VOXELS:
+        if any(not _is_public(match.group(1)) for match in stand(_URL, run)):
             wanted.add(("machine", "address of a host"))
-        if any(not _is_public(match.group().rpartition(b"@")[2]) for match in _MAIL.finditer(low)):
+        if any(not _is_public(match.group().rpartition(b"@")[2]) for match in stand(_MAIL, run)):
             wanted.add(("person", "mail address"))
-    assert {(hit.kind, hit.rule) for hit in find_patterns(text.encode(), binary=binary)} == wanted
+    assert {(hit.kind, hit.rule) for hit in find_patterns(text.encode(), content=content)} == wanted
 
 
 def test_every_pattern_has_all_its_beginnings() -> None:
@@ -143,7 +159,7 @@ def test_every_pattern_has_all_its_beginnings() -> None:
                          "examination date", "scan date", "visit date", "instance creation date")
         ],
     }  # fmt: skip
-    assert {rule.rule for rule in _rules(binary=False)._rules} - {
+    assert {rule.rule for rule in _rules(Content.TEXT)._rules} - {
         rule.rule for rule in _own_rules(binary=False)
     } <= set(examples)
     for name, texts in examples.items():
