@@ -21,7 +21,7 @@ from medseg.data.card import Card, Deidentification
 from medseg.data.case_names import Job
 from medseg.data.convert_bids import bids_folds, bids_parts
 from medseg.data.drawing_coco import is_coco
-from medseg.data.foreign_folds import folds_of
+from medseg.data.foreign_folds import NNUNET_SPLITS, folds_of, nnunet_splits
 from medseg.data.json_files import read_json
 from medseg.data.label_formats import ignoring
 from medseg.data.manifest import read_manifest
@@ -35,7 +35,6 @@ __all__ = ["Carried", "carry"]
 
 _NUMBERED: Final = re.compile(r"[CPS]\d{1,6}")
 _CHANNEL: Final = re.compile(r"(?P<case>.+)_\d{4}")
-_SPLITS: Final = "splits_final.json"
 _COCO: Final = "annotations/instances.json"
 _LISTS: Final = ("datalist.json", "dataset.json")
 
@@ -72,7 +71,7 @@ class Carried:
             path: The manifest, which was written.
         """
         if not self.held_out:
-            damaged = self.teller == _SPLITS  # The lists and tables of other tools may well tell none.
+            damaged = self.teller == NNUNET_SPLITS  # The lists and tables of other tools may well tell none.
             return (f"{self.teller} lists no folds as nnU-Net does; none taken over",) if damaged else ()
         manifest = read_manifest(path)
         ids = {case.case for case in manifest.cases}
@@ -163,8 +162,8 @@ def _told(root: Path, found: Recognised, coco: Mapping[str, Any]) -> tuple[str, 
     `coco` is what ``instances.json`` holds; empty where there is none.
     """
     first = [next(iter(source.images.values())) for source in found.sources if source.images]
-    if (root / _SPLITS).is_file():
-        return _SPLITS, {path: _case_of(path) for path in first}, _splits(root / _SPLITS)
+    if (root / NNUNET_SPLITS).is_file():
+        return NNUNET_SPLITS, {path: _case_of(path) for path in first}, _splits(root / NNUNET_SPLITS)
     if (root / "participants.tsv").is_file():
         names, fold_of = {path: bids_parts(path)[0] for path in first}, bids_folds(root)
         folds = {path: fold_of.get(name.partition("_")[0].removeprefix("sub-")) for path, name in names.items()}
@@ -186,11 +185,10 @@ def _without_label(source: Source, choice: Choice) -> Source:
 
 
 def _splits(path: Path) -> list[list[str]]:
-    content = _load(path)
-    if not isinstance(content, list):
+    try:
+        return [] if path.is_symlink() else nnunet_splits(path)
+    except ManifestError:
         return []
-    parts = [part.get("val") for part in content if isinstance(part, dict)]
-    return [[str(name) for name in part] for part in parts if isinstance(part, list)]
 
 
 def _listed(content: Mapping[str, Any], root: Path) -> dict[Path, int | None]:
@@ -240,15 +238,10 @@ def _card(sidecar: Mapping[str, Any]) -> Card | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = _load(path)
-    return content if isinstance(content, dict) else {}
-
-
-def _load(path: Path) -> object:
     try:
-        return read_json(path) if path.is_file() and not path.is_symlink() else None
+        return _mapping(read_json(path)) if path.is_file() and not path.is_symlink() else {}
     except ReadError:
-        return None
+        return {}
 
 
 def _mapping(value: object) -> dict[str, Any]:

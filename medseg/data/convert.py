@@ -15,6 +15,7 @@ from medseg.data.cases import read_case_image, read_case_label
 from medseg.data.convert_bids import export_bids
 from medseg.data.convert_coco import export_coco
 from medseg.data.exchange import Format, first_repeat, new_folder, write_image, write_json
+from medseg.data.foreign_folds import NNUNET_SPLITS
 from medseg.data.manifest import Case, Manifest, read_manifest
 from medseg.data.readers import PICTURE_ENDINGS
 from medseg.data.split import Folds, read_folds
@@ -151,7 +152,7 @@ def _finish_nnunet(
     }
     write_json(folder / "dataset.json", content)
     if folds is not None:
-        write_json(folder / "splits_final.json", _nnunet_splits(folds, set(labelled)))
+        write_json(folder / NNUNET_SPLITS, _nnunet_splits(folds, set(labelled)))
 
 
 def _nnunet_splits(folds: Folds, labelled: set[str]) -> list[dict[str, list[str]]]:

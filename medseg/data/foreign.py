@@ -16,19 +16,18 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from medseg.data import json_files
 from medseg.data.convert_bids import bids_cases
 from medseg.data.convert_coco import coco_cases
 from medseg.data.exchange import ForeignCase, Format, file_inside, new_folder, read_json, write_image
 from medseg.data.files import sha256_of
-from medseg.data.foreign_folds import folds_of
+from medseg.data.foreign_folds import NNUNET_SPLITS, folds_of, nnunet_splits
 from medseg.data.label_source import LabelSource
 from medseg.data.manifest import ID_PATTERN, Card, Case, LabelInfo, Manifest, images_sha256, write_manifest
 from medseg.data.readers import read_geometry, read_label
 from medseg.data.recognise import unique_stems
 from medseg.data.split import Folds, write_folds
 from medseg.data.volume import Geometry
-from medseg.errors import ManifestError, ReadError
+from medseg.errors import ManifestError
 
 __all__ = ["Adoption", "import_dataset"]
 
@@ -232,25 +231,11 @@ def _adopt_label(
 def _folds(root: Path, found: Sequence[ForeignCase], cases: Sequence[Case], *, origin: Format) -> Folds | None:
     """Folds of ``splits_final.json`` or of the entries' ``fold``; None unless they part all labelled cases."""
     if origin == "nnunet":
-        path = root / "splits_final.json"
+        path = root / NNUNET_SPLITS
         if not path.exists():
             return None
-        held_out = _splits(path)
+        held_out = nnunet_splits(path)
     else:
         numbers = sorted({entry.fold for entry in found if entry.fold is not None})
-        held_out = [tuple(entry.case for entry in found if entry.fold == number) for number in numbers]
+        held_out = [[entry.case for entry in found if entry.fold == number] for number in numbers]
     return folds_of(held_out, cases, labelled={case.case for case in cases if case.label is not None})
-
-
-def _splits(path: Path) -> list[tuple[str, ...]]:
-    wrong = ManifestError(
-        f"{path.name}: expected a list of splits with the cases of each one's val, as nnU-Net writes it"
-    )
-    try:
-        content = json_files.read_json(path)
-        held_out = [tuple(split["val"]) for split in content]
-    except (ReadError, TypeError, KeyError):
-        raise wrong from None
-    if not all(isinstance(name, str) for names in held_out for name in names):
-        raise wrong
-    return held_out

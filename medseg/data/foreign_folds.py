@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
+from medseg.data.json_files import read_json
 from medseg.data.split import Folds, Split
+from medseg.errors import ManifestError, ReadError
 
-__all__ = ["folds_of"]
+__all__ = ["NNUNET_SPLITS", "folds_of", "nnunet_splits"]
+
+NNUNET_SPLITS = "splits_final.json"
+"""Name of the file in which nnU-Net keeps its folds."""
 
 
 class _Case(Protocol):
@@ -48,3 +54,21 @@ def folds_of(held_out: Sequence[Sequence[str]], cases: Sequence[_Case], *, label
         for number, part in enumerate(parts)
     ]
     return Folds(splits=tuple(splits), kind="kfold")
+
+
+def nnunet_splits(path: Path) -> list[list[str]]:
+    """The cases that each fold of nnU-Net holds out.
+
+    Raises:
+        ManifestError: The file is damaged, or something else.
+    """
+    wrong = ManifestError(
+        f"{path.name}: expected a list of splits with the cases of each one's val, as nnU-Net writes it"
+    )
+    try:
+        held_out: list[list[str]] = [split["val"] for split in read_json(path)]
+    except (ReadError, TypeError, KeyError):
+        raise wrong from None
+    if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in held_out):
+        raise wrong
+    return held_out
