@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from medseg.privacy.identities import IdentityIndex
 
 __all__ = ["register"]
-
-_SAVE_SECONDS = 60.0
 
 
 class _Format(StrEnum):
@@ -62,6 +59,7 @@ class _Files:
     Attributes:
         out: The folder.
         output_format: What to write.
+        made: What made each prediction that is there.
         identities: What the privacy gate looks for, beside its patterns.
         report: Whether a SEG gets a report beside it.
         internal: Whether DICOM objects may carry their patients.
@@ -70,6 +68,7 @@ class _Files:
 
     out: Path
     output_format: PredictionFormat
+    made: MadeFrom
     identities: IdentityIndex | None
     report: bool = False
     internal: bool = False
@@ -81,6 +80,15 @@ class _Files:
 
         return is_written(self.out, entry.name, self.output_format, report=self.report)
 
+    def require_same(self, entry: Input, volume: Volume) -> None:
+        """Refuse a prediction that is there and isn't this image's, or refers to another series."""
+        series = ("",) if self.finder is None else self.finder.names
+        self.made.require_same(self.record_name(entry), volume, series=series)
+
+    def record_name(self, entry: Input) -> str:
+        """What the record calls the prediction of an input."""
+        return f"{self.output_format} {entry.name}"
+
     def write(self, loaded: LoadedModel, entry: Input, volume: Volume) -> None:
         """Predict an image and write what was found."""
         from medseg.export.dicom_match import lay_on_series
@@ -90,6 +98,7 @@ class _Files:
         if _Format(self.output_format).is_dicom and self.finder is None:
             require_instances(entry, self.output_format)
         match = None if self.finder is None else self.finder.find(volume)
+        self.made.begin(self.record_name(entry), volume, series="" if match is None else match.series.name)
         prediction = loaded.predictor.predict(volume, probabilities=self.output_format in NEED_PROBABILITIES)
         if match is not None:
             found = lay_on_series(prediction, entry, match)
@@ -112,35 +121,32 @@ class _Files:
 
 @dataclass(eq=False)
 class _OneFile:
-    """The one file of COCO for pictures, written now and then, so that a kill costs little; others get a file each.
+    """The one file of COCO for pictures; others get a file each.
 
     Attributes:
         coco: The file.
         others: The files of images that are no pictures.
-        saved: When it was last written, in seconds of the monotonic clock.
     """
 
     coco: CocoFile
     others: _Files
-    saved: float = field(default_factory=time.monotonic)
 
     def holds(self, entry: Input) -> bool:
         """Whether the picture is listed, or another image has its file."""
         return self.coco.holds(entry) if entry.picture else self.others.holds(entry)
+
+    def require_same(self, entry: Input, volume: Volume) -> None:
+        """Refuse a prediction that is there and isn't this image's."""
+        self.others.require_same(entry, volume)
 
     def write(self, loaded: LoadedModel, entry: Input, volume: Volume) -> None:
         """Predict a picture and list what was found, or write the file of another image."""
         if not entry.picture:
             self.others.write(loaded, entry, volume)
             return
-        self.coco.add(loaded.predictor.predict(volume, probabilities=True), entry)
-        if time.monotonic() - self.saved > _SAVE_SECONDS:
-            self.save()
-
-    def save(self) -> None:
-        """Write the file, once it has passed the privacy gate."""
-        self.coco.save(identities=self.others.identities)
-        self.saved = time.monotonic()
+        self.others.made.begin(self.others.record_name(entry), volume)
+        found = loaded.predictor.predict(volume, probabilities=True)
+        self.coco.add(found, entry, identities=self.others.identities)
 
 
 def register(app: typer.Typer) -> None:
@@ -217,8 +223,8 @@ def _predict(
         written, refused = _predict_coco(loaded, inputs, out, made, identities)
     else:
         kind = cast("PredictionFormat", output_format.value)
-        files = _Files(out, kind, identities, report=report, internal=internal, finder=finder)
-        written, refused = _predict_each(loaded, inputs, files, made, output_format.value)
+        files = _Files(out, kind, made, identities, report=report, internal=internal, finder=finder)
+        written, refused = _predict_each(loaded, inputs, files)
     refusals += refused
     for refusal in refusals:
         note(f"refused: {refusal.input}: {refusal.reason}")
@@ -323,18 +329,15 @@ def _predict_coco(
     """As `_predict_each`; what was found is written also when the person stops the command."""
     from medseg.export.coco import COCO_FILE, CocoFile
 
-    others = _Files(out, "coco", identities)
+    others = _Files(out, "coco", made, identities)
     coco = CocoFile(out / COCO_FILE, labels=loaded.labels, algorithm=loaded.algorithm)
-    outputs = _OneFile(coco, others)
     try:
-        return _predict_each(loaded, inputs, outputs, made, "coco")
+        return _predict_each(loaded, inputs, _OneFile(coco, others))
     finally:
-        outputs.save()
+        coco.save(identities=identities)
 
 
-def _predict_each(
-    loaded: LoadedModel, inputs: list[Input], outputs: _Files | _OneFile, made: MadeFrom, kind: str
-) -> tuple[int, list[Refusal]]:
+def _predict_each(loaded: LoadedModel, inputs: list[Input], outputs: _Files | _OneFile) -> tuple[int, list[Refusal]]:
     from medseg.cli.bars import StudyBars
     from medseg.data.refusal import Refusal
     from medseg.errors import DataError
@@ -347,9 +350,8 @@ def _predict_each(
             try:
                 volume = entry.read()
                 if outputs.holds(entry):
-                    made.require_same(f"{kind} {entry.name}", volume)
+                    outputs.require_same(entry, volume)
                 else:
-                    made.begin(f"{kind} {entry.name}", volume)
                     if doubt := loaded.predictor.doubt(volume):
                         note(f"warning: {entry.name}: {doubt}")
                     outputs.write(loaded, entry, volume)

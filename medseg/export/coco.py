@@ -3,13 +3,15 @@
 Format: https://cocodataset.org/#format-data (object detection), as `medseg.data.convert_coco` writes a data set: each
 connected component of a label is an annotation whose mask is in compressed run lengths, equal in every pixel. ``score``
 is the mean probability over the component, as `pycocotools` wants it of results. A picture on which nothing was found
-is listed and has no annotation. A volume gets a file of its own, whose images are its slices (`write_coco_volume`).
+is listed and has no annotation. What is found waits in a hidden file, a line a picture, until the JSON is written, so
+that a kill loses nothing. A volume gets a file of its own, whose images are its slices (`write_coco_volume`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +42,8 @@ COCO_FILE: Final = "instances.json"
 class CocoFile:
     """The COCO file of a folder of predictions; pictures that it lists already stay as they are.
 
+    What a command that was killed had found by then is taken over; a line torn by the kill is passed over.
+
     Args:
         path: The file, which may be there already from a run that was stopped.
         labels: Label value to name; the values are the ids of the categories.
@@ -55,6 +59,8 @@ class CocoFile:
         if path.exists():
             self._content = self._stated()
         self._pictures = {entry.get("file_name") for entry in self._content["images"]}
+        self._lines = path.with_name(f".{path.stem}.jsonl")
+        self._take_over_lines()
 
     def holds(self, source: Input) -> bool:
         """Whether the picture of an input is listed."""
@@ -71,24 +77,46 @@ class CocoFile:
                 "the one file of COCO lists pictures (JPEG, PNG, TIFF, BMP); others get a file of their own"
             )
 
-    def add(self, prediction: Prediction, source: Input) -> None:
-        """List a picture and what was found on it.
+    def add(self, prediction: Prediction, source: Input, *, identities: IdentityIndex | None = None) -> None:
+        """List a picture and what was found on it, and note it on the disk.
 
         Args:
             prediction: Axes (x, y), with probabilities.
             source: The input; names the picture.
+            identities: Identities of this project that the gate looks for, beside its patterns.
 
         Raises:
             DataError: The image is no picture in a file.
+            PrivacyError: The gate found something that identifies, such as the name of the picture.
         """
         self.require_picture(source)
         columns, rows = prediction.label_map.shape
-        number, known = len(self._content["images"]) + 1, self._content["annotations"]
         certainty = None if prediction.probabilities is None else prediction.probabilities.max(axis=0)
-        image = {"id": number, "file_name": source.picture, "width": columns, "height": rows}
-        known += annotations_of(prediction.label_map, image_id=number, first_id=len(known) + 1, certainty=certainty)
-        self._content["images"].append(image)
-        self._pictures.add(source.picture)
+        image = {"file_name": source.picture, "width": columns, "height": rows}
+        found = annotations_of(prediction.label_map, image_id=1, first_id=1, certainty=certainty)
+        line = json.dumps({"image": image, "annotations": found})
+        line = gate(line, name=COCO_FILE, tier="shareable", identities=identities)
+        with self._lines.open("a", encoding="utf-8") as stream:
+            stream.write("\n" * (stream.tell() > 0) + line)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._list(image, found)
+
+    def _list(self, image: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> None:
+        """Take a picture and its annotations, numbered behind the others."""
+        number, known = len(self._content["images"]) + 1, self._content["annotations"]
+        self._content["images"].append({"id": number, **image})
+        known += [{**one, "id": place, "image_id": number} for place, one in enumerate(found, start=len(known) + 1)]
+        self._pictures.add(image["file_name"])
+
+    def _take_over_lines(self) -> None:
+        for line in self._lines.read_text(encoding="utf-8").splitlines() if self._lines.is_file() else ():
+            try:
+                told = json.loads(line)
+            except ValueError:
+                continue
+            if told["image"]["file_name"] not in self._pictures:
+                self._list(told["image"], told["annotations"])
 
     def save(self, *, identities: IdentityIndex | None = None) -> None:
         """Write the file, once it has passed the privacy gate; none where nothing is listed.
@@ -104,6 +132,7 @@ class CocoFile:
         text = gate(json.dumps(self._content) + "\n", name=COCO_FILE, tier="shareable", identities=identities)
         with atomic_write(self._path, mode="w") as stream:
             stream.write(text)
+        self._lines.unlink(missing_ok=True)
 
     def _stated(self) -> dict[str, Any]:
         other = RequestError(

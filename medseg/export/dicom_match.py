@@ -47,7 +47,10 @@ _SAME_DETAIL: Final = 0.5
 _CLEARLY_OTHER: Final = 0.8
 """Correlation of the remembered voxels below which a series isn't read again: far enough from `_RELATED`."""
 _REMEMBERED: Final = 1 << 16
-"""Voxels of a series that are remembered; their correlation is that of all within about 0.01."""
+_REMEMBERED_IN_ALL: Final = 1 << 26
+_LEAST_REMEMBERED: Final = 1 << 10
+"""Voxels that are remembered: of a series, of all together, and of a channel of one among thousands. The correlation of
+so few is that of all within 0.03, the closer the more alike they are."""
 _LOOKED_AT: Final = 1 << 20
 """Voxels that are compared, at even distances."""
 
@@ -63,6 +66,11 @@ class SourceSeries:
 
     series: SeriesFiles = field(repr=False)
     grid: Geometry
+
+    @property
+    def name(self) -> str:
+        """What tells it from others: UID and part. It identifies; never shown."""
+        return f"{self.series.series_uid} {self.series.part}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +152,8 @@ def find_source_series(folder: Path, *, reading: Reading = DEFAULT_READING) -> t
 class SeriesFinder:
     """Finds the series that images were converted from; some voxels of each series that it has read are remembered.
 
+    Memory: 64 million voxels at most of up to 65,536 series of one channel, fewer of each the more series there are.
+
     Args:
         candidates: Among them are the series of the images.
     """
@@ -151,6 +161,11 @@ class SeriesFinder:
     def __init__(self, candidates: Sequence[SourceSeries]) -> None:
         self._candidates = tuple(candidates)
         self._known: dict[int, Array] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What tells the candidates apart (`SourceSeries.name`)."""
+        return tuple(one.name for one in self._candidates)
 
     def find(self, volume: Volume) -> Match:
         """The series that an image was converted from: by their headers, then by voxels of those on its grid.
@@ -199,7 +214,8 @@ class SeriesFinder:
     def _read(self, number: int) -> Volume:
         own = read_sorted_series(self._candidates[number].series)
         shape = (*own.shape, 1)[:3]
-        self._known[number] = np.stack([channel.reshape(shape)[_places(shape)] for channel in own.array])
+        count = _remembered(series=len(self._candidates), channels=len(own.array))
+        self._known[number] = np.stack([channel.reshape(shape)[_places(shape, count)] for channel in own.array])
         return own
 
 
@@ -219,16 +235,22 @@ def lay_on_series(prediction: Prediction, source: Input, match: Match) -> Referr
     )
 
 
-def _places(shape: tuple[int, ...]) -> tuple[Array, ...]:
+def _remembered(*, series: int, channels: int) -> int:
+    """How many voxels of each channel are remembered."""
+    return max(_LEAST_REMEMBERED, min(_REMEMBERED, _REMEMBERED_IN_ALL // series) // channels)
+
+
+def _places(shape: tuple[int, ...], count: int) -> tuple[Array, ...]:
     """Indices of the voxels that are remembered, the same for every series of a shape."""
-    flat = np.random.default_rng(0).integers(0, math.prod(shape), size=_REMEMBERED)
+    flat = np.random.default_rng(0).integers(0, math.prod(shape), size=count)
     return tuple(np.asarray(axis) for axis in np.unravel_index(flat, shape))
 
 
 def _rough_likeness(volume: Volume, known: Array, turn: _Turn) -> tuple[float, ...]:
     """As `_likeness`, of the voxels of a series that are remembered."""
     images = [turn.array(channel) for channel in volume.array]
-    return tuple(max(_correlation(image[_places(image.shape)], other) for other in known) for image in images)
+    count = known.shape[1]
+    return tuple(max(_correlation(image[_places(image.shape, count)], other) for other in known) for image in images)
 
 
 def _turn_of(image: Geometry, grid: Geometry) -> _Turn | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.data.files import atomic_write
+from medseg.errors import DataError
 from medseg.privacy.audit import gate
 from medseg.privacy.unfinished import held_folder, waiting_room
 from medseg.types import Tier
@@ -35,6 +36,7 @@ def outgoing(folder: Path, *, tier: Tier, identities: IdentityIndex | None = Non
         A new folder elsewhere, which only this user can read.
 
     Raises:
+        DataError: A folder of that name is there, and holds files.
         PrivacyError: The gate found something that identifies; none of the files was moved.
     """
     is_new = not folder.exists()
@@ -67,9 +69,7 @@ def _let_out(path: Path, target: Path) -> None:
     with held_folder(target) as made:
         for file in _files_below(path):
             _let_out(file, made / file.relative_to(path))
-        if not target.is_dir():
-            os.replace(made, target)
-            return
-        with held_folder(target) as earlier:  # No system replaces a folder that holds files.
-            os.replace(target, earlier / target.name)
-            os.replace(made, target)
+        # No system replaces a folder that holds files in one step, and those in it may be anybody's.
+        if target.is_dir() and any(target.iterdir()):
+            raise DataError(f"the folder {target.suffix} of this name is there and holds other files; take it away")
+        os.replace(made, target)

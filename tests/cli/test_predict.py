@@ -7,14 +7,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from medseg.cli.app import app
+from medseg.data.made_from import MADE_FROM
 from medseg.data.manifest import read_manifest
 from medseg.data.readers import read_label, read_volume
-from medseg.data.source import Input
 from medseg.export import write_nifti
 from medseg.export.coco import CocoFile
 from medseg.inference.predict import Predictor
@@ -199,21 +200,33 @@ def test_coco_goes_on_where_it_stopped_and_volumes_get_a_file_each(tmp_path: Pat
     assert place.corner_distance(grid) < 1e-3
 
 
-def test_coco_is_written_now_and_then_so_that_a_kill_costs_little(tmp_path: Path, monkeypatch) -> None:
+def test_a_kill_loses_no_picture_of_coco(tmp_path: Path, monkeypatch) -> None:
     _photographs(tmp_path / "in")
-    listed = []
-    require = CocoFile.require_picture
-
-    def look(coco: CocoFile, source: Input) -> None:
-        path = tmp_path / "out" / "instances.json"
-        listed.append(len(json.loads(path.read_text())["images"]) if path.exists() else 0)
-        require(coco, source)
-
-    monkeypatch.setattr(CocoFile, "require_picture", look)
-    monkeypatch.setattr("medseg.cli.predict._SAVE_SECONDS", -1.0)
     model = chance_model(tmp_path / "m.medseg", 2)
-    assert _run("predict", model, tmp_path / "in", tmp_path / "out", "--format", "coco")[0] == 0
-    assert listed == [0, 1]
+    arguments = ("predict", model, tmp_path / "in", tmp_path / "out", "--format", "coco")
+    with monkeypatch.context() as killed:
+        killed.setattr(CocoFile, "save", lambda *_, **__: None)  # What comes after the last picture doesn't come.
+        _run(*arguments)
+    assert not (tmp_path / "out" / "instances.json").exists()
+    monkeypatch.setattr(Predictor, "predict", lambda *_, **__: pytest.fail("predicted again"))
+    status, _, err = _run(*arguments)
+    assert status == 0, err
+    assert len(json.loads((tmp_path / "out" / "instances.json").read_text())["images"]) == 2
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MADE_FROM, "instances.json"]
+
+
+def test_a_seg_that_refers_to_another_series_is_not_taken_for_the_one_that_is_asked_for(converted: Path) -> None:
+    model, image, out = chance_model(converted / "m.medseg", 3), converted / "image.nii.gz", converted / "out"
+    arguments = ("predict", model, image, out, "--format", "dicom-seg", "--dicom-source")
+    assert _run(*arguments, converted / "dicom")[0] == 0
+    assert _run(*arguments, converted / "dicom")[:2] == (0, "1 of 1 image predicted as dicom-seg\n")
+    shutil.copytree(converted / "dicom", converted / "copy")
+    for path in (converted / "copy").iterdir():
+        content = pydicom.dcmread(path)
+        content.SeriesInstanceUID += ".1"
+        content.save_as(path)
+    status, _, err = _run(*arguments, converted / "copy")
+    assert (status, "refers to a series that --dicom-source doesn't hold" in err) == (3, True), err
 
 
 def test_the_folder_that_the_inputs_lie_in_takes_no_predictions(tmp_path: Path) -> None:

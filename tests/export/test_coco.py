@@ -91,6 +91,25 @@ def test_a_run_that_was_stopped_goes_on_and_another_model_is_refused(tmp_path):
             CocoFile(path, labels=LABELS, algorithm=ALGORITHM)
 
 
+def test_pictures_that_a_killed_command_had_found_are_taken_over(tmp_path):
+    label = blobs((12, 10), seed=1)
+    path = _written(tmp_path, {"C1": label, "C2": label, "C3": label})
+    whole = path.read_bytes()
+    path.unlink()
+    for name in ("C1", "C2"):  # Each begun anew and never saved.
+        CocoFile(path, labels=LABELS, algorithm=ALGORITHM).add(_prediction(label), _picture(name))
+    (lines,) = tmp_path.glob(".*")
+    with lines.open("a") as stream:
+        stream.write('\n{"image": {"file_na')  # Torn by the kill.
+    last = CocoFile(path, labels=LABELS, algorithm=ALGORITHM)
+    assert [last.holds(_picture(name)) for name in ("C1", "C2", "C3")] == [True, True, False]
+    last.add(_prediction(label), _picture("C3"))
+    again = CocoFile(path, labels=LABELS, algorithm=ALGORITHM)
+    again.save()
+    assert path.read_bytes() == whole
+    assert not lines.exists()
+
+
 def test_what_is_no_picture_is_refused(tmp_path):
     coco = CocoFile(tmp_path / COCO_FILE, labels=LABELS, algorithm=ALGORITHM)
     with pytest.raises(DataError, match="others get a file of their own"):

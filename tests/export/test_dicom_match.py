@@ -17,7 +17,7 @@ from medseg.data.readers import read_volume
 from medseg.data.source import Input
 from medseg.data.volume import Volume
 from medseg.errors import DataError, GeometryError, PrivacyError, ReadError, RequestError
-from medseg.export.dicom_match import SeriesFinder, _some, find_source_series, lay_on_series
+from medseg.export.dicom_match import SeriesFinder, _remembered, _some, find_source_series, lay_on_series
 from medseg.export.prediction import write_prediction
 from medseg.inference.predict import Prediction
 from tests.data.dicom_factory import make_enhanced, make_series
@@ -165,6 +165,12 @@ def test_series_that_were_read_for_one_image_are_not_read_again_for_the_next(tmp
     with pytest.raises(DataError, match="none shows this image"):
         finder.find(mirrored)
     assert read[before:] == ["b"]
+
+
+def test_what_is_remembered_of_many_series_stays_in_bounds():
+    assert _remembered(series=1, channels=1) == 1 << 16
+    assert all(_remembered(series=n, channels=c) * n * c <= 1 << 26 for n in (1, 1000, 5000) for c in (1, 3))
+    assert _remembered(series=10**6, channels=60) == 1 << 10
 
 
 def test_a_changed_image_is_taken_where_one_series_alone_is_like_it_and_that_is_said(tmp_path):

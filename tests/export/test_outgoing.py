@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from medseg.errors import PrivacyError
+from medseg.errors import DataError, PrivacyError
 from medseg.export.outgoing import outgoing
 from medseg.privacy.audit import audit_paths
 from medseg.privacy.identities import IdentityIndex
@@ -50,20 +50,23 @@ def test_what_has_not_passed_the_gate_is_not_in_the_folder_when_the_process_is_k
     assert sorted(out.rglob("*")) == sorted([*before, out / "case.txt"])
 
 
-def test_a_folder_takes_the_place_of_the_one_before_and_is_refused_as_a_whole(tmp_path):
+def test_a_folder_is_let_out_or_refused_as_a_whole_and_takes_no_other_s_place(tmp_path):
     def write(content: str) -> None:
         with outgoing(tmp_path / "out", tier="shareable", identities=_index()) as aside:
             for number in range(2):
                 (aside / "stack").mkdir(exist_ok=True)
                 (aside / "stack" / f"{number}.txt").write_text(f"{content} {number}")
 
-    write("first")
-    write("second")
     with pytest.raises(PrivacyError, match=r"stack/0\.txt"):
         write("Jana Novakova")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out" / "stack").mkdir(parents=True)
+    write("first")
+    with pytest.raises(DataError, match="is there and holds other files"):
+        write("second")
     found = {path.relative_to(tmp_path / "out").as_posix(): path for path in (tmp_path / "out").rglob("*")}
     assert sorted(found) == ["stack", "stack/0.txt", "stack/1.txt"]
-    assert found["stack/1.txt"].read_text() == "second 1"
+    assert found["stack/1.txt"].read_text() == "first 1"
 
 
 def test_an_audit_tells_what_is_unfinished(tmp_path):
