@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import UID
 
 from medseg.errors import ReadError
-from medseg.privacy.bits import CODED_BITS, coded_bits
+from medseg.privacy.bits import CODED_BITS, TRUNCATED, coded_bits
+from medseg.privacy.codecs import NATIVE
 from medseg.types import Array
 
 __all__ = ["bit_frames", "has_bit_frames"]
 
-_NATIVE: Final = (
-    ImplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
-)
-_TRUNCATED: Final = "the DICOM file is truncated: fewer pixels than the header states; copy it again"
-
 
 def has_bit_frames(syntax: UID) -> bool:
     """Whether single bits in this transfer syntax are read here; of JPEG 2000 pydicom's decoders read them."""
-    return syntax in _NATIVE or syntax in CODED_BITS
+    return syntax in NATIVE or syntax in CODED_BITS
 
 
 def bit_frames(dataset: Dataset, syntax: UID) -> Iterator[Array]:
@@ -42,7 +28,7 @@ def bit_frames(dataset: Dataset, syntax: UID) -> Iterator[Array]:
         ReadError: They are truncated or damaged.
     """
     shape = (int(dataset.Rows), int(dataset.Columns))
-    if syntax in _NATIVE:
+    if syntax in NATIVE:
         yield from _native(dataset, shape)
         return
     count = max(1, int(dataset.get("NumberOfFrames") or 1))
@@ -61,6 +47,6 @@ def _native(dataset: Dataset, shape: tuple[int, int]) -> Iterator[Array]:
     for number in range(max(1, int(dataset.get("NumberOfFrames") or 1))):
         start, end = number * size, (number + 1) * size
         if end > len(packed) * 8:
-            raise ReadError(_TRUNCATED)
+            raise ReadError(TRUNCATED)
         bits = np.unpackbits(packed[start // 8 : -(-end // 8)], bitorder="little")
         yield bits[start % 8 : start % 8 + size].reshape(shape)

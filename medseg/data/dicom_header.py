@@ -14,13 +14,7 @@ import pydicom
 import pydicom.config
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import UID
 
 from medseg.data.dicom_frames import (
     VARIATIONS,
@@ -37,6 +31,7 @@ from medseg.data.dicom_frames import (
 from medseg.data.dicom_scan import PIXEL_PLACE, scan_elements
 from medseg.data.dicom_units import pet_frames
 from medseg.errors import DataError, ReadError
+from medseg.privacy.codecs import NATIVE
 from medseg.privacy.deflated import check_deflated
 from medseg.privacy.limits import MAX_VOXELS
 
@@ -92,14 +87,6 @@ _B_VALUES: Final = (
 _PRIVATE: Final = {tag: f"private {tag:08x}" for triple in _B_VALUES for tag in triple[:2]}
 _KEYWORD_OF = {tag: word for word in (*_KEYWORDS, *VARIATIONS) if (tag := tag_for_keyword(word)) is not None} | _PRIVATE
 _PREAMBLE_BYTES = 128
-_NATIVE: Final = (
-    "",
-    ImplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
-)
-"""Transfer syntaxes whose pixels lie bit by bit as the header says; none stated is one of the first two."""
 
 # pydicom's warnings and log lines quote the values of attributes, which may identify; and nothing here depends on them.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -316,7 +303,8 @@ def _require_known_values(facts: Facts, frames: Sequence[Frame], *, allocated: i
     high = _integer(facts, "HighBit", -1)
     if not 1 <= stored <= allocated:
         raise ReadError(f"expected 1 to {allocated} bits stored a pixel; found {stored}. Export the series again")
-    is_native = str(facts.get("TransferSyntaxUID", "")) in _NATIVE
+    syntax = str(facts.get("TransferSyntaxUID", ""))
+    is_native = not syntax or syntax in NATIVE  # Where none is stated, it is one of these.
     if is_native and "BitsStored" in facts and high >= 0 and high != stored - 1:
         raise ReadError(
             f"HighBit is {high} with {stored} bits stored; expected {stored - 1} (PS3.5 section 8.1.1). Other readers "

@@ -18,6 +18,7 @@ from medseg.data.dicom_frames import Frame
 from medseg.data.dicom_header import Header, read_dataset, refusing_damage
 from medseg.data.dicom_syntax import transfer_syntax, undecodable
 from medseg.errors import ReadError
+from medseg.privacy.bits import TRUNCATED
 from medseg.privacy.codecs import brings_colours, is_coded
 from medseg.privacy.decoders import decoded_frames, in_silence
 from medseg.types import Array
@@ -222,7 +223,7 @@ def _unreadable(dataset: Dataset, error: Exception) -> str:
     needed = -(-pixels * samples * allocated // 8)
     halved = str(dataset.get("PhotometricInterpretation", "")) == "YBR_FULL_422"
     if len(data) < (needed * 2 // 3 if halved else needed):
-        return "the DICOM file is truncated: fewer pixels than the header states; copy it again"
+        return TRUNCATED
     return f"the pixels or their lookup tables are damaged ({type(error).__name__}); export the series again"
 
 
@@ -315,7 +316,7 @@ def _plain_frame(header: Header, number: int) -> Array:
     except OSError:
         raise ReadError("the DICOM file is missing or cannot be read") from None
     if length < (number + 1) * size or stored.size < count:
-        raise ReadError("the DICOM file is truncated: fewer pixels than the header states; copy it again")
+        raise ReadError(TRUNCATED)
     return stored.reshape(header.rows, header.columns)
 
 

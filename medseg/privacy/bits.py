@@ -15,11 +15,11 @@ from medseg.privacy.fragments import each_coded_frame
 from medseg.privacy.limits import require_plausible
 from medseg.types import Array
 
-__all__ = ["CODED_BITS", "coded_bits", "packed_bits"]
+__all__ = ["CODED_BITS", "TRUNCATED", "coded_bits", "packed_bits"]
 
 CODED_BITS: Final = frozenset((str(RLELossless), DEFLATED_FRAMES))
 """Transfer syntaxes whose single bits are read here; of JPEG 2000 pydicom's decoders read them."""
-_TRUNCATED: Final = "the DICOM file is truncated: fewer pixels than the header states; copy it again"
+TRUNCATED: Final = "the DICOM file is truncated: fewer pixels than the header states; copy it again"
 _RLE_HEADER: Final = 64
 
 
@@ -73,7 +73,7 @@ def _bits(packed: bytes, size: int) -> Array:
 def _of_runs(frame: bytes, size: int) -> Array:
     """Pixels of a run-length encoded frame (PS3.5 annex G): a byte a pixel, or, of writers that don't unpack, a bit."""
     if len(frame) < _RLE_HEADER:
-        raise ReadError(_TRUNCATED)
+        raise ReadError(TRUNCATED)
     count, start = struct.unpack_from("<2I", frame)
     if count != 1 or not _RLE_HEADER <= start < len(frame):
         raise ReadError(f"expected one segment in a run-length encoded frame of single bits; found {count}")
@@ -84,7 +84,7 @@ def _of_runs(frame: bytes, size: int) -> Array:
             raise ReadError("expected 0 and 1 in a frame of single bits; found other values. Export the file again")
         return pixels
     if len(data) < -(-size // 8):
-        raise ReadError(_TRUNCATED)
+        raise ReadError(TRUNCATED)
     return _bits(data, size)
 
 

@@ -15,6 +15,12 @@ from types import ModuleType
 from typing import Final
 
 import numpy as np
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from medseg.errors import MissingExtraError, ReadError
 from medseg.privacy.film import FILMS, Film
@@ -24,6 +30,7 @@ from medseg.types import Array
 
 __all__ = [
     "DEFLATED_FRAMES",
+    "NATIVE",
     "Layout",
     "brings_colours",
     "coded_frames",
@@ -34,6 +41,10 @@ __all__ = [
     "unpacked",
 ]
 
+NATIVE: Final = frozenset(
+    map(str, (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian))
+)
+"""Transfer syntaxes whose pixels lie bit by bit as the header says; they need no decoder."""
 _STEM: Final = "1.2.840.10008.1.2."
 DEFLATED_FRAMES: Final = f"{_STEM}8.1"
 _PLAIN_FRAMES: Final = f"{_STEM}1.98"

@@ -20,10 +20,8 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGLSTransferSyntaxes,
@@ -33,7 +31,7 @@ from pydicom.uid import (
 
 from medseg.errors import MissingExtraError, ReadError
 from medseg.privacy.bits import CODED_BITS, packed_bits
-from medseg.privacy.codecs import Layout, brings_colours, coded_frames, is_coded
+from medseg.privacy.codecs import NATIVE, Layout, brings_colours, coded_frames, is_coded
 from medseg.privacy.decoders import decoded_frames, in_silence
 from medseg.privacy.jpeg import strip_jpeg, strip_jpeg2000
 from medseg.privacy.jpeg_slack import without_slack
@@ -53,11 +51,9 @@ __all__ = [
     "pixel_facts",
 ]
 
-_NATIVE = frozenset(
-    (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
-)
 _HTJ2K = frozenset(("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"))
 _FEWEST_STROKE_PIXELS = 60
+_UNDECODABLE = "expected pixel data that can be decoded, found damaged or unknown ones"
 _EXPLICIT = str(ExplicitVRLittleEndian)
 _JPEG = frozenset((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes))
 _JPEG2000 = frozenset((*JPEG2000TransferSyntaxes, *_HTJ2K))
@@ -143,7 +139,7 @@ def clean_pixel_data(source: Dataset, tag: int, transfer_syntax: str) -> CleanPi
     """
     raw = raw_bytes(source, tag)
     facts = pixel_facts(source)
-    if transfer_syntax in _NATIVE:
+    if transfer_syntax in NATIVE:
         big = transfer_syntax == ExplicitVRBigEndian
         return CleanPixels(_native(raw, facts, source, big=big), ExplicitVRLittleEndian)
     if facts.allocated == facts.samples == 1 and transfer_syntax in CODED_BITS:
@@ -177,7 +173,7 @@ def looks_drawn(source: Dataset, tag: int, transfer_syntax: str) -> bool:
     fraction of a millisecond a slice) that says which slices the text detector should see.
     """
     facts = pixel_facts(source)
-    if transfer_syntax not in _NATIVE or facts.allocated not in (8, 16) or facts.samples != 1 or tag != 0x7FE00010:
+    if transfer_syntax not in NATIVE or facts.allocated not in (8, 16) or facts.samples != 1 or tag != 0x7FE00010:
         return False
     order, sign = ">" if transfer_syntax == ExplicitVRBigEndian else "<", "i" if facts.signed else "u"
     kind = f"{order}{sign}{facts.allocated // 8}"
@@ -272,7 +268,7 @@ def decode_frames(source: Dataset, tag: int, transfer_syntax: str) -> Decoded:
     """
     facts = pixel_facts(source)
     raw = raw_bytes(source, tag)
-    if transfer_syntax in _NATIVE:
+    if transfer_syntax in NATIVE:
         raw, transfer_syntax = _native(raw, facts, source, big=transfer_syntax == ExplicitVRBigEndian), _EXPLICIT
     if is_coded(transfer_syntax):
         return _decoded_here(source, facts, raw, transfer_syntax)
@@ -282,12 +278,12 @@ def decode_frames(source: Dataset, tag: int, transfer_syntax: str) -> Decoded:
             array, found = get_decoder(UID(transfer_syntax)).as_array(raw, raw=True, **options)
     except Exception:
         # Decoders raise whatever they like on damaged data.
-        raise ReadError("expected pixel data that can be decoded, found damaged or unknown ones") from None
+        raise ReadError(_UNDECODABLE) from None
     shape = (facts.frames, facts.rows, facts.columns, facts.samples)
     if array.size != int(np.prod(shape)) or array.dtype.itemsize * 8 != facts.allocated:
         raise ReadError("expected decoded frames of the size and depth in the header, found others")
     array = np.ascontiguousarray(array).reshape(shape)
-    if facts.stored < facts.allocated and transfer_syntax not in _NATIVE:
+    if facts.stored < facts.allocated and transfer_syntax not in NATIVE:
         unsigned = _masked(array.view(f"u{array.dtype.itemsize}"), facts, _padding(source, facts))
         array = unsigned.view(array.dtype)
     photometric = str(found["photometric_interpretation"])
@@ -308,7 +304,7 @@ def each_frame(
     Raises:
         ReadError: A frame is damaged, or nothing here decodes its transfer syntax.
     """
-    if transfer_syntax in _NATIVE:
+    if transfer_syntax in NATIVE:
         frames = decode_frames(source, tag, transfer_syntax).array
         yield from frames if places is None else (frames[place] for place in places)
         return
@@ -323,7 +319,7 @@ def each_frame(
             yield array.reshape(facts.rows, facts.columns, facts.samples)
     except Exception:
         # Decoders raise whatever they like on damaged data.
-        raise ReadError("expected pixel data that can be decoded, found damaged or unknown ones") from None
+        raise ReadError(_UNDECODABLE) from None
 
 
 def _coded_here(
