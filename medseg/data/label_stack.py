@@ -7,13 +7,13 @@ and the labels' names. Nothing is resampled or turned: each voxel is a pixel.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from medseg.data.json_files import read_json
 from medseg.data.pictures import picture_size, read_indices
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError, LabelError, ReadError
@@ -43,7 +43,6 @@ STACK_CONVENTION: Final = "world = affine @ [column, row, slice, 1], counted fro
 """How the affine is meant, as the file says it."""
 STACK_VERSION: Final = 1
 """Of the form of the JSON."""
-_MOST_BYTES: Final = 1 << 20
 _MOST_SLICES: Final = 1 << 16
 
 
@@ -76,11 +75,9 @@ def read_stack_header(folder: Path) -> StackHeader:
     """
     wrong = ReadError(f"{STACK_FILE}: expected the geometry and labels of a label stack; found something else")
     try:
-        if (folder / STACK_FILE).stat().st_size > _MOST_BYTES:
-            raise wrong
-        content: dict[str, Any] = json.loads((folder / STACK_FILE).read_text(encoding="utf-8"))
+        content = read_json(folder / STACK_FILE)
         version, labels = content["label_stack"], {int(value): str(name) for value, name in content["labels"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ReadError, ValueError, TypeError, KeyError, AttributeError):
         raise wrong from None
     if version != STACK_VERSION:
         raise wrong
