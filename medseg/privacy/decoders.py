@@ -7,7 +7,6 @@ that refuses the file.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import threading
@@ -81,7 +80,7 @@ def _nowhere() -> Iterator[None]:
     void = os.open(os.devnull, os.O_WRONLY)
     own = sys.stderr
     try:
-        if _is_terminal_s(own):
+        if _goes_where_libraries_write(own):
             own.flush()
             # The rule wants it closed by a block: Python writes to it until the caller's block ends.
             sys.stderr = open(kept, "w", buffering=1, encoding=own.encoding, errors=own.errors, closefd=False)  # noqa: SIM115
@@ -94,9 +93,9 @@ def _nowhere() -> Iterator[None]:
         os.close(kept)
 
 
-def _is_terminal_s(stream: Any) -> bool:
+def _goes_where_libraries_write(stream: Any) -> bool:
     """Whether Python's own standard error writes where the libraries do."""
     try:
         return bool(stream.fileno() == _ERRORS)
-    except (AttributeError, OSError, ValueError, io.UnsupportedOperation):
+    except (AttributeError, OSError, ValueError):  # It is closed, or something that a program put in its place.
         return False
