@@ -80,16 +80,17 @@ def unusual_looks(cases: Sequence[CaseLooks | None], *, names: Mapping[int, str]
 
 
 def _of_spacing(group: Mapping[int, CaseLooks]) -> list[tuple[int, str]]:
+    if not any(looks.orientation for looks in group.values()):  # Of pictures nobody knows a size in the world.
+        return []
     found: list[tuple[int, str]] = []
-    for axis in range(len(next(iter(group.values())).spacing)):
+    for axis, direction in enumerate(_DIRECTIONS):
         values = {index: looks.spacing[axis] for index, looks in group.items()}
-        if any(looks.orientation for looks in group.values()):
-            median = float(np.median(list(values.values())))
-            odd = [i for i, value in values.items() if _ratio(value, median) > _SPACING_RATIO]
-            found += [
-                (i, f"spacing {_DIRECTIONS[axis]} {values[i]:.3g} mm, median of {len(group)} cases {median:.3g} mm")
-                for i in _if_few(odd, of=len(group))
-            ]
+        median = float(np.median(list(values.values())))
+        odd = [i for i, value in values.items() if _ratio(value, median) > _SPACING_RATIO]
+        found += [
+            (i, f"spacing {direction} {values[i]:.3g} mm, median of {len(group)} cases {median:.3g} mm")
+            for i in _if_few(odd, of=len(group))
+        ]
     return found
 
 
