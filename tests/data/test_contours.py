@@ -8,6 +8,7 @@ from medseg.data import contours as module
 from medseg.data.contours import fill_contours, mark_points
 from medseg.data.volume import Geometry
 from medseg.errors import GeometryError
+from tests.examples import examples
 
 _GRID = Geometry((30, 25, 6), np.eye(4))
 
@@ -28,7 +29,7 @@ def _inside(polygon, shape):
 
 
 @given(seed=st.integers(0, 10_000), count=st.integers(3, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_voxel_is_in_when_its_centre_is_inside_the_polygon(seed, count):
     rng = np.random.default_rng(seed)
     angle = np.sort(rng.uniform(0, 2 * np.pi, count))
@@ -40,7 +41,7 @@ def test_a_voxel_is_in_when_its_centre_is_inside_the_polygon(seed, count):
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_contours_of_an_oblique_series_fill_the_same_voxels(seed):
     rng = np.random.default_rng(seed)
     rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from medseg.data.dicom import read_series
 from medseg.errors import DataError, ReadError
 from tests.data.dicom_factory import make_series
+from tests.examples import examples
 
 
 def test_a_file_without_preamble_or_meta_information_is_read(tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_a_header_that_claims_too_much_is_refused_before_anything_is_allocated(t
         read_series(series.write(tmp_path))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.lists(st.tuples(st.integers(0, 1400), st.integers(0, 255)), min_size=1, max_size=4), cut=st.booleans()
 )

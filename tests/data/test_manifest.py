@@ -12,6 +12,7 @@ from medseg.data.card import read_card
 from medseg.data.manifest import Card, Case, LabelInfo, Manifest, read_manifest, write_manifest
 from medseg.errors import ManifestError
 from tests.data.cohort import volume_cohort
+from tests.examples import examples
 
 CARD = "title: t\nmodality: CT\nchannels: [CT]\nlabels: {1: lesion}\n"
 
@@ -34,7 +35,7 @@ _ids = st.text("abcXYZ019_-", min_size=1, max_size=64)
 _texts = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=10)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     rows=st.lists(
         st.tuples(_ids, _ids, _texts, _texts, st.lists(st.floats(0.01, 99), min_size=2, max_size=3)),

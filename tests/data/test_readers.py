@@ -88,7 +88,7 @@ def test_a_nifti_cut_anywhere_is_refused(tmp_path: Path) -> None:
                 read_volume(tmp_path / name)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 351), value=st.integers(0, 255))
 @example(place=123, value=4)
 def test_a_nifti_with_a_changed_header_is_read_or_refused(tmp_path: Path, place: int, value: int) -> None:

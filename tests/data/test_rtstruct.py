@@ -17,6 +17,7 @@ from medseg.data.readers import read_label
 from medseg.data.recognise import Choice
 from medseg.errors import DataError, GeometryError, LabelError, ReadError, RequestError
 from tests.data.dicom_factory import make_item, make_series
+from tests.examples import examples
 
 _LPS = np.array([-1.0, -1.0, 1.0])
 
@@ -181,7 +182,7 @@ def test_damaged_coordinates_are_refused(tmp_path, data, count):
 
 
 @given(place=st.integers(140, 2400), value=st.integers(0, 255), cut=st.booleans())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_mutated_structure_set_is_read_or_refused(tmp_path, place, value, cut):
     path = tmp_path / "rs.dcm"
     if not path.exists():

@@ -13,6 +13,7 @@ from medseg.data.manifest import Card, Case, Manifest
 from medseg.data.split import lesion_burdens, make_folds, read_folds, write_folds
 from medseg.errors import LeakageError, ManifestError
 from tests.data.cohort import picture_cohort, volume_cohort
+from tests.examples import examples
 
 
 def paper_manifest(patients: list[str], *, sites: list[str] | None = None, sexes: list[str] | None = None) -> Manifest:
@@ -37,7 +38,7 @@ def lognormal_burdens(manifest: Manifest, *, empty_share: float = 0.0, seed: int
     return {case.case: float(value) for case, value in zip(manifest.cases, values, strict=True)}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     patients=st.lists(st.integers(0, 25), min_size=2, max_size=60).filter(lambda found: len(set(found)) >= 3),
     folds=st.integers(2, 6),

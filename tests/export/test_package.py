@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from medseg.errors import ReadError, RequestError
 from medseg.export import package_bytes, read_model_card, read_package, write_package
+from tests.examples import examples
 
 _MODEL = {"labels": {"1": "lesion"}, "plan": {"spatial_dims": 2}}
 
@@ -96,7 +97,7 @@ def test_a_missing_file_and_a_file_that_is_no_zip_are_refused(tmp_path):
 
 
 @given(place=st.floats(0, 0.999), value=st.integers(0, 255), cut=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_no_mutation_of_a_package_does_more_than_raise_a_read_error(place, value, cut, tmp_path_factory):
     content = bytearray(package_bytes(states=_states(1), model=_MODEL))
     index = int(place * len(content))

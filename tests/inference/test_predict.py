@@ -14,6 +14,7 @@ from medseg.errors import DataError
 from medseg.inference.postprocess import clean_labels
 from medseg.inference.predict import Predictor
 from medseg.planning.plan import ChannelNormalisation, Plan
+from tests.examples import examples
 
 
 class Threshold(nn.Module):
@@ -63,7 +64,7 @@ def _oblique(order: tuple[int, ...], signs: tuple[int, ...], angle: float, spaci
     return affine
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     st.permutations([0, 1, 2]),
     st.tuples(*[st.sampled_from([-1, 1])] * 3),

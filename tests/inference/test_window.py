@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from medseg.inference import window
 from medseg.inference.window import gaussian_weights, predict_probabilities, window_starts
+from tests.examples import examples
 
 
 class Pointwise(nn.Module):
@@ -48,7 +49,7 @@ def _run(image: np.ndarray, networks: list[nn.Module], **changes: object) -> np.
         return np.array(found)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.integers(4, 21), st.integers(4, 21), st.sampled_from([0.0, 0.3, 0.5, 0.75]))
 def test_a_pointwise_network_gives_the_same_answer_however_the_image_is_tiled(x: int, y: int, overlap: float) -> None:
     image = np.random.default_rng(x * 100 + y).normal(size=(1, x, y)).astype(np.float32)

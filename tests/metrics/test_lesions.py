@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from scipy.ndimage import label as scipy_label
 
 from medseg.metrics import components, lesion_scores
+from tests.examples import examples
 from tests.metrics.masks import blobs, mask_pairs
 
 
@@ -31,7 +32,7 @@ def _lesion_scores_by_loop(prediction: np.ndarray, reference: np.ndarray) -> tup
     return (2 * s * q / (s + q) if s + q else 0.0), sum(dices) / (n_r + stray)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(mask_pairs())
 def test_lesion_scores_agree_with_the_rule_written_as_loops(pair: tuple[np.ndarray, np.ndarray]) -> None:
     found = lesion_scores(*pair)
@@ -81,7 +82,7 @@ def test_components_are_those_of_scipy_at_every_size_and_memory_order(ndim: int,
         assert len({*zip(numbered[mask].tolist(), expected[mask].tolist(), strict=True)}) == count
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(mask_pairs())
 def test_lesion_f1_is_symmetric_and_lesion_scores_survive_flips(pair: tuple[np.ndarray, np.ndarray]) -> None:
     prediction, reference = pair

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
 from medseg.metrics import overlap
+from tests.examples import examples
 from tests.metrics.masks import blobs, mask_pairs
 
 
@@ -37,7 +38,7 @@ def test_undefined_ratios_are_nan_and_defined_ones_are_zero() -> None:
     assert no_prediction.volume_error == -1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(mask_pairs())
 def test_dice_is_symmetric_bounded_and_follows_from_iou(pair: tuple[np.ndarray, np.ndarray]) -> None:
     prediction, reference = pair

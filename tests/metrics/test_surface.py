@@ -11,6 +11,7 @@ from scipy.ndimage import binary_erosion, distance_transform_edt, generate_binar
 
 from medseg.metrics import boundary, surface_distances
 from medseg.metrics import surface as surface_module
+from tests.examples import examples
 from tests.metrics.masks import blobs, mask_pairs, spacings
 
 CASES = [((14, 11, 9), s) for s in range(3)] + [((25, 31), s) for s in range(3)]
@@ -105,7 +106,7 @@ def test_surface_metrics_of_empty_masks_follow_the_stated_policy() -> None:
         assert one.nsd(1.0) == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(mask_pairs())
 def test_distances_are_symmetric_zero_for_the_same_mask_and_unchanged_by_flips(
     pair: tuple[np.ndarray, np.ndarray],
@@ -124,7 +125,7 @@ def test_distances_are_symmetric_zero_for_the_same_mask_and_unchanged_by_flips(
         assert (same.hd95, same.assd, same.nsd(0.1)) == (0, 0, 1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(mask_pairs(), st.floats(0.1, 20))
 def test_distances_scale_with_the_spacing_and_padding_changes_nothing(
     pair: tuple[np.ndarray, np.ndarray], factor: float

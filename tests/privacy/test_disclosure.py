@@ -19,6 +19,7 @@ from medseg.privacy.disclosure import (
     withhold_small_differences,
 )
 from medseg.privacy.releases import Behind, guard_figures
+from tests.examples import examples
 
 _EXACT = Limits(base=1)
 
@@ -54,7 +55,7 @@ def _attack(table: ProtectedTable) -> dict[tuple[int, int], tuple[float, float]]
     return ranges
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     st.integers(1, 4).flatmap(
         lambda width: st.lists(st.lists(st.integers(0, 60), min_size=width, max_size=width), min_size=1, max_size=4)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from medseg.errors import RequestError
 from medseg.privacy.forms import forms_of
 from medseg.privacy.identities import IdentityIndex, read_clear_list
+from tests.examples import examples
 
 
 def _index(*texts: str) -> IdentityIndex:
@@ -131,7 +132,7 @@ def test_short_numbers_are_no_chance_finds_in_weights_and_are_found_in_a_text_be
     assert index.find(b"\xff,;4177=.\xff", binary=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(min_value=0, max_value=5000), st.integers(min_value=0, max_value=2**32))
 def test_a_planted_identity_is_found_at_every_offset(before: int, seed: int) -> None:
     data = random.Random(seed).randbytes(before)

@@ -15,6 +15,7 @@ from medseg.privacy.forms import forms_of, lowered, squeezed, text_run
 from medseg.privacy.identities import Hit, IdentityIndex, _stands_so
 from medseg.privacy.patterns import Content, PatternHit, _is_public, _own_rules, _rules, find_patterns
 from medseg.privacy.windows import Windows, pieces, tail_hash
+from tests.examples import examples
 
 _IDENTITIES = (
     "Novakova^Jana", "Müller^Jürgen", "山田^太郎", "4711", "84213377", "19480217", "1.2.276.0.7230010.3.1.2.83",
@@ -57,7 +58,7 @@ def index() -> IdentityIndex:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(text=_NEAR_IDENTITY, encoding=_ENCODINGS, binary=st.booleans(), noise=st.binary(max_size=9))
 @example(text="xNOVAKOVA,janax", encoding="utf-16-be", binary=True, noise=b"\xff")
 def test_the_index_finds_what_a_plain_search_finds(
@@ -67,7 +68,7 @@ def test_the_index_finds_what_a_plain_search_finds(
     assert set(index.find(data, binary=binary)) == _plain_hits(data, binary=binary)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     texts=st.lists(_NEAR_IDENTITY, min_size=2, max_size=5), gap=st.integers(0, 300), content=st.sampled_from(Content)
 )
@@ -89,7 +90,7 @@ def test_a_search_in_pieces_finds_what_a_search_of_the_whole_finds(
         assert found() == whole
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.sets(st.binary(min_size=8, max_size=8), max_size=30), st.binary(max_size=200), st.sampled_from((4, 8)))
 def test_no_window_is_missed(tails: set[bytes], noise: bytes, width: int) -> None:
     stream = noise + b"".join(tails) + noise
@@ -118,7 +119,7 @@ _URL = re.compile(rb"\b(?:https?|ftp|sftp|dicom|ldap|smb)://([a-z0-9.\-_@:\[\]]{
 _MAIL = re.compile(rb"(?<![\w.+\-])[\w.+\-]{1,64}@(?:[a-z0-9\-]{1,63}\.)+[a-z]{2,24}(?![\w@])")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(text=_NEAR_PATTERN, content=st.sampled_from(Content))
 @example(text="see http://stmarys.org/x", content=Content.TEXT)
 @example(text="house@stmarys.org", content=Content.TEXT)
@@ -167,7 +168,7 @@ def test_every_pattern_has_all_its_beginnings() -> None:
             assert name in {hit.rule for hit in find_patterns(f"so {text} it".encode())}, text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(st.binary(max_size=20) | st.binary(max_size=40).map(base64.b64encode) | st.sampled_from([b"\0", b"\n"]))
 )

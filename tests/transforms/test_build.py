@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from medseg.config import AugmentConfig
 from medseg.transforms import TrainingTransform, build_training_transform, oversized_patch
+from tests.examples import examples
 
 _PROBABILITIES = tuple(n for n in AugmentConfig.model_fields if n not in ("flip_axes", "rotate_degrees", "zoom_range"))
 _SPATIAL = ("flip", "rotate", "zoom", "shear", "elastic")
@@ -58,7 +59,7 @@ def test_each_switch_changes_the_patch_and_nothing_else(name: str, size: tuple[i
         assert changed.max() <= 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([(48, 40), (20, 28, 24), (40, 48, 8)]))
 def test_image_and_label_move_together(seed: int, size: tuple[int, ...]) -> None:
     augment = _only(*_SPATIAL)

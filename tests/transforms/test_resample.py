@@ -17,6 +17,7 @@ from medseg.transforms.resample import (
     resampled_affine,
     resampled_shape,
 )
+from tests.examples import examples
 
 
 def _ramp(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
@@ -58,7 +59,7 @@ def test_the_grid_agrees_with_scipy_given_only_the_two_affines() -> None:
     np.testing.assert_allclose(resample_image(image[None], new, orders=1, antialias=False)[0], expected, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.tuples(*[st.integers(1, 60)] * 3),
     st.tuples(*[st.integers(1, 60)] * 3),
@@ -82,7 +83,7 @@ def test_a_smooth_image_comes_back_within_a_percent() -> None:
     assert np.abs(back - image)[:, 3:-3, 3:-3, 3:-3].max() < 0.01 * np.ptp(image)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.integers(0, 2**31), st.tuples(*[st.integers(2, 24)] * 3))
 def test_a_label_map_gains_no_value_and_a_finer_grid_gives_it_back(seed: int, shape: tuple[int, ...]) -> None:
     generator = np.random.default_rng(seed)
