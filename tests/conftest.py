@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# A plain run tries the same examples each time, so that it judges the change; a long one (examples.py) tries others.
+settings.register_profile("medseg", derandomize="MEDSEG_EXAMPLES" not in os.environ)
+settings.load_profile("medseg")
 
 
 @pytest.fixture(scope="session")
