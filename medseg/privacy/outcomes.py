@@ -83,6 +83,10 @@ class DeidentifyReport:
         """All of them, by running number."""
         return tuple(sorted(self.written + self.quarantined + self.refused, key=lambda outcome: outcome.number))
 
+    def noted(self, note: str) -> frozenset[int]:
+        """Numbers of the copies of which a note says something: that text was painted over, numbers left out."""
+        return frozenset(outcome.number for outcome in self.written if note in outcome.reason)
+
 
 class Account:
     """The outcomes so far, kept in ``outcomes.jsonl`` of the output folder.

@@ -74,20 +74,15 @@ def write_ledger(
     if work.acknowledge_faces:
         entries.append(("exception", {"what": "heads in thin slices were let pass", "profile": profile}))
     if work.deface:
-        count = sum(outcome.reason.startswith(DEFACED) for outcome in report.written)
-        entries.append(("defaced", {"files": count, "profile": profile}))
-    painted = {outcome.number for outcome in report.written if outcome.reason.startswith(PAINTED)}
-    for event, what, count in (
-        ("painted", "text in photographs was painted over", len(painted)),
-        ("painted", BLANKED, sum(BLANKED in outcome.reason for outcome in report.written)),
-        (
-            "left out",
-            "numbers that may be the patient's or are none were left out",
-            sum(LESS in outcome.reason for outcome in report.written),
-        ),
+        entries.append(("defaced", {"files": len(report.noted(DEFACED)), "profile": profile}))
+    painted = report.noted(PAINTED)
+    for event, what, files in (
+        ("painted", "text in photographs was painted over", painted),
+        ("painted", BLANKED, report.noted(BLANKED)),
+        ("left out", "numbers that may be the patient's or are none were left out", report.noted(LESS)),
     ):
-        if count:
-            entries.append((event, {"what": what, "files": count, "profile": profile}))
+        if files:
+            entries.append((event, {"what": what, "files": len(files), "profile": profile}))
     if unseen:
         what = "series were not looked at for text, as no text detector is installed"
         entries.append(("exception", {"what": what, "profile": profile, "series": unseen}))
