@@ -52,8 +52,9 @@ def _audit(
 
     A find is told by file, place and rule, never by value. Exit status 4 when anything is found, 0 otherwise.
 
-    Of a ledger whose chain is whole, the number of lines and the hash of the last one are printed: compare them with
-    the report or your notes, since a last line that was cut off or changed breaks no chain.
+    Of a ledger whose chain is whole, the number of lines and the hash of the last one are printed, since a last line
+    that was cut off or changed breaks no chain: compare them with the report or your notes. With --key that is done,
+    for what commands with that key wrote.
 
     Example: medseg audit runs/skin --key project.key
     """
@@ -67,7 +68,10 @@ def _audit(
             paths, identities=index, jobs=jobs, progress=lambda done, of: bars.update(task, completed=done, total=of)
         )
     problems = verify(ledger) if ledger is not None else []
-    chain = _chain(ledger) if ledger is not None and not problems else ""
+    noted = ""
+    if ledger is not None and key is not None and not problems:
+        problems, noted = _compare(ledger, key)
+    chain = f"{_chain(ledger)}{noted}" if ledger is not None and not problems else ""
     emit(
         {**_facts(report, index, problems), "ledger": chain},
         as_json=as_json,
@@ -81,6 +85,18 @@ def _chain(ledger: Path) -> str:
     lines = ledger.read_bytes().splitlines()
     last = hashlib.sha256(lines[-1]).hexdigest() if lines else "nothing"
     return f"the chain of {len(lines)} lines is whole and ends with {last}"
+
+
+def _compare(ledger: Path, key: Path) -> tuple[list[str], str]:
+    """What is wrong with a ledger's end by the notes beside the key, or how far these vouch for it."""
+    from medseg.privacy.witness import ends_as_noted
+
+    last, is_whole = ends_as_noted(ledger, key)
+    if not is_whole:
+        return [f"more stood behind line {last} when it was noted beside the key: lines were cut off or changed"], ""
+    if not last:
+        return [], ", which nobody noted beside the key"
+    return [], f"; up to line {last} it is as noted beside the key"
 
 
 def _facts(report: AuditReport, index: IdentityIndex | None, problems: list[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 from medseg.errors import MedsegError, PrivacyError, StorageError
-from medseg.privacy import known
+from medseg.privacy import known, witness
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -40,6 +40,7 @@ def command(function: Callable[_P, int | None]) -> Callable[_P, None]:
 
         signal.signal(signal.SIGTERM, _interrupt)
         known.forget()
+        witness.dismiss_witnesses()
         logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
         for handler in logging.getLogger().handlers:
             handler.addFilter(_searched_record)

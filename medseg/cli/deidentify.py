@@ -12,6 +12,7 @@ import typer
 
 from medseg.cli.common import EXIT_PARTLY_REFUSED, command, emit, note, progress_bars
 from medseg.errors import RequestError
+from medseg.privacy.witness import call_witness
 from medseg.wording import counted
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def _deidentify(
     named = {} if patients is None else read_patients(patients, src, files)
     key_path = _key_path(key, new_key, (src, out))
     quarantine = key_path.with_name(f"{key_path.name}.quarantine")
+    call_witness(key_path)
     with _key(key_path, out, is_new=new_key is not None) as key_bytes, progress_bars() as bars:
         task = bars.add_task("De-identifying", total=len(files))
         look = bars.add_task("", total=None, visible=False)

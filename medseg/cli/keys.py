@@ -9,6 +9,7 @@ import typer
 
 from medseg.errors import RequestError
 from medseg.privacy.known import know
+from medseg.privacy.witness import call_witness
 
 if TYPE_CHECKING:
     from medseg.privacy.identities import IdentityIndex
@@ -25,7 +26,8 @@ KeyOption = Annotated[
 def identities_beside(key: Path | None) -> IdentityIndex | None:
     """The index of identities that `medseg deidentify` keeps beside the key; None without a key.
 
-    From here on no line that the command prints and no text file that it writes holds one of them.
+    From here on no line that the command prints and no text file that it writes holds one of them, and what it appends
+    to ledgers is noted beside the key.
 
     Raises:
         RequestError: There is no index beside the key.
@@ -34,6 +36,7 @@ def identities_beside(key: Path | None) -> IdentityIndex | None:
         return None
     index = _loaded(key)
     know(index)
+    call_witness(key)
     return index
 
 

@@ -31,19 +31,19 @@ def load_study(path: str | Path, *, overrides: Sequence[str] = ()) -> StudyConfi
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"study file {Path(path).name!r} does not exist; `medseg init DIR` writes examples") from None
+        raise ConfigError("the study file does not exist; `medseg init DIR` writes examples") from None
     except IsADirectoryError:
         raise ConfigError("expected a study file (YAML), found a folder; give the path of the file") from None
     except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"study file {Path(path).name!r} cannot be read as UTF-8 text") from None
+        raise ConfigError("the study file cannot be read as UTF-8 text") from None
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"study file {Path(path).name!r} is not valid YAML{where}") from None
+        raise ConfigError(f"the study file is not valid YAML{where}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"study file {Path(path).name!r}: expected a mapping of sections at the top")
+        raise ConfigError("the study file: expected a mapping of sections at the top")
     for override in overrides:
         _apply_override(content, override)
     return parse_study(content)

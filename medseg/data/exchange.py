@@ -138,12 +138,12 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json_files.read_json(path)
     except json_files.JsonTooLargeError as error:
-        raise ManifestError(f"{path.name}: {error}") from None
+        raise ManifestError(f"the JSON of the data set: {error}") from None
     except ReadError:
         wrong = "is not valid JSON" if path.exists() else "is missing; give the folder that holds it"
-        raise ManifestError(f"{path.name} {wrong}") from None
+        raise ManifestError(f"the JSON of the data set {wrong}") from None
     if not isinstance(content, dict):
-        raise ManifestError(f"{path.name}: expected an object")
+        raise ManifestError("the JSON of the data set: expected an object")
     return content
 
 

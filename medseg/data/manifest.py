@@ -196,7 +196,7 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
                     raise ManifestError(f"row {number}: expected {len(header)} columns, found {len(fields)}")
                 rows.append((number, {name: text.strip() for name, text in zip(header, fields, strict=True)}))
     except FileNotFoundError:
-        raise ManifestError(f"manifest {path.name!r} does not exist; `medseg import SRC DIR` writes one") from None
+        raise ManifestError("the manifest does not exist; `medseg import SRC DIR` writes one") from None
     except IsADirectoryError:
         raise ManifestError("expected a manifest CSV, found a folder; give the path of the file") from None
     except (UnicodeDecodeError, csv.Error):

@@ -1,8 +1,8 @@
 """Ledger: the append-only account of what was read, changed, refused and written.
 
 Each line is a JSON object that holds the SHA-256 of the line before it, so that a line changed, removed or put in later
-breaks the chain. Lines cut off at the end don't break it: note `Ledger.head` in a place of its own where that matters
-(the report prints it).
+breaks the chain. Lines cut off at the end don't break it: the report prints `Ledger.head`, and where the project's key
+was given, it is noted beside that (`medseg.privacy.witness`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from medseg.errors import PrivacyError, RequestError
 from medseg.privacy.known import let_out
+from medseg.privacy.witness import note_append
 
 __all__ = ["Ledger", "looks_like_path", "verify"]
 
@@ -92,7 +93,8 @@ class Ledger:
         let_out(json.dumps(checked), name=self.path.name)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self._lock_path), open(self.path, "a+b") as file:
-            number, previous, torn = _last_line(file)
+            number, before, torn = _last_line(file)
+            previous = before
             if torn:
                 # A process was killed while it wrote: that line was never whole, so nothing that counts is removed.
                 file.truncate(file.seek(0, os.SEEK_END) - torn)
@@ -107,6 +109,7 @@ class Ledger:
             file.write(b"".join(lines))
             file.flush()
             os.fsync(file.fileno())
+            note_append(before, previous)
 
     def head(self) -> str:
         """SHA-256 of the last whole line, in hexadecimal; 64 zeros while the ledger is empty."""

@@ -74,9 +74,14 @@ def test_a_folder_in_the_place_of_a_study_is_told(tmp_path: Path) -> None:
         load_study(tmp_path)
 
 
-def test_a_missing_file_is_told_by_its_name_alone(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'nowhere.yaml' does not exist") as raised:
-        load_study(tmp_path / "nowhere.yaml")
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"name: [", b"- name"])
+def test_a_file_that_is_no_study_is_told_without_its_name(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "Novakova.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match="the study file") as raised:
+        load_study(path)
+    assert "Novakova" not in str(raised.value)
     assert str(tmp_path) not in str(raised.value)
 
 
