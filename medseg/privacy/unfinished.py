@@ -37,8 +37,6 @@ HALF: Final = re.compile(r"\.[0-9a-f]{16}\.tmp")
 """The name of a copy that `medseg deidentify` hasn't written whole yet; it takes away those of its output folder."""
 _HELD: Final = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
 """The name of any other file or folder that isn't whole yet, which is held as long as it is written."""
-_OUTGOING: Final = ".outgoing-"
-"""How folders began in which files waited for the gate."""
 UNPACKED: Final = ".medseg-unpacked-"
 """How folders begin in which an import has a zip file unpacked; the next import of one takes them away."""
 _WAITING: Final = "medseg-waiting-"
@@ -52,7 +50,7 @@ def is_unfinished(name: str) -> bool:
         >>> is_unfinished(".report.html.0123456789ab.tmp"), is_unfinished("report.html")
         (True, False)
     """
-    return bool(HALF.fullmatch(name) or _HELD.fullmatch(name)) or name.startswith((_OUTGOING, UNPACKED))
+    return bool(HALF.fullmatch(name) or _HELD.fullmatch(name)) or name.startswith(UNPACKED)
 
 
 def hold(descriptor: int) -> bool:
@@ -119,7 +117,7 @@ def clear_unfinished(folder: Path) -> None:
     """Take away what is unfinished right in a folder, and that nobody writes any more."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if _HELD.fullmatch(entry.name) or entry.name.startswith((_OUTGOING, _WAITING)):
+            if _HELD.fullmatch(entry.name) or entry.name.startswith(_WAITING):
                 _take_away(Path(entry.path))
 
 

@@ -70,7 +70,7 @@ def test_a_folder_is_let_out_or_refused_as_a_whole_and_takes_no_other_s_place(tm
 
 
 def test_an_audit_tells_what_is_unfinished(tmp_path):
-    for name in (".outgoing-ab12", ".case.slices.0123456789ab.tmp"):
+    for name in (".medseg-unpacked-ab12", ".case.slices.0123456789ab.tmp"):
         (tmp_path / "out" / name).mkdir(parents=True)
         (tmp_path / "out" / name / "case.txt").write_text("nobody")
     (tmp_path / "out" / ".report.html.0123456789ab.tmp").write_text("half")
