@@ -53,6 +53,7 @@ def coded_values(dataset: Dataset, places: Sequence[int] | None = None) -> Itera
     require_pixels(dataset)
     syntax = transfer_syntax(dataset)
     with refusing_damage("the DICOM header", remedy="export the file again"):
+        colours = str(dataset.get("PhotometricInterpretation", "") or "")
         layout = Layout(
             frames=max(1, int(dataset.get("NumberOfFrames") or 1)),
             rows=int(dataset.Rows),
@@ -61,9 +62,9 @@ def coded_values(dataset: Dataset, places: Sequence[int] | None = None) -> Itera
             allocated=int(dataset.BitsAllocated),
             signed=int(dataset.get("PixelRepresentation", 0) or 0) == 1,
             by_plane=int(dataset.get("PlanarConfiguration", 0) or 0) == 1,
+            is_rgb=colours == "RGB",
         )
         raw = bytes(dataset.PixelData or b"")
-        colours = str(dataset.get("PhotometricInterpretation", "") or "")
     if layout.samples == 3 and not brings_colours(str(syntax)) and colours not in ("RGB", "YBR_FULL"):
         raise ReadError(
             "expected RGB or YBR_FULL in this transfer syntax; found other colours. Export the image as RGB"

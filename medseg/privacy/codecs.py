@@ -8,6 +8,7 @@ A.4.11). The extra ``codecs`` brings imagecodecs, which decodes JPEG XL and the 
 from __future__ import annotations
 
 import importlib.util
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -58,9 +59,18 @@ _PACKAGES: Final = {"codecs": "imagecodecs", "video": "av"}
 _NAMES: Final = {**_JPEG_XL, DEFLATED_FRAMES: "Deflated Image Frame Compression"}
 
 
+_COLOUR_MARKS: Final = re.compile(rb"\xff\xe0..JFIF\0|\xff\xee..Adobe", re.DOTALL)
+"""Segments of a JPEG that say in what colours it is coded."""
+_AS_CODED: Final = {"colorspace": "YCBCR", "outcolorspace": "YCBCR"}
+"""No conversion; of what, doesn't matter."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the header says that the pixels lie: counts, bits allocated, sign, and whether colours lie plane by plane."""
+    """How the header says that the pixels lie: counts, bits allocated, sign, and whether colours lie plane by plane.
+
+    `is_rgb` says whether it states red, green and blue.
+    """
 
     frames: int
     rows: int
@@ -69,6 +79,7 @@ class Layout:
     allocated: int
     signed: bool
     by_plane: bool = False
+    is_rgb: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -167,12 +178,18 @@ def _plain(data: bytes, layout: Layout) -> Array:
 
 
 def _decoded(library: ModuleType, frame: bytes, syntax: str, layout: Layout) -> Array:
-    """A frame of JPEG XL or JPEG; memory for it is of the header's size, so that the frame's own can't ask for more."""
-    decode = library.jpegxl_decode if syntax in _JPEG_XL else library.jpeg8_decode
+    """A frame of JPEG XL or JPEG; memory for it is of the header's size, so that the frame's own can't ask for more.
+
+    Of a JPEG that doesn't say in what colours it is coded the DICOM header says it, as pydicom and DCMTK have it.
+    """
+    decode, options = library.jpegxl_decode, {}
+    if syntax not in _JPEG_XL:
+        is_told = _COLOUR_MARKS.search(frame, 0, max(0, frame.find(b"\xff\xda"))) is not None
+        decode, options = library.jpeg8_decode, _AS_CODED if layout.is_rgb and not is_told else {}
     problem = ""
     for kind in (np.uint8, np.uint16) if layout.allocated == 8 else (np.uint16, np.uint8):
         try:
-            values = decode(frame, out=np.empty(layout.shape, kind))
+            values = decode(frame, out=np.empty(layout.shape, kind), **options)
         except Exception as error:
             # Decoders raise whatever they like on damaged or exotic data.
             problem = problem or type(error).__name__

@@ -332,7 +332,7 @@ def _coded_here(
         )
     layout = Layout(
         facts.frames, facts.rows, facts.columns, facts.samples, facts.allocated, facts.signed,
-        by_plane=_short(source, 0x00280006) == 1,
+        by_plane=_short(source, 0x00280006) == 1, is_rgb=facts.photometric == "RGB",
     )  # fmt: skip
     try:
         yield from coded_frames(raw, transfer_syntax, layout, places=places)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom import dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID
@@ -16,6 +19,7 @@ from pydicom.uid import UID
 from medseg.data.dicom_syntax import undecodable
 from medseg.data.readers import read_volume
 from medseg.errors import ReadError
+from tests.data.dicom_factory import make_series, set_pixels
 
 _WITHOUT = """
 import sys
@@ -87,6 +91,46 @@ def test_progressive_jpeg_is_read_as_dcmtk_reads_it(test_data: Path, tmp_path: P
     ours, theirs = read_volume(path).array, read_volume(tmp_path / "plain.dcm").array
     assert ours.shape == theirs.shape == (1, 512, 512)
     assert np.abs(ours - theirs).max() <= 1  # Two inverse transforms of the same coefficients.
+
+
+@pytest.mark.parametrize("header", ["RGB", "YBR_FULL"])
+@pytest.mark.parametrize(("keep_rgb", "marked"), [(True, True), (True, False), (False, True), (False, False)])
+def test_colours_of_progressive_jpeg_are_those_of_baseline(tmp_path: Path, header: str, keep_rgb: bool, marked: bool):
+    """Also where nothing in the stream says whether red is red, and the header has to."""
+    colours = np.zeros((32, 32, 3), np.uint8)
+    colours[:16, :, 0], colours[16:, :, 2], colours[:, 16:, 1] = 200, 180, 90
+    found = []
+    for syntax in ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.55"):
+        stream = io.BytesIO()
+        progressive = syntax.endswith("55")
+        Image.fromarray(colours).save(
+            stream, "JPEG", quality=95, subsampling=0, keep_rgb=keep_rgb, progressive=progressive
+        )
+        data = make_series((1, 4, 4)).slices[0]
+        data.Modality = "XC"
+        del data.RescaleSlope, data.RescaleIntercept, data.ImagePositionPatient
+        set_pixels(data, colours)
+        data.PhotometricInterpretation, data.file_meta.TransferSyntaxUID = header, UID(syntax)
+        data.PixelData = encapsulate([stream.getvalue() if marked else _unmarked(stream.getvalue())])
+        data["PixelData"].VR = "OB"
+        data.save_as(tmp_path / syntax, enforce_file_format=True)
+        found.append(read_volume(tmp_path / syntax).array.astype(int))
+    assert np.abs(found[0] - found[1]).max() <= 1
+    if header == "RGB" and keep_rgb:
+        assert np.abs(found[0].transpose(2, 1, 0) - colours).max() <= 4
+
+
+def _unmarked(stream: bytes) -> bytes:
+    """Without JFIF and Adobe segments, its components numbered from 1."""
+    head, mark, rest = stream.partition(b"\xff\xdb")
+    stream = head[:2] + mark + rest
+    for start, places in ((rb"\xff[\xc0\xc2]", (10, 13, 16)), (rb"\xff\xda", None)):
+        for match in re.finditer(start, stream):
+            own = places or tuple(5 + 2 * n for n in range(stream[match.start() + 4]))
+            for place in (match.start() + offset for offset in own):
+                number = {82: 1, 71: 2, 66: 3}.get(stream[place], stream[place])
+                stream = stream[:place] + bytes([number]) + stream[place + 1 :]
+    return stream
 
 
 def test_noise_of_decoders_does_not_reach_the_terminal(test_data: Path, tmp_path: Path):
