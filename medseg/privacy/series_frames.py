@@ -25,6 +25,8 @@ __all__ = ["SeriesSlice", "grey_frames", "series_slices", "spread"]
 _FEWEST_PIXELS = 16
 """Rows and columns; of less no letter can be read."""
 _CLEANED = b"113101"
+_NOT_QUICK = (_CLEANED, *(label.encode("ascii") for label in LABEL_CLASSES))
+"""What a header doesn't hold whose file is read without being parsed."""
 _MOST_BYTES = 1 << 28
 """Of one multi-frame file; larger ones are looked at in their own class's way only."""
 _LARGEST_HEADER = 1 << 16
@@ -126,7 +128,7 @@ def _quick_reader(like: Array) -> Callable[[Path], _Read | None]:
                 return None
         head = bytes(room[:start])
         is_usual = head[-12:-8] == b"\xe0\x7f\x10\x00" and head[-4:] == length.to_bytes(4, "little")
-        if not is_usual or size_tags not in head or _CLEANED in head:
+        if not is_usual or size_tags not in head or any(word in head for word in _NOT_QUICK):
             return None
         return _Read(np.frombuffer(room, like.dtype, like.size, start).reshape(like.shape), _position(head))
 

@@ -130,6 +130,14 @@ def test_only_slices_with_text_and_those_beside_are_cleaned_again(tmp_path):
         np.testing.assert_array_equal(clean[number].pixel_array, frames[number])
 
 
+def test_a_label_map_among_the_slices_is_no_slice(tmp_path):
+    paths = copies(tmp_path / "a", series(5, 6))
+    labels = pydicom.dcmread(paths[5])
+    labels.SOPClassUID = labels.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.7"
+    labels.save_as(paths[5])
+    assert slices_with_text(paths) == [3, 4, 6, 7, 8]
+
+
 def test_frames_too_small_for_letters_are_left_out(tmp_path):
     path = tmp_path / "small.dcm"
     path.write_bytes(save(image(Who(random.Random(4)), size=12)))
