@@ -6,7 +6,6 @@ picture's entry has ``fold``, the fold that holds it out, which COCO's own tools
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from medseg.data.cases import read_case_image, read_case_label
 from medseg.data.dicom_labels import name_key
 from medseg.data.drawing import drawing_source
 from medseg.data.drawing_coco import is_coco, parse_coco
-from medseg.data.exchange import ForeignCase, file_inside, write_image, write_json
+from medseg.data.exchange import ForeignCase, copy_bare, file_inside, write_image, write_json
 from medseg.data.manifest import Card, Case, LabelInfo, Manifest
 from medseg.data.rle import compress_runs, runs_of_mask
 from medseg.data.volume import Geometry
@@ -142,14 +141,13 @@ def coco_cases(root: Path, content: Mapping[str, Any]) -> tuple[list[ForeignCase
 
 
 def _export_picture(case: Case, card: Card, folder: Path) -> tuple[str, tuple[int, int]]:
-    """Copy the picture's own bytes where one file holds it, else write PNG; its name, columns and rows."""
+    """Copy the picture's own pixels where one file holds it, else write PNG; its name, columns and rows."""
     volume = read_case_image(case, channels=card.channels)
     columns, rows = volume.shape
     path = next(iter(case.images.values()))
     if len(case.images) == 1:
         target = folder / "images" / f"{case.case}{path.suffix.lower()}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        copy_bare(path, target)
     else:
         target = folder / "images" / f"{case.case}.png"
         write_image(np.moveaxis(volume.array, 0, -1), volume.affine, target)

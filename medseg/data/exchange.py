@@ -20,6 +20,7 @@ from medseg.data import json_files
 from medseg.data.label_source import LabelSource
 from medseg.data.split import Folds
 from medseg.errors import ManifestError, ReadError, RequestError
+from medseg.privacy.bare import bare_file
 from medseg.privacy.known import let_out
 from medseg.privacy.unfinished import held_folder
 from medseg.types import Affine, Array
@@ -27,6 +28,7 @@ from medseg.types import Affine, Array
 __all__ = [
     "ForeignCase",
     "Format",
+    "copy_bare",
     "file_inside",
     "first_repeat",
     "new_folder",
@@ -106,6 +108,26 @@ def write_image(array: Array, affine: Affine, target: Path) -> None:
     image = nibabel.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
     nibabel.save(image, target)
+
+
+def copy_bare(path: Path, target: Path) -> Path:
+    """Copy a picture or volume of a data set: its pixels and geometry, and nothing else that its file holds.
+
+    Args:
+        path: The file.
+        target: Where to write; its ending is that of `path`.
+
+    Returns:
+        `target`.
+
+    Raises:
+        ReadError: The file is damaged, or of a kind that can't be written without what else it holds.
+    """
+    name = path.name.lower()
+    ending = ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(bare_file(path.read_bytes(), ending, acknowledge_faces=True))
+    return target
 
 
 def file_inside(root: Path, text: str, *, place: str) -> Path:

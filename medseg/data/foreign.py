@@ -7,7 +7,6 @@ each case counts as a patient of its own, which the caller is told.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic import ValidationError
 
 from medseg.data.convert_bids import bids_cases
 from medseg.data.convert_coco import coco_cases
-from medseg.data.exchange import ForeignCase, Format, file_inside, new_folder, read_json, write_image
+from medseg.data.exchange import ForeignCase, Format, copy_bare, file_inside, new_folder, read_json, write_image
 from medseg.data.files import sha256_of
 from medseg.data.foreign_folds import NNUNET_SPLITS, folds_of, nnunet_splits
 from medseg.data.label_source import LabelSource
@@ -186,7 +185,9 @@ def _adopt(
     for number, path in enumerate(entry.images):
         channel = card.channels[number] if several or len(card.channels) == 1 else "image"
         ending = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
-        images[channel] = _copy(path, folder / "images" / f"{entry.case}{f'_{number:04d}' if several else ''}{ending}")
+        images[channel] = copy_bare(
+            path, folder / "images" / f"{entry.case}{f'_{number:04d}' if several else ''}{ending}"
+        )
     geometry = read_geometry(next(iter(images.values())))
     label = None if entry.label is None else _adopt_label(entry.label, folder, entry.case, values, geometry)
     return Case(
@@ -203,12 +204,6 @@ def _adopt(
     )
 
 
-def _copy(path: Path, target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, target)
-    return target
-
-
 def _adopt_label(
     path: Path | LabelSource, folder: Path, case: str, values: Mapping[int, int], geometry: Geometry
 ) -> Path:
@@ -220,7 +215,7 @@ def _adopt_label(
     ending = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
     target = folder / "labels" / f"{case}{ending}"
     if all(theirs == ours for theirs, ours in values.items()):
-        return _copy(path, target)
+        return copy_bare(path, target)
     label, own = read_label(path)
     renumbered = np.zeros(256, dtype=np.uint8)
     renumbered[list(values)] = list(values.values())

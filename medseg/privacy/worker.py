@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.errors import DataError, MissingExtraError, ReadError, RequestError
+from medseg.privacy.bare import bare_file
 from medseg.privacy.dicom import clean_dicom, is_dicom, preview_dicom, read_dicom, syntax_of
 from medseg.privacy.guards import HeadError, QuarantineError
 from medseg.privacy.heads import FaceCut, face_cuts
-from medseg.privacy.images import clean_image, clean_jpeg
 from medseg.privacy.inputs import read_input
 from medseg.privacy.kinds import KINDS
-from medseg.privacy.nifti import clean_nifti, deface_nifti
+from medseg.privacy.nifti import deface_nifti
 from medseg.privacy.outcomes import Status, write_whole
 from medseg.privacy.pairs import joined
 from medseg.privacy.photographs import Photograph, clean_photograph, photographs_can_be_looked_at, preview_pair
@@ -30,7 +30,6 @@ from medseg.privacy.places import split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.series_text import slices_with_text
-from medseg.privacy.volumes import clean_meta_image, clean_nrrd
 from medseg.wording import counted
 
 __all__ = ["BLANKED", "DEFACED", "LESS", "PAINTED", "STRIPPED", "Done", "Input", "Pool", "Submit", "Task", "Work"]
@@ -239,17 +238,7 @@ def _clean_other(data: bytes, one: Input, work: Work) -> tuple[bytes, str]:
     if suffix in (".nii", ".nii.gz") and work.deface:
         clean, has_gone = deface_nifti(data)
         return clean, DEFACED if has_gone else ""
-    if suffix in (".jpg", ".jpeg"):
-        clean = clean_jpeg(data)
-    elif suffix in (".nii", ".nii.gz"):
-        clean = clean_nifti(data, acknowledge_faces=work.acknowledge_faces)
-    elif suffix == ".nrrd":
-        clean = clean_nrrd(data, acknowledge_faces=work.acknowledge_faces)
-    elif suffix == ".mha":
-        clean = clean_meta_image(data, acknowledge_faces=work.acknowledge_faces)
-    else:
-        clean = clean_image(data, suffix)
-    return clean, ""
+    return bare_file(data, suffix, acknowledge_faces=work.acknowledge_faces), ""
 
 
 def _look_at_photograph(data: bytes, suffix: str, one: Input, work: Work) -> Photograph:
