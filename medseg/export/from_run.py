@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from medseg.data.manifest import Manifest, read_manifest
 from medseg.errors import ConfigError, ManifestError, RunError
 from medseg.export.model_privacy import describe_privacy
 from medseg.export.package import digest_of, package_bytes
-from medseg.metrics.table import mean_of_defined, metric_names, per_case_values, read_cases
+from medseg.metrics.table import labels_of, mean_of_defined, metric_names, per_case_values, read_cases
 from medseg.planning import Plan
 from medseg.privacy.audit import gate
 from medseg.privacy.disclosure import Cell, Limits, protect_count, protect_summary
@@ -60,10 +61,10 @@ def package_run(
     from medseg.training.checkpoint import load_weights
 
     folds = _fold_folders(run)
-    model = describe_run(run, intended_use=intended_use, threshold=threshold)
+    model, told = _described(run, intended_use=intended_use, threshold=threshold)
     content = package_bytes(states=[load_weights(fold / "weights.safetensors") for fold in folds], model=model)
     gate(content, name="model.medseg", tier="shareable", identities=identities)
-    if told := _told(run, model["metrics"]):
+    if told:
         record_release(run / "ledger.jsonl", told, what="model package")
     with atomic_write(path) as file:
         file.write(content)
@@ -81,13 +82,19 @@ def describe_run(run: Path, *, intended_use: str | None = None, threshold: int =
     Raises:
         RunError: The folder is no run.
     """
+    return _described(run, intended_use=intended_use, threshold=threshold)[0]
+
+
+def _described(run: Path, *, intended_use: str | None, threshold: int) -> tuple[dict[str, Any], dict[str, Behind]]:
+    """As `describe_run`, and the patients behind each figure that is told, by the figure's name."""
     study = _read_study(run)
     plan = Plan.read(run / "plan.json")
     manifest = _read_manifest_of(study, run)
     card = manifest.card if manifest is not None else None
     labels = _labels(plan, card)
     names = ", ".join(info.name for info in labels.values())
-    return {
+    metrics, told = _metrics(run, threshold=threshold)
+    model = {
         "name": study.name,
         "medseg": medseg.__version__,
         "study": _without_paths(study),
@@ -96,11 +103,12 @@ def describe_run(run: Path, *, intended_use: str | None = None, threshold: int =
         "channels": list(plan.channels),
         "modality": plan.modality,
         "intended_use": intended_use or f"Outlines {names} in {plan.modality} images. {_RESEARCH_ONLY}",
-        "metrics": _metrics(run, threshold=threshold),
+        "metrics": metrics,
         "training_data": _training_data(manifest, threshold=threshold),
         "privacy": describe_privacy(run, threshold=threshold),
         "licences": _licences(study, card),
     }
+    return model, told
 
 
 def _fold_folders(run: Path) -> list[Path]:
@@ -142,56 +150,78 @@ def _without_paths(study: StudyConfig) -> dict[str, Any]:
     return content
 
 
-def _metrics(run: Path, *, threshold: int) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class _Figures:
+    """The means that a package may tell, and what decides on them.
+
+    Attributes:
+        behind: The patients behind each, by its name in releases.
+        few: Those that would tell of a few patients: these dominate it, or they alone differ.
+        earlier: What left earlier.
+        threshold: Smallest number of patients that a figure may rest on.
+    """
+
+    behind: Mapping[str, Behind]
+    few: frozenset[str]
+    earlier: Sequence[Mapping[str, Behind]]
+    threshold: int
+
+    @classmethod
+    def of(cls, run: Path, summary: Mapping[str, Any], *, threshold: int) -> _Figures:
+        rows = read_cases(run)
+        metrics, limits = metric_names(rows), Limits(threshold=threshold)
+        if [str(value) for value in labels_of(rows)] != list(summary["labels"]) or not all(
+            set(part["metrics"]) <= set(metrics) for part in (*summary["labels"].values(), summary["mean_over_labels"])
+        ):
+            raise RunError(
+                "expected cases.csv and summary.json of one study, found other labels or metrics in one; give the "
+                "crossval command again"
+            )
+        cases, patients, table = per_case_values(rows, metrics, empty_reference=summary["empty_reference"])
+        means = {key: table[:, place] for place, key in enumerate(summary["labels"])}
+        means["mean"] = mean_of_defined(table, axis=1)
+        behind, few = {}, set()
+        for key, of_key in means.items():
+            for name, values in zip(metrics, of_key.T.tolist(), strict=True):
+                behind[f"{name} of {key}"] = Behind.of_values(values, patients, cases=cases)
+                if protect_summary(values, patients, limits=limits)["mean"].reason == "dominance":
+                    few |= {f"{name} of {key}", f"{name} of mean"}  # The mean over labels leads to each label's.
+        return cls(behind, frozenset(few), earlier_releases(run / "ledger.jsonl"), threshold)
+
+
+def _metrics(run: Path, *, threshold: int) -> tuple[dict[str, Any], dict[str, Behind]]:
+    """The figures of a run, and the patients behind each that is told, by its name."""
     if not (run / "summary.json").exists():
-        return {"evaluated": False, "reason": "trained on all cases; cross-validate the same study for its figures"}
+        reason = "trained on all cases; cross-validate the same study for its figures"
+        return {"evaluated": False, "reason": reason}, {}
     try:
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise RunError("summary.json of the run is unreadable; give the crossval command again") from None
-    earlier = earlier_releases(run / "ledger.jsonl")
-    few = _told_by_few(run, summary, threshold)
-    return {
+    figures = _Figures.of(run, summary, threshold=threshold)
+    labels = {key: _facts(label["metrics"], key, figures) for key, label in summary["labels"].items()}
+    mean = _mean_facts(summary, figures)
+    told = {
+        f"{name} of {key}": figures.behind[f"{name} of {key}"]
+        for key, of_key in {**labels, "mean": mean}.items()
+        for name, facts in of_key.items()
+        if "withheld" not in facts
+    }
+    metrics = {
         "evaluated": True,
         "how": "out of fold: each case predicted by models that have not seen its patient",
         "interval": summary.get("interval"),
         "confidence": summary.get("confidence"),
-        "labels": {
-            value: {"name": label["name"], "metrics": _facts(label["metrics"], value, threshold, earlier, few)}
-            for value, label in summary["labels"].items()
-        },
-        "mean_over_labels": _mean_facts(summary, threshold, earlier, few),
+        "labels": {key: {"name": label["name"], "metrics": labels[key]} for key, label in summary["labels"].items()},
+        "mean_over_labels": mean,
     }
+    return metrics, told
 
 
-def _told_by_few(run: Path, summary: Mapping[str, Any], threshold: int) -> frozenset[tuple[str, str]]:
-    """Keys of labels, or `mean`, and metrics whose mean would tell of a few patients.
-
-    They dominate it, or they alone differ; or they do so in the mean of a label, to which the mean over labels leads.
-    """
-    rows = read_cases(run)
-    metrics = metric_names(rows)
-    _, patients, table = per_case_values(rows, metrics, empty_reference=summary["empty_reference"])
-    means = {key: table[:, place] for place, key in enumerate(summary["labels"])}
-    limits = Limits(threshold=threshold)
-    found = {
-        (key, name)
-        for key, values in {**means, "mean": mean_of_defined(table, axis=1)}.items()
-        for place, name in enumerate(metrics)
-        if protect_summary(values[:, place].tolist(), patients, limits=limits)["mean"].reason == "dominance"
-    }
-    return frozenset(found | {("mean", name) for _, name in found})
-
-
-def _mean_facts(
-    summary: Mapping[str, Any],
-    threshold: int,
-    earlier: Sequence[Mapping[str, Behind]],
-    few: Collection[tuple[str, str]],
-) -> dict[str, dict[str, Any]]:
+def _mean_facts(summary: Mapping[str, Any], figures: _Figures) -> dict[str, dict[str, Any]]:
     """The means over labels; withheld where few patients or cases lack a label, whose own values they would tell."""
-    means = summary["mean_over_labels"]["metrics"]
-    result = _facts(means, "mean", threshold, earlier, few)
+    means, threshold = summary["mean_over_labels"]["metrics"], figures.threshold
+    result = _facts(means, "mean", figures)
     for name, facts in means.items():
         of_labels = [label["metrics"][name] for label in summary["labels"].values()]
         lacking = [int(facts[key] or 0) - int(own[key] or 0) for own in of_labels for key in _COUNTS]
@@ -200,50 +230,25 @@ def _mean_facts(
     return result
 
 
-def _facts(
-    metrics: Mapping[str, Mapping[str, Any]],
-    key: str,
-    threshold: int,
-    earlier: Sequence[Mapping[str, Behind]],
-    few: Collection[tuple[str, str]],
-) -> dict[str, dict[str, Any]]:
+def _facts(metrics: Mapping[str, Mapping[str, Any]], key: str, figures: _Figures) -> dict[str, dict[str, Any]]:
     """Each metric's aggregate; withheld where it rests on few patients, alone or beside an earlier release."""
     result: dict[str, dict[str, Any]] = {}
+    limits = Limits(threshold=figures.threshold)
     for name, facts in metrics.items():
-        count = int(facts.get("patients") or 0)
-        if count < threshold:
-            result[name] = {"withheld": f"fewer than {threshold} patients"}
+        figure = f"{name} of {key}"
+        if int(facts.get("patients") or 0) < figures.threshold:
+            result[name] = {"withheld": f"fewer than {figures.threshold} patients"}
             continue
-        if (key, name) in few:
+        if figure in figures.few:
             result[name] = {"withheld": "a few patients make up nearly all of it, or alone differ from all others"}
             continue
-        figure, limits = f"{name} of {key}", Limits(threshold=threshold)
-        cell = guard_figures({figure: Cell(0.0)}, {figure: Behind(count)}, earlier=earlier, limits=limits)[figure]
+        cell = guard_figures({figure: Cell(0.0)}, figures.behind, earlier=figures.earlier, limits=limits)[figure]
         if cell.withheld:
             result[name] = {"withheld": cell.words().removeprefix("withheld: ")}
             continue
-        counts = {key: _count(facts[key], threshold) for key in _COUNTS}
-        result[name] = {**{key: _number(facts[key]) for key in _FIGURES}, **counts}
+        counts = {count: _count(facts[count], figures.threshold) for count in _COUNTS}
+        result[name] = {**{number: _number(facts[number]) for number in _FIGURES}, **counts}
     return result
-
-
-def _told(run: Path, metrics: Mapping[str, Any]) -> dict[str, Behind]:
-    """The patients behind each figure that the package tells, by the figure's name."""
-    if not metrics["evaluated"]:
-        return {}
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    parts = {value: label["metrics"] for value, label in metrics["labels"].items()} | {
-        "mean": metrics["mean_over_labels"]
-    }
-    counts = {value: label["metrics"] for value, label in summary["labels"].items()} | {
-        "mean": summary["mean_over_labels"]["metrics"]
-    }
-    return {
-        f"{name} of {key}": Behind(int(counts[key][name]["patients"]))
-        for key, told in parts.items()
-        for name, facts in told.items()
-        if "withheld" not in facts
-    }
 
 
 def _training_data(manifest: Manifest | None, *, threshold: int) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,12 @@ class Behind:
             cases.setdefault(patient, []).append(case)
         members = frozenset(f"{_hashed(p)}.{_hashed(' '.join(sorted(own)))}" for p, own in cases.items())
         return cls(len(cases), members)
+
+    @classmethod
+    def of_values(cls, values: Sequence[float], patients: Sequence[str], *, cases: Sequence[str]) -> Behind:
+        """By the cases with a defined value, one value a case."""
+        rows = zip(values, patients, cases, strict=True)
+        return cls.of_cases({case: patient for value, patient, case in rows if not math.isnan(value)})
 
     def difference(self, other: Behind) -> int:
         """Patients behind one of the two figures and not behind the other; at least so many where sets are unknown."""

@@ -15,7 +15,7 @@ from medseg.data.files import sha256_of
 from medseg.metrics.table import mean_of_defined, per_case_values
 from medseg.privacy.releases import Behind
 from medseg.report.facts import RunFacts
-from medseg.report.screen import Screen, count_patients, patients_behind
+from medseg.report.screen import Screen, count_patients
 from medseg.report.told import MeanScore, told_means
 from medseg.report.words import shown_metrics
 from medseg.types import FloatArray
@@ -62,7 +62,7 @@ class Part:
 
     def behind(self, key: str) -> Behind:
         """The patients with a defined Dice of a label."""
-        return patients_behind(self.dice[key], self.patient_of, cases=self.case_names)
+        return Behind.of_values(self.dice[key], self.patient_of, cases=self.case_names)
 
     def patients_with(self, key: str) -> int:
         """Patients with a defined Dice of a label."""
@@ -134,7 +134,7 @@ class Scores:
             if told
         }
         return parts | {
-            f"{metric} of {key}": patients_behind(self.values(key, metric), self.patients, cases=self.cases)
+            f"{metric} of {key}": Behind.of_values(self.values(key, metric), self.patients, cases=self.cases)
             for key in keys
             for metric in self.metrics
             if self.tells(key, metric)

@@ -16,7 +16,7 @@ from medseg.privacy.releases import Behind, guard_figures
 from medseg.report.blocks import Cell
 from medseg.types import Tier
 
-__all__ = ["WITHHELD", "Screen", "count_patients", "patients_behind"]
+__all__ = ["WITHHELD", "Screen", "count_patients"]
 
 WITHHELD = Cell("withheld", suppressed=True)
 """The mark of a number that disclosure control kept back."""
@@ -53,7 +53,7 @@ class Screen:
         if self.open:
             return True
         cells = {figure: protect_summary(values, patients, limits=self.limits)["mean"]}
-        behind = {figure: patients_behind(values, patients, cases=cases)}
+        behind = {figure: Behind.of_values(values, patients, cases=cases)}
         return not guard_figures(cells, behind, earlier=self.earlier, limits=self.limits)[figure].withheld
 
     def rests_on(self, patients: int) -> bool:
@@ -92,9 +92,3 @@ class Screen:
 def count_patients(values: Sequence[float], patients: Sequence[str]) -> int:
     """Number of patients with at least one defined value."""
     return len({patient for value, patient in zip(values, patients, strict=True) if not math.isnan(value)})
-
-
-def patients_behind(values: Sequence[float], patients: Sequence[str], *, cases: Sequence[str]) -> Behind:
-    """The patients with a defined value, by the cases that have one."""
-    rows = zip(values, cases, patients, strict=True)
-    return Behind.of_cases({case: patient for value, case, patient in rows if not math.isnan(value)})

@@ -126,12 +126,26 @@ def test_one_patient_fewer_than_in_an_earlier_package_is_withheld_and_marked(run
     summary = json.loads((run / "summary.json").read_text())
     summary["labels"]["1"]["metrics"]["dice"]["patients"] = 11
     (run / "summary.json").write_text(json.dumps(summary))
+    (run / "cases.csv").write_text("".join((run / "cases.csv").read_text().splitlines(keepends=True)[:-1]))
     _run("package", run, tmp_path / "two.medseg")
     one, two = (read_package(tmp_path / f"{name}.medseg").model["metrics"] for name in ("one", "two"))
     assert one["labels"]["1"]["metrics"]["dice"]["mean"] == 0.877
     assert "difference to an earlier release" in two["labels"]["1"]["metrics"]["dice"]["withheld"]
     assert one["mean_over_labels"]["dice"]["mean"] == 0.877
     assert "fewer than 10 patients" in two["mean_over_labels"]["dice"]["withheld"]
+
+
+def test_one_patient_in_the_place_of_another_is_withheld_too_and_two_tables_of_different_studies_are_refused(
+    run, tmp_path
+):
+    _run("package", run, tmp_path / "one.medseg")
+    (run / "cases.csv").write_text((run / "cases.csv").read_text().replace("C11,P11", "C12,P12"))
+    _run("package", run, tmp_path / "two.medseg")
+    two = read_package(tmp_path / "two.medseg").model["metrics"]
+    assert "difference to an earlier release" in two["labels"]["1"]["metrics"]["dice"]["withheld"]
+    (run / "cases.csv").write_text((run / "cases.csv").read_text().replace("hd95_mm", "assd_mm"))
+    result = _run("package", run, tmp_path / "three.medseg")
+    assert (result.exit_code, "of one study" in result.output + result.stderr) == (2, True)
 
 
 def test_a_package_names_no_folder_of_the_machine_it_was_made_on(run, tmp_path):
