@@ -145,21 +145,19 @@ def _deidentify(
 def _say_what_waits(report: DeidentifyReport, *, private: Path, quarantine: Path) -> None:
     """Which files have no copy or another one than they were, and where a person decides on them."""
     from medseg.privacy.outcomes import write_decisions
-    from medseg.privacy.worker import BLANKED, LESS
+    from medseg.privacy.worker import BLANKED, LESS, PAINTED
 
     left_out, total = len(report.quarantined) + len(report.refused), len(report.outcomes)
     if left_out:
         whole = counted(total, "file")
         note(f"no copy was made of {left_out} of {whole}; refused.csv in the output folder says why, by number;")
         note(f"{_from_here(private)} says which files they are (keep that list to yourself)")
-    blanked = sum(BLANKED in outcome.reason for outcome in report.written)
+    blanked, less, painted = (len(report.noted(what)) for what in (BLANKED, LESS, PAINTED))
     if blanked:
         note(f"letters that name the patient were blanked among the pixels of {counted(blanked, 'file')}")
-    less = sum(LESS in outcome.reason for outcome in report.written)
     if less:
         whole = counted(less, "file")
         note(f"numbers that may be the patient's or are none were left out of {whole}; the ledger says so")
-    painted = sum(outcome.kind == "photograph" and bool(outcome.reason) for outcome in report.written)
     pictures, form = _from_here(quarantine), quarantine / "decisions.csv"
     if painted:
         note(f"text was painted over in {counted(painted, 'photograph')}; {pictures} shows each before and after")
