@@ -109,6 +109,8 @@ def _searched(message: str) -> str:
 
 def _searched_record(record: logging.LogRecord) -> bool:
     """Withhold what a log line must not hold; every record passes, as a filter of `logging`."""
+    if not os.environ.get("MEDSEG_DEBUG"):  # Libraries log their tracebacks, which quote paths and values.
+        record.exc_info = record.exc_text = record.stack_info = None
     if known.something_known():
         record.msg, record.args = _searched(record.getMessage()), None
     return True

@@ -36,6 +36,10 @@ def speak(as_json: bool = False, fail: bool = False):
     identities_beside(Path(sys.argv[1]))
     note("1 case of Jana Novakova")
     logging.getLogger("medseg.x").warning("look at %s", "Novakova^Jana")
+    try:
+        Path("/nowhere/Novakova_Jana").read_text()
+    except OSError:
+        logging.getLogger("library").exception("hung up")
     if fail:
         raise ReadError("the case of Jana Novakova is damaged")
     emit({"case": "Novakova Jana"}, as_json=as_json, text="Dice 0.9\\nNovakova Jana 0.8\\nin all 0.85")
@@ -58,10 +62,10 @@ def test_no_line_of_a_command_that_knows_the_identities_holds_one(tmp_path: Path
     withheld = "(a line is withheld: it held an identity of this project)"
     told = run()
     assert (told.returncode, told.stdout) == (0, f"Dice 0.9\n{withheld}\nin all 0.85\n")
-    assert told.stderr == f"{withheld}\n" * 2
+    assert told.stderr == f"{withheld}\n{withheld}\nhung up\n"
     failed = run("--fail")
     assert (failed.returncode, failed.stdout) == (3, "")
-    assert failed.stderr == f"{withheld}\n" * 2 + f"medseg: {withheld}\n"
+    assert failed.stderr == f"{withheld}\n{withheld}\nhung up\nmedseg: {withheld}\n"
     for_machines = run("--as-json")
     assert (for_machines.returncode, for_machines.stdout) == (4, "")
     assert "Novakova" not in for_machines.stderr
