@@ -20,6 +20,7 @@ from medseg.errors import DataError, RunError
 from medseg.metrics import CaseRow, write_cases
 from medseg.planning import Plan
 from medseg.privacy.identities import IdentityIndex
+from medseg.privacy.known import let_out
 from medseg.runs.environment import describe_environment
 from medseg.runs.folder import RunFolder, portable_study
 from medseg.runs.tracking import FoldTracker, ModelSignature, Tracker, open_tracker
@@ -163,6 +164,8 @@ def train_all(
 
 
 def _begin(study: StudyConfig, data: StudyData, run: RunFolder, progress: StudyProgress) -> Plan:
+    # Hours before predictions and tables that would bear these names.
+    let_out(json.dumps([(c.case, c.patient, c.site) for c in data.manifest.cases]), name="manifest.csv")
     plan, _ = plan_study(study, data, run=run, progress=progress)
     if not run.environment_json.exists():
         with atomic_write(run.environment_json, mode="w") as stream:

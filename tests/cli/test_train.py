@@ -93,8 +93,11 @@ def test_a_cross_validation_with_the_key_lets_no_identity_of_the_project_out(man
     run = _medseg(*arguments, tmp_path / "project.key")
     assert run.exit_code == 4
     assert "dendova" not in run.stderr
-    assert not (tmp_path / "run" / "report").exists()
-    assert not (tmp_path / "run" / "model.medseg").exists()
+    assert not (tmp_path / "run" / "study.yaml").exists()
+    _rewrite(manifest, site="Zdendova-Mira")
+    run = _medseg("train", _study(tmp_path, manifest), "--out", tmp_path / "run", "--key", tmp_path / "project.key")
+    assert (run.exit_code, "manifest.csv" in run.stderr, "dendova" in run.stderr) == (4, True, False)
+    assert not (tmp_path / "run" / "plan.json").exists()
 
 
 @pytest.mark.parametrize("command", ["train", "pretrain"])
