@@ -6,8 +6,9 @@ same on a volume of 16 x 16 x 16 blocks brought to RAS+) and the correlation of 
 thresholds flag none of the 31,125 pairs of 250 dermoscopy images of different lesions and none of the 19,900 pairs of
 200 hippocampus crops, and find pictures that were recompressed, resized, rescaled, blurred or mirrored. 2D pictures are
 found as well when their rim was cropped (by up to a fifth of each side) or when they were turned by up to 10 degrees
-(119 of 120 and 120 of 120 of such copies of 30 dermoscopy images); crops off the middle and volumes that were cropped
-or turned are not.
+(119 of 120 and 120 of 120 of such copies of 30 dermoscopy images). Volumes are found wherever they were cropped, by the
+voxels that they share (`medseg.data.sketch`), as long as these were not resampled; 2D crops off the middle, and volumes
+that were both cropped and resampled, are not.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy.typing as npt
 
 from medseg.data.files import atomic_write
 from medseg.data.manifest import Case, Manifest, images_sha256
+from medseg.data.sketch import Sketch, shared_parts, sketch_of
 from medseg.data.split import Folds
 from medseg.data.views import CROPS, TURNS, Floats, area_average, middle, small_picture, views
 from medseg.data.volume import Volume
@@ -42,7 +44,7 @@ __all__ = [
     "write_acknowledged",
 ]
 
-Reason = Literal["same patient", "same bytes", "same pixels", "near-duplicate picture"]
+Reason = Literal["same patient", "same bytes", "same pixels", "near-duplicate picture", "same voxels in part"]
 _Words = npt.NDArray[np.uint64]
 
 _HASH_SIDE = {2: 16, 3: 6}
@@ -61,7 +63,8 @@ class Pair:
         first: Case id, the smaller of the two.
         second: Case id.
         reason: Why; the strongest of the reasons that hold.
-        similarity: Correlation of the downsampled pictures, 1 for equal bytes or pixels, `nan` for a patient.
+        similarity: Correlation of the downsampled pictures, 1 for equal bytes or pixels, `nan` for a patient; of the
+            same voxels in part, which share of those that are remembered of one is in the other.
     """
 
     first: str
@@ -86,7 +89,10 @@ class _Parts:
 
 @dataclass(frozen=True, eq=False)
 class _Print:
-    """What is kept of a case's picture: digests, hashes (orientation, word) and the first orientation's thumbnail."""
+    """What is kept of a case's picture: digests, hashes (orientation, word), the first orientation's thumbnail.
+
+    What knows crops again are the parts of a picture, and the sketch of a volume.
+    """
 
     spatial_dims: int
     file_digest: str
@@ -94,6 +100,7 @@ class _Print:
     hashes: _Words
     thumb: Floats
     parts: _Parts | None = None
+    sketch: Sketch | None = None
 
 
 def find_duplicates(
@@ -102,7 +109,7 @@ def find_duplicates(
     """Pairs of cases with the same bytes, the same pixels or nearly the same picture, whoever their patients are.
 
     Args:
-        manifest: The cases; each image is read once, 20 kB of a 2D one and 16 kB of a volume are kept.
+        manifest: The cases; each image is read once, 20 kB of a 2D one and 24 kB of a volume are kept.
         jobs: Threads that read.
         progress: Called after each case.
 
@@ -211,6 +218,8 @@ def _acknowledged_path(folds_path: Path) -> Path:
 def _describe(pair: Pair) -> str:
     if pair.reason == "near-duplicate picture":
         return f"{pair.reason} (correlation {pair.similarity:.3f})"
+    if pair.reason == "same voxels in part":
+        return f"{pair.reason} ({pair.similarity:.0%} of those that are remembered)"
     return pair.reason
 
 
@@ -225,7 +234,7 @@ def _print(volume: Volume, file_digest: str) -> _Print:
         small = small_picture(grey)
         parts = _Parts(small, np.array([_phash(view) for view in views(small)]), _phash(middle(small)))
         return _Print(2, file_digest, digest.hexdigest(), *_look_2d(grey), parts=parts)
-    return _Print(3, file_digest, digest.hexdigest(), *_look_3d(pixels, volume))
+    return _Print(3, file_digest, digest.hexdigest(), *_look_3d(pixels, volume), sketch=sketch_of(pixels[0]))
 
 
 def _look_2d(grey: Floats) -> tuple[_Words, Floats]:
@@ -296,6 +305,9 @@ def _matches(prints: Sequence[_Print]) -> Iterator[tuple[tuple[int, int], Reason
     yield from _alike_in_part(prints)
     for spatial_dims in (2, 3):
         yield from _alike(prints, [i for i, p in enumerate(prints) if p.spatial_dims == spatial_dims], spatial_dims)
+    sketched = [(index, entry.sketch) for index, entry in enumerate(prints) if entry.sketch is not None]
+    for first, second, share in shared_parts([sketch for _, sketch in sketched]):
+        yield (sketched[first][0], sketched[second][0]), "same voxels in part", share
 
 
 def _equal(digests: Sequence[str]) -> Mapping[str, list[int]]:

@@ -105,6 +105,25 @@ def test_a_rescaled_cropped_or_reoriented_volume_is_a_near_duplicate(tmp_path: P
         assert [pair.first for pair in pairs] == ["C0003"]
 
 
+@pytest.mark.parametrize("kept", [0.9, 0.6])
+def test_a_volume_that_was_cropped_anywhere_shares_voxels_with_the_whole(tmp_path: Path, kept: float) -> None:
+    manifest = volume_cohort(tmp_path)
+    rng = np.random.default_rng(3)
+    whole = np.round(rng.normal(100, 30, size=(30, 28, 26))).astype(np.int16)
+    first = replace(manifest.cases[0], case="whole", patient="one", images={"CT": tmp_path / "whole.nii.gz"})
+    nibabel.save(nibabel.Nifti1Image(whole, np.eye(4)), tmp_path / "whole.nii.gz")
+    corner = whole[tuple(slice(size - round(kept * size), size) for size in whole.shape)]
+    changed = (corner[::-1].swapaxes(0, 2) * np.float32(0.37) + 11).astype(np.float32)
+    for name, array in (("corner", corner), ("changed", changed)):
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
+        other = replace(first, case=name, patient="other", images={"CT": tmp_path / f"{name}.nii.gz"})
+        card = Card(title="t", channels=("CT",))
+        pairs = find_duplicates(replace(manifest, cases=(first, other), card=card))
+        assert [(pair.key, pair.reason) for pair in pairs] == [(tuple(sorted((name, "whole"))), "same voxels in part")]
+        with pytest.raises(LeakageError, match=r"same voxels in part \(\d+% of those that are remembered\)"):
+            refuse_leaks(pairs)
+
+
 def test_flat_images_are_not_all_one_picture(tmp_path: Path) -> None:
     cases = []
     for number in range(3):
