@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def note_append(before: str, after: str) -> None:
     """
     line = json.dumps({"before": before, "after": after}).encode("ascii") + b"\n"
     for path in _witnesses:
-        with suppress(OSError), path.open("ab") as stream:
+        with suppress(OSError), open(path, "ab", opener=_private) as stream:
             stream.write(line)
 
 
@@ -57,6 +58,10 @@ def ends_as_noted(ledger: Path, key: Path) -> tuple[int, bool]:
     ends = {after for _, after in notes}
     last = max((number for number, head in enumerate(heads, start=1) if head in ends), default=0)
     return last, last == 0 or heads[last - 1] not in {before for before, _ in notes}
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _beside(key: Path) -> Path:

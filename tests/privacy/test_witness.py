@@ -80,3 +80,8 @@ def test_a_key_beside_which_nothing_can_be_written_stops_nobody(ledger: Path, ke
     notes.rmdir()
     assert ends_as_noted(ledger, key) == (0, True)
     assert "which nobody noted beside the key" in _audit(ledger, key)[1]
+
+
+def test_the_notes_are_for_the_keys_owner_alone(ledger: Path, key: Path) -> None:
+    assert key.with_name("project.key.ledgers").stat().st_mode & 0o777 == 0o600
+    assert str(ledger.parent.name) not in key.with_name("project.key.ledgers").read_text()
