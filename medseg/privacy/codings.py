@@ -11,13 +11,11 @@ import urllib.parse
 from collections.abc import Iterator
 from contextlib import suppress
 
-import numpy as np
+from medseg.privacy.windows import Runs
 
 __all__ = ["decoded_runs", "readings"]
 
-_RUN = re.compile(rb"[A-Za-z0-9+/_\-]{16,}")
-_OF_A_RUN = bytes(bool(_RUN.fullmatch(bytes([byte] * 16))) for byte in range(256))
-_ALL_OF_A_RUN = np.uint64(0x0101010101010101)
+_RUNS = Runs(rb"A-Za-z0-9+/_\-")
 _HEX = re.compile(rb"(?:0x)?((?:[0-9A-Fa-f]{2}){8,})")
 _PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
 _QUOTED = re.compile(rb"=[0-9A-F]{2}|=\r?\n")
@@ -45,7 +43,7 @@ def decoded_runs(data: bytes) -> Iterator[bytes]:
     """What runs of base64 (also in lines, also for URLs) and of hexadecimal digits stand for."""
     lines = b""
     end = -9
-    for match in _runs(data):
+    for match in _RUNS.find(data.translate(None, _wide(data))):
         run = match.group()
         if lines and match.string[end : match.start()] in (b"\n", b"\r\n"):
             lines += run
@@ -63,20 +61,6 @@ def decoded_runs(data: bytes) -> Iterator[bytes]:
 def _wide(data: bytes) -> bytes:
     """The bytes to leave out: NUL, where the data look like text of 16 or 32 bits a letter."""
     return b"\0" if b"\0" in data[:4096] else b""
-
-
-def _runs(data: bytes) -> Iterator[re.Match[bytes]]:
-    """Runs of base64, looked for only around aligned 8 bytes that are all of one: every run of 16 holds such."""
-    inside = data.translate(_OF_A_RUN, _wide(data))
-    full = np.flatnonzero(np.frombuffer(inside, dtype="<u8", count=len(inside) // 8) == _ALL_OF_A_RUN)
-    if not len(full):
-        return
-    text = data.translate(None, _wide(data))
-    last = np.append(np.flatnonzero(np.diff(full) > 8), len(full) - 1)
-    first = np.append(0, last[:-1] + 1)
-    for low, high in zip(full[first].tolist(), full[last].tolist(), strict=True):
-        # A run goes on for less than 8 bytes on either side; a torn run that this cuts off is too short to match.
-        yield from _RUN.finditer(text, max(0, 8 * low - 8), 8 * high + 16)
 
 
 def _base64(coded: bytes) -> Iterator[bytes]:

@@ -10,10 +10,10 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from medseg.privacy.forms import lowered, text_run
-from medseg.privacy.windows import Windows, pieces, tail_hash
+from medseg.privacy.forms import lowered
+from medseg.privacy.windows import Runs, Windows, pieces, tail_hash
 
 __all__ = ["Content", "PatternHit", "content_of", "find_patterns"]
 
@@ -40,8 +40,7 @@ _DATED = (
 )  # fmt: skip
 _SCHEMES = (b"http", b"https", b"ftp", b"sftp", b"dicom", b"ldap", b"smb")
 _SHORT = 6
-_RUN = 16
-"""Bytes of the shortest run of text that chance hardly makes in a gigabyte of weights together with a pattern."""
+_PRINTABLE = Runs(rb"\x20-\x7e")
 _WIDTH = 4
 _MULTIPLIER = 0x9E3779B97F4A7C15
 """Any odd number whose bits are well mixed; nothing here is a secret."""
@@ -72,8 +71,6 @@ class _Rule:
     rule: str
     beginnings: tuple[bytes, ...]
     pattern: re.Pattern[bytes]
-    run: int = 0
-    """Printable bytes that have to stand together around a find."""
 
 
 class _Rules:
@@ -96,11 +93,7 @@ class _Rules:
         """What begins in a part of the text."""
         found: set[int] = set()
         for number, place in self._places(low, starts.start):
-            rule = self._rules[number]
-            if number in found or place not in starts:
-                continue
-            match = rule.pattern.match(low, place)
-            if match and text_run(low, *match.span(), rule.run) >= rule.run:
+            if number not in found and place in starts and self._rules[number].pattern.match(low, place):
                 found.add(number)
         return [PatternHit(self._rules[number].kind, self._rules[number].rule) for number in sorted(found)]
 
@@ -212,35 +205,42 @@ def find_patterns(data: bytes, *, content: Content = Content.TEXT) -> list[Patte
 
     Args:
         data: Text in UTF-8, Latin-1 or UTF-16, or any bytes.
-        content: What they are. In bytes that are no text a pattern must stand in a run of text; in voxels only those
-            are tried that chance doesn't make.
+        content: What they are. In bytes that are no text most patterns count only inside a run of text, of which chance
+            hardly makes one with a pattern in a gigabyte of weights; in voxels these aren't tried.
     """
-    rules, run = _rules(content), 0 if content is Content.TEXT else _RUN
     hits: dict[PatternHit, None] = {}
     for piece, lead, tail in pieces(data):
         low = lowered(piece)
         starts = range(len(lowered(lead)), len(low) - len(lowered(tail)))
-        hits.update(dict.fromkeys(rules.found(low, starts)))
+        hits.update(dict.fromkeys(_rules(content).found(low, starts)))
+        if content is Content.BINARY:
+            low, starts = _text_in(low, starts)
+            hits.update(dict.fromkeys(_text_rules().found(low, starts)))
         if content is not Content.VOXELS:
-            hits.update(dict.fromkeys(_address_hits(low, starts, run)))
+            hits.update(dict.fromkeys(_address_hits(low, starts)))
     return list(hits)
 
 
-def _address_hits(low: bytes, starts: range, run: int) -> Iterator[PatternHit]:
-    if any(not _is_public(match.group(1)) for match in _matches(_URL, low, starts, run)):
+def _text_in(low: bytes, starts: range) -> tuple[bytes, range]:
+    """The runs of text, a line each, and what of them begins in a part of the bytes."""
+    lines, first, last = [], 0, 0
+    for match in _PRINTABLE.find(low):
+        start, end = match.span()
+        first += max(0, min(end, starts.start) - start) + (end <= starts.start)
+        last += max(0, min(end, starts.stop) - start) + (end <= starts.stop)
+        lines.append(match.group())
+    return b"\n".join(lines), range(first, last)
+
+
+def _address_hits(low: bytes, starts: range) -> Iterator[PatternHit]:
+    if any(not _is_public(match.group(1)) for match in _URL.finditer(low, starts.start) if match.start() in starts):
         yield PatternHit("machine", "address of a host")
-    for match in _matches(_DOMAIN, low, starts, run):
+    for match in _DOMAIN.finditer(low, starts.start):
         at = match.start()
         # No mail address has more than 64 bytes before the sign; a run of base64 may.
-        if not _is_public(match.group(1)) and not _TOO_LONG.fullmatch(low, max(0, at - 65), at):
+        if at in starts and not _is_public(match.group(1)) and not _TOO_LONG.fullmatch(low, max(0, at - 65), at):
             yield PatternHit("person", "mail address")
             return
-
-
-def _matches(pattern: re.Pattern[bytes], low: bytes, starts: range, run: int) -> Iterator[re.Match[bytes]]:
-    for match in pattern.finditer(low, starts.start):
-        if match.start() in starts and text_run(low, *match.span(), run) >= run:
-            yield match
 
 
 def _is_public(host: bytes) -> bool:
@@ -251,11 +251,14 @@ def _is_public(host: bytes) -> bool:
 
 @functools.cache
 def _rules(content: Content) -> _Rules:
-    rules = (_HOME, *_own_rules(binary=content is not Content.TEXT))
-    if content is Content.VOXELS:
-        return _Rules(rules)
-    run = 0 if content is Content.TEXT else _RUN
-    return _Rules((*rules, *(replace(rule, run=run) for rule in _TEXT_RULES)))
+    """What is looked for at every byte."""
+    own = _own_rules(binary=content is not Content.TEXT)
+    return _Rules((*own, *_TEXT_RULES) if content is Content.TEXT else own)
+
+
+@functools.cache
+def _text_rules() -> _Rules:
+    return _Rules(_TEXT_RULES)
 
 
 def _own_rules(*, binary: bool) -> tuple[_Rule, ...]:
@@ -275,7 +278,7 @@ def _own_rules(*, binary: bool) -> tuple[_Rule, ...]:
     home = os.path.expanduser("~").lower().encode()
     if len(home) > 5 and home != b"/root":
         found.append(_Rule("machine", "home folder", (home,), re.compile(re.escape(home))))
-    return tuple(found)
+    return (_HOME, *found)
 
 
 def _user_names() -> set[str]:

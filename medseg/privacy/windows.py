@@ -7,13 +7,14 @@ looked at more closely. The bitmap never says no where something stands.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OVERLAP", "PIECE", "Windows", "pieces", "tail_hash"]
+__all__ = ["OVERLAP", "PIECE", "Runs", "Windows", "pieces", "tail_hash"]
 
 PIECE = 1 << 22
 """Bytes that are searched at once, so that a file of any size is searched in little memory."""
@@ -22,6 +23,7 @@ OVERLAP = 4096
 _LEAD = 64
 _TAIL = 512
 _STEP = 1 << 15
+_ALL_INSIDE = np.uint64(0x0101010101010101)
 _HASH_BITS = 32
 _FEWEST_BITS = 12
 _MOST_BITS = 24
@@ -91,3 +93,27 @@ class Windows:
             for index, number in zip(found.tolist(), hashes.tolist(), strict=True):
                 if number in self._hashes:
                     yield start + index + self._width, number
+
+
+class Runs:
+    """Runs of 16 bytes and more of one alphabet: in weights and voxels they are few.
+
+    Args:
+        alphabet: The bytes of a class of a regular expression, as ``a-z``.
+    """
+
+    def __init__(self, alphabet: bytes) -> None:
+        self._run = re.compile(b"[" + alphabet + b"]{16,}")
+        self._inside = bytes(bool(self._run.fullmatch(bytes([byte] * 16))) for byte in range(256))
+
+    def find(self, stream: bytes) -> Iterator[re.Match[bytes]]:
+        """All runs in order; looked for only around aligned 8 bytes that are all of one, as every run holds such."""
+        inside = stream.translate(self._inside)
+        full = np.flatnonzero(np.frombuffer(inside, dtype="<u8", count=len(inside) // 8) == _ALL_INSIDE)
+        if not len(full):
+            return
+        last = np.append(np.flatnonzero(np.diff(full) > 8), len(full) - 1)
+        first = np.append(0, last[:-1] + 1)
+        for low, high in zip(full[first].tolist(), full[last].tolist(), strict=True):
+            # A run goes on for less than 8 bytes on either side; a torn run that this cuts off is too short to match.
+            yield from self._run.finditer(stream, max(0, 8 * low - 8), 8 * high + 16)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from medseg.privacy import codings, windows
 from medseg.privacy.forms import forms_of, lowered, squeezed, text_run
 from medseg.privacy.identities import Hit, IdentityIndex, _stands_so
-from medseg.privacy.patterns import Content, PatternHit, _is_public, _own_rules, _rules, find_patterns
+from medseg.privacy.patterns import Content, PatternHit, _is_public, _rules, _text_rules, find_patterns
 from medseg.privacy.windows import Windows, pieces, tail_hash
 from tests.examples import examples
 
@@ -128,17 +128,14 @@ _MAIL = re.compile(rb"(?<![\w.+\-])[\w.+\-]{1,64}@(?:[a-z0-9\-]{1,63}\.)+[a-z]{2
 @example(text="study date 1948-02-17 and host: 10.0.3.7", content=Content.TEXT)
 def test_the_patterns_find_what_a_plain_search_finds(text: str, content: Content) -> None:
     low = lowered(text.encode())
-    run = 16 if content is Content.BINARY else 0
-
-    def stand(pattern: re.Pattern[bytes], least: int) -> list[re.Match[bytes]]:
-        found = (pattern.match(low, place) for place in range(len(low) + 1))
-        return [match for match in found if match and text_run(low, *match.span(), least) >= least]
-
-    wanted = {(r.kind, r.rule) for r in _rules(content)._rules if stand(r.pattern, r.run)}
+    wanted = {(r.kind, r.rule) for r in _rules(content)._rules if r.pattern.search(low)}
+    if content is Content.BINARY:
+        low = b"\n".join(re.findall(rb"[ -~]{16,}", low))
+        wanted |= {(r.kind, r.rule) for r in _text_rules()._rules if r.pattern.search(low)}
     if content is not Content.VOXELS:
-        if any(not _is_public(match.group(1)) for match in stand(_URL, run)):
+        if any(not _is_public(match.group(1)) for match in _URL.finditer(low)):
             wanted.add(("machine", "address of a host"))
-        if any(not _is_public(match.group().rpartition(b"@")[2]) for match in stand(_MAIL, run)):
+        if any(not _is_public(match.group().rpartition(b"@")[2]) for match in _MAIL.finditer(low)):
             wanted.add(("person", "mail address"))
     assert {(hit.kind, hit.rule) for hit in find_patterns(text.encode(), content=content)} == wanted
 
@@ -160,9 +157,7 @@ def test_every_pattern_has_all_its_beginnings() -> None:
                          "examination date", "scan date", "visit date", "instance creation date")
         ],
     }  # fmt: skip
-    assert {rule.rule for rule in _rules(Content.TEXT)._rules} - {
-        rule.rule for rule in _own_rules(binary=False)
-    } <= set(examples)
+    assert {rule.rule for rule in _text_rules()._rules} <= set(examples)
     for name, texts in examples.items():
         for text in texts:
             assert name in {hit.rule for hit in find_patterns(f"so {text} it".encode())}, text
@@ -179,4 +174,4 @@ def test_runs_of_base64_are_found_wherever_they_stand(parts: list[bytes]) -> Non
     def spans(matches: Iterator[re.Match[bytes]]) -> list[tuple[int, int]]:
         return [match.span() for match in matches]
 
-    assert spans(codings._runs(data)) == spans(codings._RUN.finditer(text))
+    assert spans(codings._RUNS.find(text)) == spans(re.finditer(rb"[A-Za-z0-9+/_\-]{16,}", text))
