@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from medseg.privacy.vocabulary import ROLE_WORDS, is_known_text
 
-__all__ = ["Form", "Stands", "canonical", "forms_of", "lowered", "squeezed"]
+__all__ = ["Form", "Stands", "canonical", "forms_of", "lowered", "squeezed", "text_run"]
 
 _LOWER = bytes(ord(chr(byte).lower()) if byte < 128 else byte for byte in range(256))
 _SEPARATORS = bytes(range(33)) + b"^,_-.:;/\\=+'\"()[]|~*"
