@@ -22,6 +22,7 @@ from medseg.planning import Plan
 from medseg.privacy.audit import gate
 from medseg.privacy.disclosure import Cell, Limits, protect_count, protect_summary
 from medseg.privacy.releases import Behind, earlier_releases, guard_figures, record_release
+from medseg.privacy.told import MEAN, MeanScore, told_means
 
 if TYPE_CHECKING:
     from medseg.privacy.identities import IdentityIndex
@@ -157,12 +158,14 @@ class _Figures:
     Attributes:
         behind: The patients behind each, by its name in releases.
         few: Those that would tell of a few patients: these dominate it, or they alone differ.
+        told: Those that no combination of means makes a figure of few patients.
         earlier: What left earlier.
         threshold: Smallest number of patients that a figure may rest on.
     """
 
     behind: Mapping[str, Behind]
     few: frozenset[str]
+    told: frozenset[str]
     earlier: Sequence[Mapping[str, Behind]]
     threshold: int
 
@@ -178,15 +181,21 @@ class _Figures:
                 "crossval command again"
             )
         cases, patients, table = per_case_values(rows, metrics, empty_reference=summary["empty_reference"])
-        means = {key: table[:, place] for place, key in enumerate(summary["labels"])}
-        means["mean"] = mean_of_defined(table, axis=1)
-        behind, few = {}, set()
-        for key, of_key in means.items():
-            for name, values in zip(metrics, of_key.T.tolist(), strict=True):
+        earlier, repeats = earlier_releases(run / "ledger.jsonl"), sorted({row["repeat"] for row in rows})
+        patient_of = dict(zip(cases, patients, strict=True))
+        behind: dict[str, Behind] = {}
+        few: set[str] = set()
+        told: set[str] = set()
+        for place, name in enumerate(metrics):
+            means = {key: table[:, number, place].tolist() for number, key in enumerate(summary["labels"])}
+            means[MEAN] = mean_of_defined(table[:, :, place], axis=1).tolist()
+            for key, values in means.items():
                 behind[f"{name} of {key}"] = Behind.of_values(values, patients, cases=cases)
                 if protect_summary(values, patients, limits=limits)["mean"].reason == "dominance":
-                    few |= {f"{name} of {key}", f"{name} of mean"}  # The mean over labels leads to each label's.
-        return cls(behind, frozenset(few), earlier_releases(run / "ledger.jsonl"), threshold)
+                    few |= {f"{name} of {key}", f"{name} of {MEAN}"}  # The mean over labels leads to each label's.
+            scores = [MeanScore.of(f"{name} of {key}", key, means, patient_of, repeats=repeats) for key in means]
+            told |= told_means(scores, earlier=earlier, threshold=threshold)
+        return cls(behind, frozenset(few), frozenset(told), earlier, threshold)
 
 
 def _metrics(run: Path, *, threshold: int) -> tuple[dict[str, Any], dict[str, Behind]]:
@@ -200,10 +209,10 @@ def _metrics(run: Path, *, threshold: int) -> tuple[dict[str, Any], dict[str, Be
         raise RunError("summary.json of the run is unreadable; give the crossval command again") from None
     figures = _Figures.of(run, summary, threshold=threshold)
     labels = {key: _facts(label["metrics"], key, figures) for key, label in summary["labels"].items()}
-    mean = _mean_facts(summary, figures)
+    mean = _facts(summary["mean_over_labels"]["metrics"], MEAN, figures)
     told = {
         f"{name} of {key}": figures.behind[f"{name} of {key}"]
-        for key, of_key in {**labels, "mean": mean}.items()
+        for key, of_key in {**labels, MEAN: mean}.items()
         for name, facts in of_key.items()
         if "withheld" not in facts
     }
@@ -216,18 +225,6 @@ def _metrics(run: Path, *, threshold: int) -> tuple[dict[str, Any], dict[str, Be
         "mean_over_labels": mean,
     }
     return metrics, told
-
-
-def _mean_facts(summary: Mapping[str, Any], figures: _Figures) -> dict[str, dict[str, Any]]:
-    """The means over labels; withheld where few patients or cases lack a label, whose own values they would tell."""
-    means, threshold = summary["mean_over_labels"]["metrics"], figures.threshold
-    result = _facts(means, "mean", figures)
-    for name, facts in means.items():
-        of_labels = [label["metrics"][name] for label in summary["labels"].values()]
-        lacking = [int(facts[key] or 0) - int(own[key] or 0) for own in of_labels for key in _COUNTS]
-        if "withheld" not in result[name] and any(0 < count < threshold for count in lacking):
-            result[name] = {"withheld": f"beside the labels' means it would tell of fewer than {threshold} patients"}
-    return result
 
 
 def _facts(metrics: Mapping[str, Mapping[str, Any]], key: str, figures: _Figures) -> dict[str, dict[str, Any]]:
@@ -245,6 +242,9 @@ def _facts(metrics: Mapping[str, Mapping[str, Any]], key: str, figures: _Figures
         cell = guard_figures({figure: Cell(0.0)}, figures.behind, earlier=figures.earlier, limits=limits)[figure]
         if cell.withheld:
             result[name] = {"withheld": cell.words().removeprefix("withheld: ")}
+            continue
+        if figure not in figures.told:
+            result[name] = {"withheld": f"beside other means it would tell of fewer than {figures.threshold} patients"}
             continue
         counts = {count: _count(facts[count], figures.threshold) for count in _COUNTS}
         result[name] = {**{number: _number(facts[number]) for number in _FIGURES}, **counts}

@@ -14,17 +14,15 @@ import numpy as np
 from medseg.data.files import sha256_of
 from medseg.metrics.table import mean_of_defined, per_case_values
 from medseg.privacy.releases import Behind
+from medseg.privacy.told import MEAN, MeanScore, told_means
 from medseg.report.facts import RunFacts
 from medseg.report.screen import Screen, count_patients
-from medseg.report.told import MeanScore, told_means
 from medseg.report.words import shown_metrics
 from medseg.types import FloatArray
 
 __all__ = ["MEAN", "Part", "Scores"]
 
 _MARK = 16
-MEAN = "mean"
-"""Key of the mean over labels, beside the label values."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,11 @@ class Part:
     def behind(self, key: str) -> Behind:
         """The patients with a defined Dice of a label."""
         return Behind.of_values(self.dice[key], self.patient_of, cases=self.case_names)
+
+    @property
+    def patient_of_case(self) -> dict[str, str]:
+        """Patient of each case, by its pseudonym."""
+        return dict(zip(self.case_names, self.patient_of, strict=True))
 
     def patients_with(self, key: str) -> int:
         """Patients with a defined Dice of a label."""
@@ -190,35 +193,16 @@ class Scores:
     def _told(self) -> frozenset[str]:
         """Names of the means that no combination of means makes a figure of few patients."""
         patient_of = dict(zip(self.cases, self.patients, strict=True))
-        repeats = tuple(sorted({part.repeat for part in self.parts}))
+        repeats = sorted({part.repeat for part in self.parts})
         told: frozenset[str] = frozenset()
         for metric in self.metrics:
             table = {key: self.values(key, metric) for key in self.labels}
-            means = [_mean_score(f"{metric} of {key}", key, table, self.cases, patient_of, repeats) for key in table]
+            means = [MeanScore.of(f"{metric} of {key}", key, table, patient_of, repeats=repeats) for key in table]
             if metric == "dice":
                 means += [
-                    _mean_score(part.figure(key), key, part.dice, part.case_names, patient_of, (part.repeat,))
+                    MeanScore.of(part.figure(key), key, part.dice, part.patient_of_case, repeats=(part.repeat,))
                     for part in self.parts
                     for key in self.labels
                 ]
             told |= told_means(means, earlier=self.screen.earlier, threshold=self.screen.limits.threshold)
         return told
-
-
-def _mean_score(
-    name: str,
-    key: str,
-    table: Mapping[str, Sequence[float]],
-    cases: Sequence[str],
-    patient_of: Mapping[str, str],
-    repeats: tuple[int, ...],
-) -> MeanScore:
-    """A mean with the labels that have a value in each case, from the values of each label."""
-    having: dict[str, frozenset[str]] = {}
-    for number, case in enumerate(cases):
-        of_case = {label for label, values in table.items() if label != MEAN and not math.isnan(values[number])}
-        if key == MEAN and of_case:
-            having[case] = frozenset(of_case)
-        elif key in of_case:
-            having[case] = frozenset((key,))
-    return MeanScore(name, key, having, patient_of, repeats)

@@ -106,3 +106,10 @@ def test_the_report_states_epsilon_and_delta_of_one_model_and_of_all_together(ow
     assert facts["epsilon"] < facts["epsilon_together"] < 2 * facts["epsilon"]
     assert "Not covered" in words
     assert "187" not in json.dumps(card) + words
+
+
+def test_a_model_card_does_not_tell_the_mean_over_labels_beside_labels_that_few_patients_lack(volume_run: Path) -> None:
+    metrics = describe_run(volume_run)["metrics"]
+    withheld = "beside other means it would tell of fewer than 10 patients"
+    assert metrics["mean_over_labels"]["dice"] == {"withheld": withheld}
+    assert all("mean" in label["metrics"]["dice"] for label in metrics["labels"].values())

@@ -1,4 +1,4 @@
-"""Told: which mean scores of a run a shareable report tells, so that no combination of them gives few patients away.
+"""Told: which mean scores of a run a report or a model card tells, so that no combination gives few patients away.
 
 The mean over all cases and those of the folds, the labels' means and the mean over labels, this release and earlier
 ones: all are sums over the same values, and are held against each other by `medseg.privacy.combinations`.
@@ -6,6 +6,7 @@ ones: all are sums over the same values, and are held against each other by `med
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from dataclasses import dataclass
 from medseg.privacy.combinations import Value, isolates_few
 from medseg.privacy.releases import Behind
 
-__all__ = ["MeanScore", "told_means"]
+__all__ = ["MEAN", "MeanScore", "told_means"]
 
+MEAN = "mean"
+"""Key of the mean over labels, beside the label values."""
 _NAME = re.compile(r"\S+ of (?P<key>\S+?)(?: in fold (?P<repeat>\d+)-\d+)?\Z")
 
 
@@ -24,7 +27,7 @@ class MeanScore:
 
     Attributes:
         name: Name of the figure, the same in every release of the run.
-        key: Key of the label, or `mean` for the mean over labels.
+        key: Key of the label, or `MEAN`.
         cases: Labels with a defined value of each case that counts; of a label's own mean that label alone.
         patient_of: Patient of each case.
         repeats: The repeats that it is a mean over.
@@ -35,6 +38,34 @@ class MeanScore:
     cases: Mapping[str, frozenset[str]]
     patient_of: Mapping[str, str]
     repeats: tuple[int, ...] = (0,)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        key: str,
+        table: Mapping[str, Sequence[float]],
+        patient_of: Mapping[str, str],
+        *,
+        repeats: Sequence[int],
+    ) -> MeanScore:
+        """A mean of values.
+
+        Args:
+            name: As above.
+            key: As above.
+            table: Key of each label to one value a case, nan where undefined; `MEAN` is passed over.
+            patient_of: Patient of each case, the cases in the order of the values.
+            repeats: As above.
+        """
+        having: dict[str, frozenset[str]] = {}
+        for number, case in enumerate(patient_of):
+            of_case = {label for label, values in table.items() if label != MEAN and not math.isnan(values[number])}
+            if key == MEAN and of_case:
+                having[case] = frozenset(of_case)
+            elif key in of_case:
+                having[case] = frozenset((key,))
+        return cls(name, key, having, patient_of, tuple(repeats))
 
     @property
     def behind(self) -> Behind:
@@ -77,7 +108,7 @@ def _shares(means: Sequence[MeanScore]) -> dict[str, frozenset[str]]:
     """Labels of a patient by its hash with cases, where all of its cases have the same ones."""
     shares: dict[str, set[frozenset[str]]] = {}
     for mean in means:
-        if mean.key == "mean":
+        if mean.key == MEAN:
             of_patient: dict[str, dict[str, str]] = {}
             for case in mean.cases:
                 of_patient.setdefault(mean.patient_of[case], {})[case] = mean.patient_of[case]
@@ -105,7 +136,7 @@ def _values(
     made: dict[Value, float] = {}
     for repeat in repeats:
         for value in behind.values(key, str(repeat)):
-            labels = shares.get(value[1], frozenset()) if key == "mean" else frozenset()
+            labels = shares.get(value[1], frozenset()) if key == MEAN else frozenset()
             parts = [(*value[:2], label, str(repeat)) for label in labels] or [value]
             made.update(dict.fromkeys(parts, 1.0 / len(parts)))
     return made
