@@ -93,7 +93,8 @@ def _compare(ledger: Path, key: Path) -> tuple[list[str], str]:
 
     last, is_whole = ends_as_noted(ledger, key)
     if not is_whole:
-        return [f"more stood behind line {last} when it was noted beside the key: lines were cut off or changed"], ""
+        known = f"more stood behind line {last} when it was noted beside the key"
+        return [f"{known}: lines were cut off or changed, or this is an older copy"], ""
     if not last:
         return [], ", which nobody noted beside the key"
     return [], f"; up to line {last} it is as noted beside the key"

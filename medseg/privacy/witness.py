@@ -55,8 +55,8 @@ def ends_as_noted(ledger: Path, key: Path) -> tuple[int, bool]:
     """
     heads = [hashlib.sha256(line).hexdigest() for line in ledger.read_bytes().splitlines()]
     notes = _read(_beside(key))
-    ends = {after for _, after in notes}
-    last = max((number for number, head in enumerate(heads, start=1) if head in ends), default=0)
+    noted = {head for note in notes for head in note}
+    last = max((number for number, head in enumerate(heads, start=1) if head in noted), default=0)
     return last, last == 0 or heads[last - 1] not in {before for before, _ in notes}
 
 

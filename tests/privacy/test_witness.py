@@ -51,6 +51,18 @@ def test_lines_cut_off_the_end_are_missed(ledger: Path, key: Path, kept: int) ->
         assert ends_as_noted(ledger, key) == (0, True)
 
 
+def test_one_line_that_was_noted_is_missed_though_those_before_it_were_not(key: Path, tmp_path: Path) -> None:
+    ledger = tmp_path / "run" / "ledger.jsonl"
+    dismiss_witnesses()
+    Ledger(ledger).append("read", {"cases": 3})
+    before = ledger.read_bytes()
+    call_witness(key)
+    Ledger(ledger).append("refused", {"files": 1})
+    assert _audit(ledger, key)[0] == 0
+    ledger.write_bytes(before)
+    assert _audit(ledger, key)[0] == 4
+
+
 def test_a_changed_last_line_is_found_though_the_chain_is_whole(ledger: Path, key: Path) -> None:
     ledger.write_bytes(ledger.read_bytes().replace(b'"files":1', b'"files":0'))
     assert _audit(ledger, key)[0] == 4
