@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.errors import DataError, RequestError
+from medseg.errors import RequestError
 from medseg.privacy.crosswalk import Crosswalk, Link
 from medseg.privacy.documents import clean_document
 from medseg.privacy.fields import FieldRules
@@ -30,7 +30,7 @@ from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.record import check_request, marker_of, refuse_inside, write_ledger
 from medseg.privacy.tables import clean_table
-from medseg.privacy.worker import DEFACED, PAINTED, STRIPPED, Done, Input, Pool, Submit, Task, Work
+from medseg.privacy.worker import DEFACED, PAINTED, STRIPPED, Done, Input, Pool, Submit, Task, Work, refused
 
 __all__ = ["DeidentifyReport", "Outcome", "deidentify_tree", "input_files"]
 
@@ -216,9 +216,8 @@ class _Run:
                 write_whole(self._work.out / place, clean)
                 what = "keys and values" if place.endswith(".json") else "columns"
                 done = Done("written", place, f"{left_out} {what} were left out" if left_out else "", frozenset())
-            except (DataError, OSError) as error:
-                reason = str(error) if isinstance(error, DataError) else "the file cannot be read"
-                done = Done("refused", "", reason, frozenset())
+            except Exception as error:
+                done = refused(error)
             self._account.add([self._settle(number, done, "table")])
         self._table_patients = rules.patients
 

@@ -49,7 +49,7 @@ _EXTRA_WORDS = words_in(
     NAN POLYGON LINE LINESTRIP
     """
 )
-_NUMBER = re.compile(r"[+-]?(?:\d{1,6}(?:\.\d{0,6})?|\.\d{1,6})(?:[eE][+-]?\d{1,2})?\Z")
+_NUMBER = re.compile(r"[+-]?(?:\d{1,6}(?:\.\d{0,6})?|\.\d{1,6})(?:[eE][+-]?\d{1,2})?\Z", re.ASCII)
 _OLDEST = 90
 
 
@@ -121,7 +121,7 @@ def kept_name(name: str) -> str:
         ('EchoTime', 'slice_thickness_mm')
     """
     plain = plain_name(name)
-    return name.strip() if name.strip().lower() == plain else plain
+    return name.strip() if name.isascii() and name.strip().lower() == plain else plain
 
 
 def is_known_word(text: str) -> bool:

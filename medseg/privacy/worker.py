@@ -32,7 +32,20 @@ from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.series_text import slices_with_text
 from medseg.wording import counted
 
-__all__ = ["BLANKED", "DEFACED", "LESS", "PAINTED", "STRIPPED", "Done", "Input", "Pool", "Submit", "Task", "Work"]
+__all__ = [
+    "BLANKED",
+    "DEFACED",
+    "LESS",
+    "PAINTED",
+    "STRIPPED",
+    "Done",
+    "Input",
+    "Pool",
+    "Submit",
+    "Task",
+    "Work",
+    "refused",
+]
 
 DEFACED = "the face was taken off"
 """How the note on a copy begins whose face was taken off; the ledger counts by it."""
@@ -185,18 +198,26 @@ class _Cleaner:
         except QuarantineError as error:
             _show(work.quarantine, one.number, data)
             return Done("quarantined", "", str(error), identities)
-        except DataError as error:
-            return Done("refused", "", str(error), identities)
-        except (OSError, MemoryError) as error:
-            if isinstance(error, OSError) and error.errno in _OUR_DISK:
-                raise
-            return Done("refused", "", "the file cannot be read", identities)
-        except RequestError:
-            raise
         except Exception as error:
-            # One file that breaks something must not end the folder: it is refused, by the kind of error alone.
-            return Done("refused", "", f"medseg can't deal with this file ({type(error).__name__})", identities)
+            return refused(error, identities=identities)
         return Done("written", place, note, identities)
+
+
+def refused(error: Exception, *, identities: frozenset[str] = frozenset()) -> Done:
+    """The answer for a file that was the cause of an error.
+
+    One file that breaks something must not end the folder: it is refused, by the kind of an unexpected error alone.
+
+    Raises:
+        Exception: The error, where it is the output's or the request's, not the file's.
+    """
+    if isinstance(error, RequestError) or (isinstance(error, OSError) and error.errno in _OUR_DISK):
+        raise error
+    if isinstance(error, DataError):
+        return Done("refused", "", str(error), identities)
+    if isinstance(error, (OSError, MemoryError)):
+        return Done("refused", "", "the file cannot be read", identities)
+    return Done("refused", "", f"medseg can't deal with this file ({type(error).__name__})", identities)
 
 
 def _read(source: Path, one: Input) -> bytes:

@@ -41,3 +41,8 @@ def test_age_and_sex_go_where_the_profile_keeps_no_characteristics_of_patients()
 def test_a_file_without_a_known_column_is_refused(data):
     with pytest.raises(ReadError):
         clean_table(data, rules=rules({}))
+
+
+def test_digits_of_other_scripts_are_no_numbers_and_a_column_is_named_in_ascii():
+    clean, _ = clean_table("age,\u212aernel\n\uff16\uff10,CT\n70,CT\n".encode(), rules=rules({}))
+    assert clean.decode().splitlines() == ["age,kernel", ",CT", "70,CT"]
