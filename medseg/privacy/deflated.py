@@ -10,7 +10,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medseg.errors import ReadError
 
-__all__ = ["MAX_INFLATED", "check_deflated"]
+__all__ = ["MAX_INFLATED", "check_deflated", "is_deflated"]
 
 MAX_INFLATED: Final = 1 << 30
 """Bytes to which a deflated data set may grow (1 GiB)."""
@@ -32,7 +32,7 @@ def check_deflated(stream: BinaryIO, *, most: int = MAX_INFLATED) -> None:
         ReadError: It grows to more.
     """
     try:
-        if _is_deflated(stream) and _grows_beyond(stream, most):
+        if is_deflated(stream) and _grows_beyond(stream, most):
             raise ReadError(
                 f"the deflated DICOM file grows to more than {most >> 20} MiB, which no image of its kind does; export "
                 "it uncompressed"
@@ -41,7 +41,7 @@ def check_deflated(stream: BinaryIO, *, most: int = MAX_INFLATED) -> None:
         stream.seek(0)
 
 
-def _is_deflated(stream: BinaryIO) -> bool:
+def is_deflated(stream: BinaryIO) -> bool:
     """Whether pydicom would inflate what follows the file meta information, behind which the stream then stands."""
     start = stream.read(_START_BYTES)
     if _says_another(start):

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import pydicom
 
+from medseg.privacy.deflated import is_deflated
 from medseg.privacy.dicom_layers import looks_like_dicom
 from medseg.privacy.nifti import nifti_body
 from medseg.privacy.volumes import meta_image_body, nrrd_body
@@ -23,8 +24,6 @@ from medseg.privacy.voxels import Body
 __all__ = ["packed_body", "voxel_spans"]
 
 _Found = TypeVar("_Found")
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
-_PREAMBLE_AND_META = 2048
 _UNDEFINED = 0xFFFFFFFF
 _PIXEL_SIZES = {"Rows": 0, "Columns": 0, "BitsAllocated": 0, "SamplesPerPixel": 1, "NumberOfFrames": 1}
 _BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
@@ -94,9 +93,10 @@ def _numbers(value: object) -> tuple[int, ...]:
 
 
 def _pixels(data: bytes) -> list[slice]:
-    if _DEFLATED in data[:_PREAMBLE_AND_META]:
-        return []
     stream = io.BytesIO(data)
+    if is_deflated(stream):
+        return []
+    stream.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         header = pydicom.dcmread(stream, force=True, stop_before_pixels=True)
