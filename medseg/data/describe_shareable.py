@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medseg.data.describe import MOST_LEVELS, Row, numbers_of
-from medseg.data.manifest import Manifest
+from medseg.data.manifest import Case, Manifest
 from medseg.data.quality import QualityReport
 from medseg.privacy.disclosure import Cell, Limits, protect_count, protect_counts, protect_summary
 from medseg.privacy.releases import Behind, guard_figures
@@ -40,8 +40,9 @@ class SharedDescription:
 
 @dataclass
 class _Table:
-    """The figures in the making, and the rows that show them."""
+    """The figures in the making of some cases, and the rows that show them."""
 
+    cases: Sequence[Case]
     limits: Limits
     cells: dict[str, Cell] = field(default_factory=dict)
     behind: dict[str, Behind] = field(default_factory=dict)
@@ -60,10 +61,11 @@ class _Table:
         for name, members in levels.items():
             self.count(f"{title}: {name}, patients", members, cell=cells[name])
 
-    def values(self, title: str, values: Sequence[float], patients: Sequence[str]) -> None:
-        """Rows with median and quartiles, and with mean and standard deviation."""
+    def values(self, title: str, values: Sequence[float]) -> None:
+        """Rows with median and quartiles, and with mean and standard deviation, of one value a case."""
+        patients = [case.patient for case in self.cases]
         cells = protect_summary(values, patients, limits=self.limits, quantiles=(0.25, 0.5, 0.75))
-        behind = Behind.of({p for value, p in zip(values, patients, strict=True) if value == value})
+        behind = Behind.of_values(values, patients, cases=[case.case for case in self.cases])
         for name in ("q50", "q25", "q75", "mean", "sd"):
             self.cells[f"{title}: {name}"], self.behind[f"{title}: {name}"] = cells[name], behind
         self.rows.append(
@@ -88,7 +90,7 @@ def describe_shareable(
         limits: How careful to be.
     """
     limits = limits or Limits()
-    table = _Table(limits)
+    table = _Table(manifest.cases, limits)
     patients = [case.patient for case in manifest.cases]
     table.count("patients", patients)
     table.parts("modality", _levels([case.modality for case in manifest.cases], patients))
@@ -103,25 +105,27 @@ def describe_shareable(
     volumes = [s.foreground_ml if shown else nan for s, shown in zip(report.cases, lesion, strict=True)]
     shares = [100 * s.foreground_fraction if shown else nan for s, shown in zip(report.cases, lesion, strict=True)]
     is_3d = any(value == value for value in volumes)
-    table.values(
-        "labelled volume, mL" if is_3d else "labelled share of the image, %", volumes if is_3d else shares, patients
-    )
-    table.values("components a case", [float(s.components or nan) for s in report.cases], patients)
+    if is_3d:
+        table.values("labelled volume, mL", volumes)
+    else:
+        table.values("labelled share of the image, %", shares)
+    table.values("components a case", [float(s.components or nan) for s in report.cases])
     for axis, name in enumerate("xyz" if is_3d else ""):
         spacings = [s.spacing[axis] if s.spacing and len(s.spacing) > axis else nan for s in report.cases]
-        table.values(f"spacing {name}, mm", spacings, patients)
+        table.values(f"spacing {name}, mm", spacings)
     for column in dict.fromkeys(name for case in manifest.cases for name in case.covariates):
-        _covariate(table, column, [case.covariates.get(column, "") for case in manifest.cases], patients)
+        _covariate(table, column)
     return _finished(table, earlier)
 
 
-def _covariate(table: _Table, column: str, texts: Sequence[str], patients: Sequence[str]) -> None:
+def _covariate(table: _Table, column: str) -> None:
+    texts = [case.covariates.get(column, "") for case in table.cases]
     known = [text for text in texts if text]
     numbers = numbers_of(known)
     if numbers is not None and len(set(known)) > 2:
-        table.values(column, [float(text) if text else float("nan") for text in texts], patients)
+        table.values(column, [float(text) if text else float("nan") for text in texts])
     elif len(set(known)) <= MOST_LEVELS:
-        table.parts(column, _levels([text or _UNKNOWN for text in texts], patients))
+        table.parts(column, _levels([text or _UNKNOWN for text in texts], [case.patient for case in table.cases]))
 
 
 def _levels(texts: Sequence[str], patients: Sequence[str]) -> dict[str, set[str]]:

@@ -50,6 +50,16 @@ def test_quartiles_of_few_patients_are_withheld(tmp_path: Path) -> None:
     assert few["age, median (quartiles)"] == "<10"
 
 
+def test_a_second_release_with_one_case_more_of_a_patient_tells_no_mean(tmp_path: Path) -> None:
+    manifest = _cohort(tmp_path, 24)
+    first = replace(manifest, cases=manifest.cases[:-1])
+    write_manifest(first, first.path)
+    assert "withheld" not in json.loads(_describe(first).stdout)["age, mean (SD)"]
+    write_manifest(manifest, manifest.path)
+    facts = json.loads(_describe(manifest).stdout)
+    assert (facts["patients"], facts["age, mean (SD)"]) == ("10", "withheld")
+
+
 def test_a_second_release_with_one_patient_more_tells_no_mean(tmp_path: Path) -> None:
     manifest = _cohort(tmp_path, 24)
     first = replace(manifest, cases=manifest.cases[:-2])
