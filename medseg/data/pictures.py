@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 _ORIENTATION_TAG: Final = 0x0112
+_FEWEST_BETWEEN: Final = 3
+"""Values between 0 and 255 that make a mask suspect."""
 _FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "MPO")
 
 
@@ -76,7 +78,7 @@ def read_indices(path: Path) -> Array:
         Integers, axes (x, y).
 
     Raises:
-        ReadError: As `read_picture`.
+        ReadError: As `read_picture`; also where transparency or smeared edges leave open what the labels are.
     """
     with _open(path) as image:
         _require_exact(image)
@@ -84,18 +86,19 @@ def read_indices(path: Path) -> Array:
             image.load()
         if image.mode == "1":
             return np.asarray(image).astype(np.uint8).T
-        if image.mode == "P" or len(image.getbands()) == 1:
+        if image.mode == "P":
             return np.asarray(image).T
-        if image.mode == "LA":
-            return np.asarray(image)[..., 0].T
-        colours = np.asarray(image.convert("RGB"))
-    if not (colours[..., :1] == colours).all():
+        _require_opaque(image)
+        colours = np.asarray(image if len(image.getbands()) == 1 else image.convert("RGB"))
+    values = colours if colours.ndim == 2 else colours[..., 0]
+    if not (values[..., np.newaxis] == np.atleast_3d(colours)).all():
         raise ReadError("expected one value a pixel in a label map; found colours. Export it as a grey or indexed PNG")
-    return colours[..., 0].T
+    _require_sharp(values)
+    return values.T
 
 
 def read_colours(path: Path) -> Array:
-    """Read a picture that holds labels as colours; a palette is looked up, transparency dropped.
+    """Read a picture that holds labels as colours; a palette is looked up.
 
     Returns:
         uint8, axes (red green blue, x, y).
@@ -106,7 +109,9 @@ def read_colours(path: Path) -> Array:
     with _open(path) as image:
         _require_exact(image)
         with _decoding():
-            colours = np.asarray(image.convert("RGB"))
+            image.load()
+        _require_opaque(image)
+        colours = np.asarray(image.convert("RGB"))
     return colours.transpose(2, 1, 0)
 
 
@@ -206,6 +211,38 @@ def _decoding() -> Iterator[None]:
 def _require_exact(image: Image.Image) -> None:
     if image.format in ("JPEG", "MPO"):
         raise ReadError("a label map in JPEG is not exact, its edges are smeared; export it as PNG")
+
+
+def _require_opaque(image: Image.Image) -> None:
+    """Refuse labels that are drawn as transparency, which may contradict the colours that are there."""
+    if "A" not in image.getbands():
+        return
+    pixels = np.asarray(image.convert("RGBA"))
+    if pixels[pixels[..., 3] < 255][:, :3].any():
+        raise ReadError(
+            "the label map is transparent where it isn't black, and nothing says whether its colours or its "
+            "transparency are the label; export it without transparency"
+        )
+
+
+def _require_sharp(values: Array) -> None:
+    """Refuse a mask of 0 and 255 with a seam of values between them, which would all be labels."""
+    if values.dtype != np.uint8:
+        return
+    counts = np.bincount(values.ravel(), minlength=256)
+    between = counts[1:255]
+    if np.count_nonzero(between) < _FEWEST_BETWEEN or between.sum() >= counts[255]:
+        return
+    rows, columns = values.shape
+    core = values[1:-1, 1:-1]
+    even = (core > 0) & (core < 255)
+    for down, right in np.ndindex(3, 3):
+        even &= core == values[down : rows - 2 + down, right : columns - 2 + right]
+    if not even.any():  # An area has an inside, a seam has none.
+        raise ReadError(
+            f"the mask holds 0, 255 and {np.count_nonzero(between)} values between them along its edges: it was "
+            "resized or smoothed. Export it without, or set a threshold first"
+        )
 
 
 def _grey(values: Array) -> Array:

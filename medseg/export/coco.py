@@ -96,6 +96,7 @@ class CocoFile:
         found = annotations_of(prediction.label_map, image_id=1, first_id=1, certainty=certainty)
         line = json.dumps({"image": image, "annotations": found})
         line = gate(line, name=COCO_FILE, tier="shareable", identities=identities)
+        self._lines.parent.mkdir(parents=True, exist_ok=True)
         with self._lines.open("a", encoding="utf-8") as stream:
             stream.write("\n" * (stream.tell() > 0) + line)
             stream.flush()

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medseg.data.colours import IGNORED, read_colour_map
+from medseg.data.pictures import read_colours
 from medseg.data.readers import read_label
 from medseg.data.recognise import Choice
-from medseg.errors import RequestError
+from medseg.errors import ReadError, RequestError
 from tests.data.import_factory import import_beside, write_mask, write_picture
 
 COLOURS = (
@@ -100,3 +102,28 @@ def test_the_colours_of_a_voc_export_of_cvat_come_from_its_labelmap(tmp_path: Pa
     label, _ = read_label(manifest.cases[0].label)
     assert (label == 2).sum() == 12
     assert (label == IGNORED).sum() == 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_mask_that_is_drawn_as_transparency_is_refused(tmp_path: Path, mode: str) -> None:
+    mask = np.zeros((8, 9), np.uint8)
+    mask[2:5, 3:7] = 255
+    for name, shown in (("white", np.full_like(mask, 255)), ("black", mask)):
+        bands = [Image.fromarray(shown)] * (len(mode) - 1)
+        Image.merge(mode, [*bands, Image.fromarray(mask)]).save(tmp_path / f"{name}.png")
+    for read in (read_label, read_colours):
+        with pytest.raises(ReadError, match="transparent where it isn't black"):
+            read(tmp_path / "white.png")
+    assert np.array_equal(read_label(tmp_path / "black.png")[0], mask.T > 0)
+
+
+def test_a_mask_with_a_seam_of_values_between_is_refused_and_labels_beside_255_are_not(tmp_path: Path) -> None:
+    mask = np.zeros((60, 80), np.uint8)
+    mask[20:40, 30:60] = 255
+    Image.fromarray(mask).resize((41, 31), Image.Resampling.BICUBIC).resize((80, 60)).save(tmp_path / "smeared.png")
+    with pytest.raises(ReadError, match="values between them along its edges: it was resized"):
+        read_label(tmp_path / "smeared.png")
+    for value in (1, 2, 7):  # As Pascal VOC has it: classes, and 255 to ignore.
+        mask[22 + value : 26 + value, 31 + 4 * value : 35 + 4 * value] = value
+    Image.fromarray(mask).save(tmp_path / "several.png")
+    assert np.array_equal(read_label(tmp_path / "several.png")[0], mask.T)
