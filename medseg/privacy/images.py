@@ -22,7 +22,7 @@ from medseg.privacy.jpeg_write import write_coefficients
 from medseg.privacy.png_deep import deep_png
 from medseg.types import Array
 
-__all__ = ["clean_image", "clean_jpeg", "paint_jpeg"]
+__all__ = ["clean_image", "clean_jpeg", "paint_jpeg", "stated_orientation"]
 
 _SAVE: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 6}),
@@ -85,6 +85,8 @@ def paint_jpeg(data: bytes, painted: Array) -> tuple[bytes, Array]:
 def clean_image(data: bytes, suffix: str, *, painted: Array | None = None) -> bytes:
     """A PNG, TIFF, BMP or WebP file of the same pixels, in the same format and nothing else.
 
+    Of EXIF the orientation stays, where there is one other than upright; a TIFF is turned instead, as Pillow reads it.
+
     Args:
         data: The file.
         suffix: ``.png``, ``.tif``, ``.tiff``, ``.bmp`` or ``.webp``.
@@ -105,10 +107,11 @@ def clean_image(data: bytes, suffix: str, *, painted: Array | None = None) -> by
                 raise ReadError(f"expected at most {_MOST_PIXELS} pixels, found more")
             _refuse_stack(image)
             if image.format == "PNG" and data[24] == 16 and data[25] in (2, 6) and painted is None:
-                return deep_png(data)
+                return deep_png(data, exif=_orientation_exif(stated_orientation(image)))
             _refuse_deep_colour(data, image)
             image.seek(0)
             image.load()
+            exif = _orientation_exif(stated_orientation(image)) if image.format in ("PNG", "WEBP") else b""
             bare = _bare(image)
             if painted is not None:
                 bare = _painted(bare, painted)
@@ -116,7 +119,7 @@ def clean_image(data: bytes, suffix: str, *, painted: Array | None = None) -> by
         raise ReadError("expected a complete image, found a damaged or cut off one") from None
     kind, options = _SAVE[suffix]
     stream = io.BytesIO()
-    bare.save(stream, kind, **options)
+    bare.save(stream, kind, **options, **({"exif": exif} if exif else {}))
     return stream.getvalue()
 
 
@@ -210,8 +213,22 @@ def _orientation(data: bytes) -> int:
     return 1
 
 
-def _orientation_segment(orientation: int) -> bytes:
+def stated_orientation(image: Any) -> int:
+    """EXIF orientation (1 to 8) of an image that Pillow opened; upright where there is none or it is damaged."""
+    try:
+        orientation = int(image.getexif().get(0x0112, 1))
+    except (SyntaxError, ValueError, TypeError, OSError, struct.error):
+        return 1
+    return orientation if 1 <= orientation <= 8 else 1
+
+
+def _orientation_exif(orientation: int) -> bytes:
+    """EXIF, as a TIFF of one entry, that says nothing but the orientation; empty for upright."""
     if orientation == 1:
         return b""
-    body = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0) + b"\0\0\0\0"
-    return b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body
+    return b"MM\0\x2a\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0) + b"\0\0\0\0"
+
+
+def _orientation_segment(orientation: int) -> bytes:
+    exif = _orientation_exif(orientation)
+    return b"\xff\xe1" + (len(exif) + 8).to_bytes(2, "big") + b"Exif\0\0" + exif if exif else b""

@@ -7,7 +7,6 @@ read. What is over the lesion, or too much, is for a person to decide.
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 from medseg.errors import ReadError
 from medseg.privacy.faces import faces_are_here, shows_a_face
 from medseg.privacy.guards import QuarantineError
-from medseg.privacy.images import clean_image, clean_jpeg, paint_jpeg
+from medseg.privacy.images import clean_image, clean_jpeg, paint_jpeg, stated_orientation
 from medseg.privacy.ocr import find_lines, ocr_is_here, read_any_way
 from medseg.privacy.tattoos import MAYBE_A_TATTOO, shows_a_tattoo
 from medseg.privacy.text_boxes import in_one_line
@@ -161,20 +160,11 @@ def _upright(data: bytes, *, orientation: int | None = None) -> _Upright:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
-                orientation = _said(image) if orientation is None else orientation
+                orientation = stated_orientation(image) if orientation is None else orientation
                 pixels = _seen(image)
     except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
         raise ReadError("expected a complete image, found a damaged or cut off one") from None
-    orientation = orientation if 1 <= orientation <= 8 else 1
     return _Upright(np.ascontiguousarray(_turned(pixels, orientation)), orientation)
-
-
-def _said(image: Any) -> int:
-    """Orientation that a picture's EXIF says; upright where that is damaged."""
-    try:
-        return int(image.getexif().get(0x0112, 1))
-    except (SyntaxError, ValueError, TypeError, OSError, struct.error):
-        return 1
 
 
 def _seen(image: Any) -> Array:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import io
 import random
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEGBaseline8Bit
 
@@ -47,6 +49,34 @@ def test_a_turned_jpeg_keeps_its_orientation_and_nothing_else_of_exif():
     exif[0x0112], exif[0x010F] = 6, "Novakova"
     clean = Image.open(io.BytesIO(clean_jpeg(encoded(picture, "JPEG", exif=exif))))
     assert dict(clean.getexif()) == {0x0112: 6}
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("PNG", ".png"), ("WEBP", ".webp"), ("TIFF", ".tif")])
+def test_a_turned_picture_is_seen_as_before_and_keeps_nothing_else_of_exif(kind, suffix):
+    picture = Image.fromarray(noise(8, 12, 3))
+    exif = picture.getexif()
+    exif[0x0112], exif[0x010E] = 6, "Novakova"
+    data = encoded(picture, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    clean = clean_image(data, suffix)
+    seen, meant = (np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(file)))) for file in (clean, data))
+    np.testing.assert_array_equal(seen, meant)
+    assert seen.shape == (12, 8, 3)
+    assert b"Novakova" not in clean
+    if kind != "TIFF":
+        assert dict(Image.open(io.BytesIO(clean)).getexif()) == {0x0112: 6}
+
+
+def test_a_turned_png_of_16_bits_a_colour_keeps_its_orientation():
+    rows = b"".join(b"\0" + noise(3 * 2 * 4).tobytes() for _ in range(2))
+    exif = b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHH", 0x0112, 3, 1, 8, 0) + b"\0\0\0\0" + b"Novakova"
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 4, 2, 16, 2, 0, 0, 0)), (b"eXIf", exif), (b"IDAT", zlib.compress(rows)))
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in (*chunks, (b"IEND", b""))
+    )
+    clean = clean_image(data, ".png")
+    assert dict(Image.open(io.BytesIO(clean)).getexif()) == {0x0112: 8}
+    assert b"Novakova" not in clean
 
 
 @pytest.mark.parametrize("cut", [3, 30, 300, -2])
