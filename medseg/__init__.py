@@ -6,9 +6,16 @@ The names below are the public interface; each is imported when it is first used
 from __future__ import annotations
 
 import importlib
+import logging
+import warnings
 from typing import Any
 
 __version__ = "0.1.0"
+
+# What pydicom warns of and logs quotes the values of attributes, which may identify. Its level is no place to say so:
+# pydicom sets that when it is imported.
+logging.getLogger("pydicom").addFilter(lambda _record: False)
+warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 _PUBLIC = {
     "Geometry": "medseg.data.volume",

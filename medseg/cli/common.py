@@ -108,12 +108,10 @@ def _searched(message: str) -> str:
 
 
 def _searched_record(record: logging.LogRecord) -> bool:
-    """Withhold what a log line must not hold; every record passes, as a filter of `logging`."""
-    if not os.environ.get("MEDSEG_DEBUG"):  # Libraries log their tracebacks, which quote paths and values.
-        record.exc_info = record.exc_text = record.stack_info = None
+    """Whether a log line is ours, with what it must not hold withheld: those of libraries quote paths and values."""
     if known.something_known():
         record.msg, record.args = _searched(record.getMessage()), None
-    return True
+    return record.name.startswith("medseg.") or bool(os.environ.get("MEDSEG_DEBUG"))
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

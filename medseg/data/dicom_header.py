@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -88,10 +86,8 @@ _PRIVATE: Final = {tag: f"private {tag:08x}" for triple in _B_VALUES for tag in 
 _KEYWORD_OF = {tag: word for word in (*_KEYWORDS, *VARIATIONS) if (tag := tag_for_keyword(word)) is not None} | _PRIVATE
 _PREAMBLE_BYTES = 128
 
-# pydicom's warnings and log lines quote the values of attributes, which may identify; and nothing here depends on them.
+# Nothing here depends on what pydicom would warn of.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-warnings.filterwarnings("ignore", module=r"pydicom\.")
-logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

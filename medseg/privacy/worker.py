@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import multiprocessing
 import os
 import threading
@@ -124,8 +123,6 @@ class _Cleaner:
     """Takes one task after the other; knows which identities it has told already."""
 
     def __init__(self, work: Work) -> None:
-        # pydicom's own log may quote values.
-        logging.getLogger("pydicom").setLevel(logging.CRITICAL)
         self._work = work
         self._pseudonyms = Pseudonymiser(work.key)
         self._told: set[str] = set()

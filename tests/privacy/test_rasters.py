@@ -7,8 +7,11 @@ import gzip
 import io
 import os
 import pickle
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -156,3 +159,20 @@ def test_a_dicom_file_without_preamble_and_meta_elements_is_opened(syntax: str) 
     pydicom.dcmwrite(out, pydicom.Dataset(dataset), implicit_vr=bool(syntax), little_endian=True)
     finds = audit_bytes(out.getvalue(), "IM1", identities=None)
     assert "patient's attributes without Patient Identity Removed" in {find.rule for find in finds}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_pydicom_says_of_a_wrong_value_is_not_repeated(jobs: int, tmp_path: Path) -> None:
+    for number in range(12):
+        wrong = dicom(GREY).replace(b"1.2.840.10008.5.1.4.1.1.2", b"drhouse@stmarys.org.12345")
+        (tmp_path / f"{number}.dcm").write_bytes(
+            wrong.replace(b"1.2.840.10008.1.2.1\0", b"drhouse@stmarys.org\0", number % 2)
+        )
+    program = "from medseg.cli.app import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "audit", str(tmp_path), "--jobs", str(jobs)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "drhouse" in done.stdout + done.stderr) == (4, False)
