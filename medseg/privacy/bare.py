@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medseg.errors import ReadError
 from medseg.privacy.images import clean_image, clean_jpeg
 from medseg.privacy.nifti import clean_nifti
 from medseg.privacy.volumes import clean_meta_image, clean_nrrd
@@ -28,4 +29,9 @@ def bare_file(data: bytes, suffix: str, *, acknowledge_faces: bool) -> bytes:
         return clean_nrrd(data, acknowledge_faces=acknowledge_faces)
     if suffix == ".mha":
         return clean_meta_image(data, acknowledge_faces=acknowledge_faces)
+    if suffix in (".nhdr", ".mhd"):
+        raise ReadError(
+            "expected header and voxels in one file, found a header (.nhdr, .mhd) whose voxels lie in another one; save "
+            "the volume as .nrrd, .mha or .nii.gz"
+        )
     return clean_image(data, suffix)

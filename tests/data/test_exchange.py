@@ -5,11 +5,14 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pytest
+import SimpleITK as sitk
 from PIL import Image
 from typer.testing import CliRunner
 
 from medseg.cli.app import app
 from medseg.data.exchange import copy_bare
+from medseg.errors import ReadError
 from tests.data.cohort import picture_cohort, volume_cohort
 
 
@@ -58,3 +61,10 @@ def test_a_mask_is_copied_bit_for_bit(tmp_path: Path) -> None:
     mask = np.arange(48, dtype=np.uint8).reshape(6, 8)
     Image.fromarray(mask).save(tmp_path / "mask.png")
     np.testing.assert_array_equal(np.asarray(Image.open(copy_bare(tmp_path / "mask.png", tmp_path / "b.png"))), mask)
+
+
+@pytest.mark.parametrize("name", ["a.mhd", "a.nhdr"])
+def test_a_header_whose_voxels_lie_in_another_file_is_told_from_a_damaged_one(tmp_path: Path, name: str) -> None:
+    sitk.WriteImage(sitk.Image(4, 4, 4, sitk.sitkInt16), str(tmp_path / name))
+    with pytest.raises(ReadError, match="whose voxels lie in another one"):
+        copy_bare(tmp_path / name, tmp_path / f"copy{name}")
