@@ -31,7 +31,7 @@ def bare_file(data: bytes, suffix: str, *, acknowledge_faces: bool) -> bytes:
         return clean_meta_image(data, acknowledge_faces=acknowledge_faces)
     if suffix in (".nhdr", ".mhd"):
         raise ReadError(
-            "expected header and voxels in one file, found a header (.nhdr, .mhd) whose voxels lie in another one; save "
-            "the volume as .nrrd, .mha or .nii.gz"
+            "expected header and voxels in one file, found a header (.nhdr, .mhd) whose voxels lie in another one; "
+            "save the volume as .nrrd, .mha or .nii.gz"
         )
     return clean_image(data, suffix)
