@@ -19,6 +19,7 @@ from medseg.privacy.faces import faces_are_here, shows_a_face
 from medseg.privacy.guards import QuarantineError
 from medseg.privacy.images import clean_image, clean_jpeg, paint_jpeg, stated_orientation
 from medseg.privacy.ocr import find_lines, ocr_is_here, read_any_way
+from medseg.privacy.pixels import grey_view, grey_views
 from medseg.privacy.tattoos import MAYBE_A_TATTOO, shows_a_tattoo
 from medseg.privacy.text_boxes import in_one_line
 from medseg.types import Array
@@ -44,6 +45,7 @@ _REACH = 4
 """Pixels around painted blocks of a JPEG whose colours a decoder blends with theirs."""
 _PREVIEW_SIDE = 768
 _JPEG = (".jpg", ".jpeg")
+_DEEP = ("I", "F", "I;16", "I;16B", "I;16L")
 _READABLE = "something can be read in this picture; a person has to look at it"
 
 
@@ -85,6 +87,7 @@ def clean_photograph(data: bytes, suffix: str, *, paint: bool, decided: bool = F
         raise QuarantineError("a face may show in this picture; a person has to look at it")
     painted, is_text = _text(picture.pixels)
     if not is_text:
+        _refuse_faint_text(data)
         if not decided:
             _refuse_tattoos(picture.pixels, None)
         return Photograph(_clean(data, suffix), 0.0)
@@ -99,6 +102,7 @@ def clean_photograph(data: bytes, suffix: str, *, paint: bool, decided: bool = F
         _compare(picture, again, painted)
         more, is_text = _text(again.pixels)
         if not is_text:
+            _refuse_faint_text(clean)
             if not decided:
                 _check(painted)
                 _refuse_tattoos(again.pixels, painted)
@@ -171,11 +175,8 @@ def _seen(image: Any) -> Array:
     """The pixels as 8 bits a colour; deep ones from the lowest to the highest value, where alpha is 0 black."""
     from PIL import Image
 
-    if image.mode in ("I", "F", "I;16", "I;16B", "I;16L"):
-        grey = np.asarray(image).astype(np.float32)
-        low, high = float(grey.min()), float(grey.max())
-        scaled = np.clip((grey - low) * (255.0 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
-        return np.repeat(scaled[..., None], 3, axis=2)
+    if image.mode in _DEEP:
+        return grey_view(np.asarray(image))
     if image.mode in ("RGBA", "LA", "PA") or (image.mode == "P" and "transparency" in image.info):
         image = image.convert("RGBA")
         pixels = np.array(image)
@@ -203,6 +204,16 @@ def _text(pixels: Array) -> tuple[Array, bool]:
     for polygon in lines:
         pen.polygon([(float(x), float(y)) for x, y in _grown(polygon)], fill=1)
     return np.array(drawing), is_text
+
+
+def _refuse_faint_text(data: bytes) -> None:
+    """Raise where text in deep pixels differs so little from what is around that only a narrow grey scale shows it."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        views = grey_views(np.asarray(image)) if image.mode in _DEEP else []
+    if any(_text(view)[1] for view in views[1:]):
+        raise QuarantineError(_READABLE)
 
 
 def _lines(pixels: Array) -> Iterator[tuple[Array, int, float]]:

@@ -26,6 +26,7 @@ __all__ = [
     "can_be_read",
     "clean_text",
     "grey_view",
+    "grey_views",
     "is_label_picture",
     "ocr_is_here",
     "preview",
@@ -39,6 +40,10 @@ _CAPTURE, _TOMOGRAPHY = "7", frozenset((b"CT", b"MR", b"PT", b"NM"))
 """The secondary capture, and modalities whose captures in false colours aren't looked at for tattoos."""
 _PREVIEW_SIDE = 768
 _SURE = 0.75
+_MOST_VALUES, _NEARLY_ALL_VALUES = (1.0, 99.0), (0.05, 99.95)
+"""Percentiles between which a second grey scale lies."""
+_NARROW = 0.6
+"""Of the whole range; a second grey scale that is wider shows nothing new."""
 _READ_SIDE = 736
 """Pixels; the detector sees smaller pictures larger."""
 
@@ -136,8 +141,29 @@ def can_be_read(picture: Array) -> bool:
 
 def grey_view(frame: Array) -> Array:
     """A grey frame (rows, columns) as a picture of 8 bits and 3 colours, from its lowest to its highest value."""
-    low, high = float(frame.min()), float(frame.max())
-    scaled = (frame.astype(np.float32) - low) * (255.0 / max(high - low, 1e-6))
+    return _scaled(frame.astype(np.float32), float(frame.min()), float(frame.max()))
+
+
+def grey_views(frame: Array) -> list[Array]:
+    """A grey frame (rows, columns) as pictures of 8 bits and 3 colours, one a grey scale.
+
+    The first is from its lowest to its highest value. Where few pixels lie far from all others there is a second, of
+    those others: on the first, text that differs little from what is around would not show.
+    """
+    grey = frame.astype(np.float32)
+    lowest, highest = float(grey.min()), float(grey.max())
+    views = [_scaled(grey, lowest, highest)]
+    low, high = (float(edge) for edge in np.percentile(grey, _MOST_VALUES))
+    if low == high:  # On an even ground, letters are the few.
+        low, high = (float(edge) for edge in np.percentile(grey, _NEARLY_ALL_VALUES))
+    if 0 < high - low < _NARROW * (highest - lowest):
+        views.append(_scaled(grey, low, high))
+    return views
+
+
+def _scaled(grey: Array, low: float, high: float) -> Array:
+    """A grey picture, float32, (rows, columns), as one of 8 bits and 3 colours, between two values."""
+    scaled = np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255
     return np.repeat(scaled.astype(np.uint8)[..., None], 3, axis=2)
 
 
@@ -199,16 +225,7 @@ def _views(frame: Array, photometric: str, source: Dataset) -> list[Array]:
         if photometric.startswith("YBR"):
             colour = convert_color_space(colour, "YBR_FULL", "RGB")
         return [np.ascontiguousarray(colour)]
-    grey = frame[..., 0].astype(np.float32)
-    ranges = [(float(grey.min()), float(grey.max()))]
-    low, high = (float(edge) for edge in np.percentile(grey, (1.0, 99.0)))
-    if high - low < 0.6 * (ranges[0][1] - ranges[0][0]) and high > low:
-        ranges.append((low, high))
-    views = []
-    for bottom, top in ranges:
-        scaled = np.clip((grey - bottom) / max(top - bottom, 1e-6), 0, 1) * 255
-        views.append(np.repeat(scaled.astype(np.uint8)[..., None], 3, axis=2))
-    return views
+    return grey_views(frame[..., 0])
 
 
 def _palette(source: Dataset) -> Array:

@@ -19,7 +19,7 @@ import numpy as np
 
 from medseg.privacy.letter_rows import letter_rows
 from medseg.privacy.ocr import require_ocr
-from medseg.privacy.pixels import can_be_read, grey_view
+from medseg.privacy.pixels import can_be_read, grey_views
 from medseg.privacy.series_frames import SeriesSlice, grey_frames, series_slices, spread
 from medseg.privacy.strokes import OddBlock, odd_blocks, stroke_counts
 from medseg.privacy.text_boxes import Box, find_text, merged, shows_text
@@ -117,7 +117,9 @@ def has_still_text(frames: Sequence[Array]) -> bool:
     scale = GreyScale.of(frames)
     if len(frames) < _FEWEST_FOR_STILL:
         # Nothing stands still on so few frames, and on noise rows of letters don't show; so the detector sees all.
-        return any(_has_letters(scale.view(frame), None) or can_be_read(grey_view(frame)) for frame in frames)
+        return any(
+            _has_letters(scale.view(frame), None) or any(map(can_be_read, grey_views(frame))) for frame in frames
+        )
     stack = np.stack(list(frames)).astype(np.int32)
     still = (np.abs(np.diff(stack, axis=0)) <= _STILL * scale.width).sum(axis=0) >= len(frames) - 2
     return _has_letters(scale.view(np.sort(stack, axis=0)[len(stack) // 2]), still)

@@ -143,6 +143,18 @@ class TestWithDetectors:
         drawn[60:] = False
         assert (np.abs(upright[drawn].astype(int) - 128) <= 2).all()
 
+    def test_faint_text_in_a_picture_of_16_bits_waits_for_a_person(self):
+        from medseg.privacy.photographs import clean_photograph
+
+        pixels = np.full((200, 320), 30000, np.uint16)
+        drawn = Image.new("L", (320, 200))
+        ImageDraw.Draw(drawn).text(TOP, NAME, font=ImageFont.load_default(15), fill=255)
+        pixels[0, 0], pixels[-1, -1] = 0, 65535
+        clean_photograph(encoded(Image.fromarray(pixels), "PNG"), ".png", paint=True)
+        pixels[np.asarray(drawn) > 100] = 30200
+        with pytest.raises(QuarantineError, match="can be read"):
+            clean_photograph(encoded(Image.fromarray(pixels), "PNG"), ".png", paint=True)
+
     @pytest.mark.parametrize("angle", [90, 180, 335])
     def test_turned_and_slanted_names_are_read_too(self, angle):
         from medseg.privacy.photographs import clean_photograph

@@ -107,6 +107,18 @@ def test_text_written_into_an_ordinary_slice_is_painted_over_too():
     assert np.count_nonzero(slices[1][1].pixel_array == 4000) < 5
 
 
+def test_faint_text_on_even_ground_is_found_beside_a_pixel_that_is_far_brighter():
+    ds = image(Who(random.Random(5)), size=SIZE, stored=16)
+    pixels = np.full((SIZE, SIZE), 1000, np.uint16)
+    drawn = picture("NOVAKOVA 47", size=12) > 150
+    assert drawn.mean() < 0.01
+    pixels[drawn], pixels[-1, -1] = 1012, 60000
+    assert has_still_text([pixels])
+    ds.PixelData = pixels.tobytes()
+    made = clean_dicom(save(ds), load_profile("basic"), pseudonyms=Pseudonymiser(KEY), clean_text=clean_text, look=True)
+    assert np.count_nonzero(pydicom.dcmread(io.BytesIO(made.data)).pixel_array == 1012) < 5
+
+
 def test_dark_text_on_every_slice_of_an_ordinary_series_is_found(tmp_path):
     rows, columns = np.mgrid[:SIZE, :SIZE]
     body = np.where((rows - 80) ** 2 + (columns - 80) ** 2 < 78**2, 900, 40)
