@@ -13,8 +13,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 # What pydicom warns of and logs quotes the values of attributes, which may identify. Its level is no place to say so:
-# pydicom sets that when it is imported.
-logging.getLogger("pydicom").addFilter(lambda _record: False)
+# pydicom sets that when it is imported; nor is a filter, which the loggers below it pass by.
+logging.getLogger("pydicom").propagate = False
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 _PUBLIC = {

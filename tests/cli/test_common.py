@@ -69,3 +69,15 @@ def test_no_line_of_a_command_that_knows_the_identities_holds_one(tmp_path: Path
     for_machines = run("--as-json")
     assert (for_machines.returncode, for_machines.stdout) == (4, "")
     assert "Novakova" not in for_machines.stderr
+
+
+def test_what_pydicom_logs_reaches_no_handler_of_a_program() -> None:
+    program = """
+import logging, medseg
+logging.basicConfig(level=logging.WARNING)
+import pydicom.pixels.decoders.base
+for name in ("pydicom", "pydicom.pixels.decoders.base"):
+    logging.getLogger(name).warning("PatientName of Novakova^Jana")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
