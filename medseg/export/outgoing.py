@@ -36,7 +36,7 @@ def outgoing(folder: Path, *, tier: Tier, identities: IdentityIndex | None = Non
         A new folder elsewhere, which only this user can read.
 
     Raises:
-        DataError: A folder of that name is there, and holds files.
+        DataError: A folder of that name is there, and holds other files.
         PrivacyError: The gate found something that identifies; none of the files was moved.
     """
     is_new = not folder.exists()
@@ -69,7 +69,14 @@ def _let_out(path: Path, target: Path) -> None:
     with held_folder(target) as made:
         for file in _files_below(path):
             _let_out(file, made / file.relative_to(path))
-        # No system replaces a folder that holds files in one step, and those in it may be anybody's.
-        if target.is_dir() and any(target.iterdir()):
-            raise DataError(f"the folder {target.suffix} of this name is there and holds other files; take it away")
-        os.replace(made, target)
+        ours = {file.relative_to(made) for file in _files_below(made)}
+        if not {file.relative_to(target) for file in _files_below(target)} <= ours:
+            raise DataError(
+                f"expected no folder of the result's name, or one with an older result; found one ({target.suffix}) that "
+                "holds other files. Take it away"
+            )
+        with held_folder(target) as older:
+            # No system replaces a folder that holds files in one step; a kill between these two leaves none.
+            if target.is_dir():
+                os.replace(target, older / target.name)
+            os.replace(made, target)

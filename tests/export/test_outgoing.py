@@ -62,11 +62,15 @@ def test_a_folder_is_let_out_or_refused_as_a_whole_and_takes_no_other_s_place(tm
     assert not (tmp_path / "out").exists()
     (tmp_path / "out" / "stack").mkdir(parents=True)
     write("first")
-    with pytest.raises(DataError, match="is there and holds other files"):
-        write("second")
+    write("second")
+    assert sorted(path.read_text() for path in (tmp_path / "out" / "stack").iterdir()) == ["second 0", "second 1"]
+    (tmp_path / "out" / "stack" / "notes.txt").write_text("somebody's")
+    with pytest.raises(DataError, match="holds other files"):
+        write("third")
+    (tmp_path / "out" / "stack" / "notes.txt").unlink()
     found = {path.relative_to(tmp_path / "out").as_posix(): path for path in (tmp_path / "out").rglob("*")}
     assert sorted(found) == ["stack", "stack/0.txt", "stack/1.txt"]
-    assert found["stack/1.txt"].read_text() == "first 1"
+    assert found["stack/1.txt"].read_text() == "second 1"
 
 
 def test_an_audit_tells_what_is_unfinished(tmp_path):
