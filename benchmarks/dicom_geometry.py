@@ -121,7 +121,9 @@ def compare(series: SeriesFiles) -> tuple[str, str, float]:
 def compare_unplaced(series: SeriesFiles, ours: Geometry) -> tuple[str, float]:
     """A picture without a place: its size by SimpleITK, its pixel spacing by the header."""
     dataset = pydicom.dcmread(series.files[0], stop_before_pixels=True, force=True)
-    stated = dataset.get("PixelSpacing") or dataset.get("ImagerPixelSpacing") or (1.0, 1.0)
+    tissue = [one for one in dataset.get("SequenceOfUltrasoundRegions", []) if one.RegionSpatialFormat == 1]
+    regions = [(10 * one.PhysicalDeltaY, 10 * one.PhysicalDeltaX) for one in tissue]
+    stated = dataset.get("PixelSpacing") or dataset.get("ImagerPixelSpacing") or (regions or [(1.0, 1.0)])[0]
     apart = max(abs(ours.spacing[0] - float(stated[1])), abs(ours.spacing[1] - float(stated[0])))
     try:
         size, name = by_itk(series.files).shape[:2], "SimpleITK (size), pydicom (spacing)"

@@ -296,6 +296,8 @@ def _plane_grid(header: Header, frame: Frame) -> _Grid:
     """One slice: placed in the patient where the header says so, else one pixel is one spacing from the origin."""
     spacing = frame.spacing or (1.0, 1.0)
     notes = [] if frame.spacing else [NO_SPACING]
+    if frame.is_on_detector:
+        notes.append("pixel spacing of the detector: lengths in the patient are smaller by the magnification")
     shape = (header.columns, header.rows)
     if frame.position is None or frame.orientation is None:
         affine: Affine = np.diag([spacing[1], spacing[0], 1.0, 1.0])

@@ -68,6 +68,9 @@ _PLACING: Final = frozenset(
 )
 """Dimension indices that say where a frame lies, not what sets it apart from others at its place."""
 
+_TISSUE, _CENTIMETRES = 1, 3
+"""A region that shows 2D tissue (Region Spatial Format); the unit cm (Physical Units X Direction)."""
+
 Facts = Mapping[str, Any] | Dataset
 """Keyword to value: of a file, or of an item of a sequence."""
 
@@ -80,6 +83,7 @@ class Frame:
         position: Centre of the first voxel, (x, y, z) in mm, LPS+; None where the header has none.
         orientation: Direction of a row (columns increasing), then of a column (rows increasing), 6 cosines, LPS+.
         spacing: Distance of the rows, then of the columns, in mm (the order of PixelSpacing).
+        is_on_detector: Whether the spacing is that of a radiograph's detector, as it states no other.
         slope: Rescale slope.
         intercept: Rescale intercept.
         thickness: Slice thickness in mm, or nan.
@@ -103,6 +107,7 @@ class Frame:
     is_rescaled: bool = False
     unit: str = ""
     mapped: tuple[float, float] | None = None
+    is_on_detector: bool = False
 
     @property
     def is_placed(self) -> bool:
@@ -184,6 +189,7 @@ def _frame(facts: Facts, *, placing: Facts, variations: Mapping[str, str], stack
         variations=variations,
         is_in_unit=str(facts.get("RescaleType") or "HU") != "US" and facts.get("RescaleSlope") is not None,
         is_rescaled=facts.get("RescaleSlope") not in (None, "") and facts.get("RescaleIntercept") not in (None, ""),
+        is_on_detector=not facts.get("PixelSpacing") and bool(facts.get("ImagerPixelSpacing")),
     )
 
 
@@ -276,12 +282,27 @@ def list_of(value: Any) -> list[Any]:
 
 
 def _pair(facts: Facts) -> tuple[float, float] | None:
-    values = _floats(facts, "PixelSpacing", 2) or _floats(facts, "ImagerPixelSpacing", 2)
+    values = _floats(facts, "PixelSpacing", 2) or _floats(facts, "ImagerPixelSpacing", 2) or _of_regions(facts)
     if values is None:
         return None
     if min(values) <= 0:
         raise GeometryError("PixelSpacing: expected two numbers above 0; the header is broken, export the series again")
     return values[0], values[1]
+
+
+def _of_regions(facts: Facts) -> tuple[float, float] | None:
+    """Spacing of an ultrasound image, where all its regions of tissue state one in cm (PS3.3 section C.8.5.5)."""
+    found = set()
+    for item in list_of(facts.get("SequenceOfUltrasoundRegions")):
+        if item.get("RegionSpatialFormat") != _TISSUE:
+            continue
+        units = (item.get("PhysicalUnitsXDirection"), item.get("PhysicalUnitsYDirection"))
+        steps = (_floats(item, "PhysicalDeltaY", 1), _floats(item, "PhysicalDeltaX", 1))
+        if units != (_CENTIMETRES, _CENTIMETRES) or None in steps:
+            return None
+        found.add(tuple(round(abs(step[0]) * 10, 6) for step in steps if step is not None))
+    (pair,) = found if len(found) == 1 else (None,)
+    return None if pair is None or min(pair) == 0 else (pair[0], pair[1])
 
 
 def _orientation(facts: Facts) -> FloatArray | None:

@@ -60,6 +60,7 @@ _KEYWORDS = [
     "ImageOrientationPatient",
     "PixelSpacing",
     "ImagerPixelSpacing",
+    "SequenceOfUltrasoundRegions",
     "SliceThickness",
     "SpacingBetweenSlices",
     "RescaleSlope",
