@@ -12,7 +12,7 @@ from typing import IO, Any, Literal
 from medseg.privacy.known import let_out, something_known
 from medseg.privacy.unfinished import clear_unfinished, hidden_name, hold
 
-__all__ = ["atomic_write", "sha256_of"]
+__all__ = ["append_line", "atomic_write", "sha256_of"]
 
 _CHUNK_BYTES = 1 << 20
 _cleared: set[str] = set()
@@ -59,6 +59,21 @@ def atomic_write(path: Path, *, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a UTF-8 text and wait for the disk; one that a kill tore stays a line of its own.
+
+    Missing parent folders are created. Only a line that the next one follows ends with a line feed.
+
+    Raises:
+        OSError: As `atomic_write`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8", newline="\n") as stream:
+        stream.write("\n" * (stream.tell() > 0) + line)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _clear_once(folder: Path) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from medseg.data.files import append_line
 from medseg.data.volume import Volume
 from medseg.errors import DataError, RequestError
 
@@ -66,11 +66,7 @@ class MadeFrom:
         key = self._key(name)
         if self._digests.get(key) == digest:
             return
-        with self._path.open("a", encoding="utf-8") as stream:
-            entry = {"prediction": key, "maker": self._maker, "digest": digest}
-            stream.write("\n" * (stream.tell() > 0) + json.dumps(entry))
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_line(self._path, json.dumps({"prediction": key, "maker": self._maker, "digest": digest}))
         self._digests[key] = digest
 
     def require_same(self, name: str, volume: Volume, *, series: Collection[str] = ("",)) -> None:

@@ -10,7 +10,6 @@ that a kill loses nothing. A volume gets a file of its own, whose images are its
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +20,7 @@ from medseg.data.card import LabelInfo
 from medseg.data.convert_coco import annotations_of
 from medseg.data.drawing_coco import is_coco
 from medseg.data.exchange import read_json
-from medseg.data.files import atomic_write
+from medseg.data.files import append_line, atomic_write
 from medseg.data.label_stack import geometry_json, slice_name
 from medseg.data.source import Input
 from medseg.errors import DataError, ManifestError, RequestError
@@ -66,17 +65,6 @@ class CocoFile:
         """Whether the picture of an input is listed."""
         return bool(source.picture) and source.picture in self._pictures
 
-    def require_picture(self, source: Input) -> None:
-        """Refuse what has no name for the list.
-
-        Raises:
-            DataError: The image is no picture in a file.
-        """
-        if not source.picture:
-            raise DataError(
-                "the one file of COCO lists pictures (JPEG, PNG, TIFF, BMP); others get a file of their own"
-            )
-
     def add(self, prediction: Prediction, source: Input, *, identities: IdentityIndex | None = None) -> None:
         """List a picture and what was found on it, and note it on the disk.
 
@@ -89,18 +77,16 @@ class CocoFile:
             DataError: The image is no picture in a file.
             PrivacyError: The gate found something that identifies, such as the name of the picture.
         """
-        self.require_picture(source)
+        if not source.picture:
+            raise DataError(
+                "the one file of COCO lists pictures (JPEG, PNG, TIFF, BMP); others get a file of their own"
+            )
         columns, rows = prediction.label_map.shape
         certainty = None if prediction.probabilities is None else prediction.probabilities.max(axis=0)
         image = {"file_name": source.picture, "width": columns, "height": rows}
         found = annotations_of(prediction.label_map, image_id=1, first_id=1, certainty=certainty)
         line = json.dumps({"image": image, "annotations": found})
-        line = gate(line, name=COCO_FILE, tier="shareable", identities=identities)
-        self._lines.parent.mkdir(parents=True, exist_ok=True)
-        with self._lines.open("a", encoding="utf-8") as stream:
-            stream.write("\n" * (stream.tell() > 0) + line)
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_line(self._lines, gate(line, name=COCO_FILE, tier="shareable", identities=identities))
         self._list(image, found)
 
     def _list(self, image: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> None:

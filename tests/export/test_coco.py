@@ -113,7 +113,7 @@ def test_pictures_that_a_killed_command_had_found_are_taken_over(tmp_path):
 def test_what_is_no_picture_is_refused(tmp_path):
     coco = CocoFile(tmp_path / COCO_FILE, labels=LABELS, algorithm=ALGORITHM)
     with pytest.raises(DataError, match="others get a file of their own"):
-        coco.require_picture(Input("C1", lambda: pytest.fail("not read")))
+        coco.add(_prediction(np.zeros((4, 5), np.uint8)), Input("C1", lambda: pytest.fail("not read")))
 
 
 def test_pictures_are_named_by_number_unless_names_are_kept(tmp_path):
