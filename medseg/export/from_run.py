@@ -62,7 +62,7 @@ def package_run(
     from medseg.training.checkpoint import load_weights
 
     folds = _fold_folders(run)
-    model, told = _described(run, intended_use=intended_use, threshold=threshold)
+    model, told = describe_run(run, intended_use=intended_use, threshold=threshold)
     content = package_bytes(states=[load_weights(fold / "weights.safetensors") for fold in folds], model=model)
     gate(content, name="model.medseg", tier="shareable", identities=identities)
     if told:
@@ -72,8 +72,10 @@ def package_run(
     return digest_of(content)
 
 
-def describe_run(run: Path, *, intended_use: str | None = None, threshold: int = _THRESHOLD) -> dict[str, Any]:
-    """What ``model.json`` says of a run; JSON values only.
+def describe_run(
+    run: Path, *, intended_use: str | None = None, threshold: int = _THRESHOLD
+) -> tuple[dict[str, Any], dict[str, Behind]]:
+    """What ``model.json`` says of a run, JSON values only; and the patients behind each figure in it, by its name.
 
     Args:
         run: Run folder.
@@ -83,11 +85,6 @@ def describe_run(run: Path, *, intended_use: str | None = None, threshold: int =
     Raises:
         RunError: The folder is no run.
     """
-    return _described(run, intended_use=intended_use, threshold=threshold)[0]
-
-
-def _described(run: Path, *, intended_use: str | None, threshold: int) -> tuple[dict[str, Any], dict[str, Behind]]:
-    """As `describe_run`, and the patients behind each figure that is told, by the figure's name."""
     study = _read_study(run)
     plan = Plan.read(run / "plan.json")
     manifest = _read_manifest_of(study, run)

@@ -62,7 +62,7 @@ def test_a_run_without_guarantee_and_without_test_says_so(own_run: Path) -> None
     words = _words(own_run, "shareable")
     assert "Trained without differential privacy" in words
     assert "was not tested" in words
-    card = describe_run(own_run)["privacy"]
+    card = describe_run(own_run)[0]["privacy"]
     assert card["differential_privacy"]["trained_with"] is False
     assert card["membership"]["tested"] is False
 
@@ -74,14 +74,14 @@ def test_the_report_states_the_membership_test_and_what_it_does_not_show(own_run
     for attack in facts["attacks"].values():
         assert f"{attack['auc']['value']:.3f} {attack['auc']['low']:.3f} to {attack['auc']['high']:.3f}" in words
     assert "not that none works" in words
-    card = describe_run(own_run)["privacy"]["membership"]
+    card = describe_run(own_run)[0]["privacy"]["membership"]
     assert card["attacks"]["loss"]["auc"]["value"] == round(facts["attacks"]["loss"]["auc"]["value"], 3)
 
 
 def test_a_test_on_few_patients_is_withheld_from_what_is_shared(own_run: Path) -> None:
     facts = _test_membership(own_run, patients=9)
     assert np.isnan(facts["attacks"]["loss"]["auc"]["value"])
-    assert "withheld" in describe_run(own_run)["privacy"]["membership"]["attacks"]["loss"]
+    assert "withheld" in describe_run(own_run)[0]["privacy"]["membership"]["attacks"]["loss"]
     assert "withheld" in _words(own_run, "shareable")
     assert "too few patients" in _words(own_run, "internal")
 
@@ -90,14 +90,14 @@ def test_a_test_of_weights_that_were_trained_anew_is_not_told(own_run: Path) -> 
     _test_membership(own_run, patients=120)
     (own_run / "fold_1" / "weights.safetensors").write_bytes(b"other")
     assert "was not tested" in _words(own_run, "internal")
-    assert describe_run(own_run)["privacy"]["membership"]["tested"] is False
+    assert describe_run(own_run)[0]["privacy"]["membership"]["tested"] is False
 
 
 @pytest.mark.parametrize("tier", ["internal", "shareable"])
 def test_the_report_states_epsilon_and_delta_of_one_model_and_of_all_together(own_run: Path, tier: Tier) -> None:
     facts = _train_privately(own_run)
     words = _words(own_run, tier)
-    card = describe_run(own_run)["privacy"]["differential_privacy"]
+    card = describe_run(own_run)[0]["privacy"]["differential_privacy"]
     assert f"epsilon {card['epsilon_of_one_model']:g}, delta 0.0005" in words
     assert f"epsilon {card['epsilon']:g}, delta 0.0005" in words
     assert facts["epsilon"] <= card["epsilon_of_one_model"] < facts["epsilon"] + 0.011
@@ -109,7 +109,7 @@ def test_the_report_states_epsilon_and_delta_of_one_model_and_of_all_together(ow
 
 
 def test_a_model_card_does_not_tell_the_mean_over_labels_beside_labels_that_few_patients_lack(volume_run: Path) -> None:
-    metrics = describe_run(volume_run)["metrics"]
+    metrics = describe_run(volume_run)[0]["metrics"]
     withheld = "beside other means it would tell of fewer than 10 patients"
     assert metrics["mean_over_labels"]["dice"] == {"withheld": withheld}
     assert all("mean" in label["metrics"]["dice"] for label in metrics["labels"].values())

@@ -43,7 +43,7 @@ def test_a_private_study_states_what_it_cost_everywhere_and_forgets_its_secret(t
     assert told["epsilon_together"] == pytest.approx(compose(spends[1:])[0])
     assert [spend.steps for spend in spends] == [3, 3]
     assert "Differential privacy" in json.loads((run / "plan.json").read_text())["reasons"]["privacy"]
-    card = describe_run(run)["privacy"]["differential_privacy"]
+    card = describe_run(run)[0]["privacy"]["differential_privacy"]
     assert card["trained_with"] is True
     assert list(run.rglob("noise.key")) == []
     printed = CliRunner().invoke(app, ["crossval", _written(study, tmp_path), "--out", str(run)])
@@ -61,7 +61,7 @@ def test_a_private_model_of_all_cases_states_its_cost_and_cannot_be_tested_for_m
     study = _pictures(tmp_path / "data")
     run = tmp_path / "run"
     train_all(study, out=run)
-    card = describe_run(run)["privacy"]["differential_privacy"]
+    card = describe_run(run)[0]["privacy"]["differential_privacy"]
     assert card["models"] == card["models_of_a_patient"] == 1
     assert card["epsilon"] <= 4.0
     with pytest.raises(RunError):
