@@ -72,8 +72,8 @@ def _let_out(path: Path, target: Path) -> None:
         ours = {file.relative_to(made) for file in _files_below(made)}
         if not {file.relative_to(target) for file in _files_below(target)} <= ours:
             raise DataError(
-                f"expected no folder of the result's name, or one with an older result; found one ({target.suffix}) that "
-                "holds other files. Take it away"
+                f"expected no folder of the result's name ({target.suffix}), or one with an older result; found one "
+                "that holds other files. Take it away"
             )
         with held_folder(target) as older:
             # No system replaces a folder that holds files in one step; a kill between these two leaves none.
