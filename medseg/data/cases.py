@@ -37,7 +37,7 @@ def read_case_image(case: Case, *, channels: Sequence[str]) -> Volume:
         ReadError: A file cannot be read, the number of channels is another, or a voxel is NaN or infinite.
         GeometryError: The channels' grids differ.
     """
-    volumes = [_named(case, read_volume, path) for path in case.images.values()]
+    volumes = [_named(case, read_volume, path).in_order(channels) for path in case.images.values()]
     first = volumes[0]
     for other in volumes[1:]:
         _require_same_grid(case, first.geometry, other.geometry, "two channels")

@@ -17,6 +17,7 @@ __all__ = [
     "Reading",
     "SuvKind",
     "reading_for",
+    "require_same_channels",
     "require_same_pet",
 ]
 
@@ -86,6 +87,24 @@ def require_same_pet(channels: Sequence[str], trained: Sequence[str]) -> None:
         raise DataError(
             f"expected PET as {_QUANTITIES[expected[0]]}, which this model was trained on; found "
             f"{_QUANTITIES[found[0]]}, as the header lacks what the other takes. `medseg import` says what is missing"
+        )
+
+
+def require_same_channels(channels: Sequence[str], trained: Sequence[str]) -> None:
+    """Refuse several channels with other names than a model was trained on; unnamed ones (``image1``) pass.
+
+    Args:
+        channels: Of the image.
+        trained: The model's.
+
+    Raises:
+        DataError: Both name what their channels are, and differ.
+    """
+    unnamed = tuple(f"image{number}" for number in range(1, len(channels) + 1))
+    if len(channels) > 1 and tuple(channels) != tuple(trained) and unnamed not in (tuple(channels), tuple(trained)):
+        raise DataError(
+            f"expected the channels {', '.join(trained)}, which this model was trained on; found "
+            f"{', '.join(channels)}. If they are the same, name them so in the manifest's card and columns"
         )
 
 

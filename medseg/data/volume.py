@@ -8,7 +8,8 @@ convention). A 2D image has axes x (column) and y (row); its affine is 4 x 4 too
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -101,6 +102,19 @@ class Volume:
             raise GeometryError(f"expected 2 or 3 spatial axes after the channel; found an array of {self.array.ndim}")
         if self.array.shape[0] != len(self.channels):
             raise GeometryError(f"expected {len(self.channels)} channels; found {self.array.shape[0]}")
+
+    def in_order(self, channels: Sequence[str]) -> Volume:
+        """The image with its channels in this order, where they are these; else itself.
+
+        Example:
+            >>> image = Volume(np.array([[[1]], [[2]]]), np.eye(4), ("FLAIR", "T1"))
+            >>> image.in_order(("T1", "FLAIR")).array.ravel().tolist()
+            [2, 1]
+        """
+        wanted = tuple(channels)
+        if self.channels == wanted or len(set(wanted)) < len(wanted) or set(wanted) != set(self.channels):
+            return self
+        return replace(self, array=self.array[[self.channels.index(name) for name in wanted]], channels=wanted)
 
     @property
     def geometry(self) -> Geometry:

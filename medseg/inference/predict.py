@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.config import EfficientUNetConfig, ModelConfig, StudyConfig
-from medseg.data.reading import require_same_pet
+from medseg.data.reading import require_same_channels, require_same_pet
 from medseg.data.volume import Geometry, Volume, closest_ras
 from medseg.errors import DataError, ReadError
 from medseg.inference.postprocess import clean_labels
@@ -71,7 +71,7 @@ class Predictor:
         """Label an image.
 
         Args:
-            volume: The image, with the plan's channels in the plan's order.
+            volume: The image, with the plan's channels; where they have no names, in the plan's order.
             probabilities: Whether to return the probabilities too.
 
         Raises:
@@ -84,6 +84,8 @@ class Predictor:
                 f"found {len(volume.channels)} and {len(volume.shape)}; this model was trained on other images"
             )
         require_same_pet(volume.channels, self.plan.channels)
+        volume = volume.in_order(self.plan.channels)
+        require_same_channels(volume.channels, self.plan.channels)
         if self.plan.spatial_dims == 3 and min(volume.shape) < _FEWEST_SLICES:
             raise DataError(
                 "expected a volume; found a single slice, whose neighbours this model has always seen. Predict the "

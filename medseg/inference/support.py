@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from medseg.data.cases import read_case_image, read_case_label
 from medseg.data.manifest import Case, Manifest
+from medseg.data.reading import require_same_channels
 from medseg.errors import DataError, ManifestError
 from medseg.inference.predict import Predictor
 from medseg.planning import Plan
@@ -98,6 +99,8 @@ def _patch(case: Case, support: Manifest, plan: Plan) -> tuple[Tensor, Tensor]:
             f"case {case.case}: expected {len(plan.channels)} channel(s) and {plan.spatial_dims} axes as the model was "
             f"trained on, found {len(volume.channels)} and {len(volume.shape)}"
         )
+    volume = volume.in_order(plan.channels)
+    require_same_channels(volume.channels, plan.channels)
     found = read_case_label(case, card=support.card, geometry=volume.geometry)
     prepared = preprocess(volume, plan.preprocessing)
     label = prepare_label(_indices(found, plan), prepared.placement)

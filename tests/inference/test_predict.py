@@ -125,6 +125,20 @@ def test_an_image_of_other_channels_is_refused() -> None:
         _predictor(_plan(3)).predict(volume)
 
 
+def test_channels_are_known_by_their_names_whatever_their_order() -> None:
+    suv = ChannelNormalisation("suv", high=1.0)
+    predictor = _predictor(_plan(3, channels=("T1", "FLAIR"), normalisation=(suv, suv)))
+    array = np.random.default_rng(1).random((2, 12, 14, 9)).astype(np.float32)
+    expected = predictor.predict(Volume(array, np.eye(4), ("T1", "FLAIR"), "MR")).label_map
+    assert expected.any()
+    turned = predictor.predict(Volume(array[::-1], np.eye(4), ("FLAIR", "T1"), "MR"))
+    unnamed = predictor.predict(Volume(array, np.eye(4), ("image1", "image2"), "MR"))
+    assert np.array_equal(turned.label_map, expected)
+    assert np.array_equal(unnamed.label_map, expected)
+    with pytest.raises(DataError, match=r"expected the channels T1, FLAIR, which .* found T1, T2"):
+        predictor.predict(Volume(array, np.eye(4), ("T1", "T2"), "MR"))
+
+
 @pytest.mark.parametrize("shape", [(16, 16, 1), (1, 16, 16)])
 def test_a_single_slice_is_no_volume(shape: tuple[int, ...]) -> None:
     volume = Volume(np.zeros((1, *shape), dtype=np.float32), np.eye(4), ("image",), "PT")
