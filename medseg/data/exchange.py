@@ -104,7 +104,7 @@ def write_image(array: Array, affine: Affine, target: Path) -> None:
     import nibabel
 
     if array.dtype not in (np.uint8, np.int16, np.int32, np.uint16, np.float32):
-        array = array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
+        array = array.astype(np.float32)  # As an import writes them; integers of 32 bits would wrap around.
     image = nibabel.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
     nibabel.save(image, target)

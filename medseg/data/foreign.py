@@ -127,6 +127,8 @@ def _nnunet_sources(root: Path, content: Mapping[str, Any]) -> list[ForeignCase]
             images.setdefault(match["case"], {})[int(match["channel"])] = path
         for case, channels in images.items():
             label = root / "labelsTr" / f"{case}{ending}"
+            if sorted(channels) != list(range(len(channels))):
+                raise ManifestError(f"{name}: a case lacks a channel; expected _0000, _0001, ... without a gap")
             ordered = tuple(channels[number] for number in sorted(channels))
             sources.append(ForeignCase(case=case, images=ordered, label=label if label.exists() else None))
     return sources

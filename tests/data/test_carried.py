@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import yaml
@@ -159,6 +160,28 @@ def test_folds_of_a_foreign_nnunet_folder_are_taken_over_and_its_names_are_not(t
     for first, second in zip(read_folds(manifest.folds_path, manifest).splits,
                              read_folds(imported.folds_path, imported).splits, strict=True):  # fmt: skip
         assert sorted(pairs[case] for case in first.test) == sorted(second.test)
+
+
+def test_a_case_that_lacks_a_channel_of_nnunet_is_not_taken_for_others(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path / "before")
+    folder = tmp_path / "Dataset001_X"
+    export_dataset(cohort.path, folder, to="nnunet")
+    first = sorted((folder / "imagesTr").glob("*_0000.nii.gz"))[0]
+    first.rename(first.with_name(first.name.replace("_0000", "_0002")))
+    with pytest.raises(ManifestError, match="a case lacks a channel"):
+        import_dataset(folder, tmp_path / "adopted", origin="nnunet")
+
+
+def test_numbers_above_those_of_32_bits_leave_as_they_are(tmp_path: Path) -> None:
+    cohort = _cohort(tmp_path / "before")
+    for case in cohort.cases:
+        for path in case.images.values():
+            volume = read_volume(path)
+            image = nibabel.Nifti1Image(np.full(volume.shape, 3_000_000_000, np.uint32), volume.affine)
+            nibabel.save(image, path)
+    export_dataset(cohort.path, tmp_path / "out", to="nnunet")
+    for path in (tmp_path / "out" / "imagesTr").iterdir():
+        assert read_volume(path).array.min() == 3_000_000_000
 
 
 def test_a_label_to_ignore_is_no_class(tmp_path):
