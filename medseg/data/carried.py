@@ -22,13 +22,13 @@ from medseg.data.case_names import Job
 from medseg.data.convert_bids import bids_folds, bids_parts
 from medseg.data.drawing_coco import is_coco
 from medseg.data.foreign_folds import NNUNET_SPLITS, folds_of, nnunet_splits
-from medseg.data.json_files import read_json
+from medseg.data.json_files import read_object
 from medseg.data.label_formats import ignoring
 from medseg.data.manifest import read_manifest
 from medseg.data.metadata import CaseFacts, harmless_covariates
 from medseg.data.recognise import NO_LABEL, Choice, Recognised, Source, stem_of, unique_stems
 from medseg.data.split import read_folds, write_folds
-from medseg.errors import ManifestError, MedsegError, ReadError
+from medseg.errors import ManifestError, MedsegError
 from medseg.wording import counted
 
 __all__ = ["Carried", "carry"]
@@ -238,10 +238,7 @@ def _card(sidecar: Mapping[str, Any]) -> Card | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        return _mapping(read_json(path)) if path.is_file() and not path.is_symlink() else {}
-    except ReadError:
-        return {}
+    return {} if path.is_symlink() else read_object(path) or {}
 
 
 def _mapping(value: object) -> dict[str, Any]:

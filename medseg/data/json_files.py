@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from medseg.errors import ReadError
 
-__all__ = ["JsonTooLargeError", "read_json"]
+__all__ = ["JsonTooLargeError", "read_json", "read_object"]
 
 _MOST_BYTES: Final = 1 << 29
 _MOST_MEMORY: Final = 1 << 31
@@ -50,3 +50,12 @@ def read_json(path: Path) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise ReadError("expected JSON; the file is damaged, or something else") from None
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The object that a JSON file holds; None where there is none, or something else or a damaged one."""
+    try:
+        content = read_json(path)
+    except ReadError:
+        return None
+    return content if isinstance(content, dict) else None

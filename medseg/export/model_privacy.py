@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from medseg.data.files import sha256_of
+from medseg.data.json_files import read_object
 
 __all__ = [
     "MEMBERSHIP_LIMITS",
@@ -61,12 +61,12 @@ _NOT_TESTED = "Membership inference was not tested; `medseg membership RUN` does
 
 def read_privacy(run: Path) -> dict[str, Any] | None:
     """The guarantee of a run, as ``privacy.json`` holds it; None where it was trained without."""
-    return _read(run / "privacy.json")
+    return read_object(run / "privacy.json")
 
 
 def read_membership(run: Path) -> dict[str, Any] | None:
     """The membership test of a run; None where there is none, or where the weights have changed since."""
-    facts = _read(run / "membership.json")
+    facts = read_object(run / "membership.json")
     if facts is None:
         return None
     try:
@@ -141,14 +141,6 @@ def _membership(run: Path, threshold: int) -> dict[str, Any]:
         "attacks": attacks,
         "words": [MEMBERSHIP_MEANING, *MEMBERSHIP_LIMITS],
     }
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def _rounded(value: float | None) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from medseg.config import StudyConfig, load_study
 from medseg.data.fingerprint import Fingerprint
+from medseg.data.json_files import read_object
 from medseg.data.manifest import Manifest, read_manifest
 from medseg.data.refusal import Refusal
 from medseg.errors import MedsegError, RunError
@@ -89,7 +89,7 @@ def read_run(run: Path) -> RunFacts:
         summary=_summary(run, rows, study),
         epochs=_epochs(run),
         refusals=_refusals(run / "refused.csv"),
-        environment=_json(run / "environment.json") or {},
+        environment=read_object(run / "environment.json") or {},
         fingerprint=_fingerprint(run / "fingerprint.json"),
         manifest=_manifest(run, study),
         ledger_head=Ledger(run / "ledger.jsonl").head() if (run / "ledger.jsonl").exists() else "",
@@ -141,16 +141,8 @@ def _refusals(path: Path) -> list[Refusal]:
         return [Refusal(row.get("input") or "", row.get("reason") or "") for row in csv.DictReader(stream)]
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def _fingerprint(path: Path) -> Fingerprint | None:
-    content = _json(path)
+    content = read_object(path)
     try:
         return None if content is None else Fingerprint.from_dict(content)
     except (KeyError, TypeError, ValueError):
