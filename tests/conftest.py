@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from medseg.privacy.known import forget
+from medseg.privacy.witness import dismiss_witnesses
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -22,3 +26,11 @@ def test_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("real images are not here; set MEDSEG_TEST_DATA to their folder")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_known() -> Iterator[None]:
+    """What a command of one test knew of identities is forgotten before the next; a process has one command else."""
+    yield
+    forget()
+    dismiss_witnesses()

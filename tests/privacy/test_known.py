@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,17 +9,16 @@ from medseg.data.exchange import write_text
 from medseg.data.files import atomic_write
 from medseg.errors import PrivacyError
 from medseg.privacy.identities import IdentityIndex
-from medseg.privacy.known import forget, know, knowing, let_out
+from medseg.privacy.known import know, knowing, let_out
 from medseg.privacy.ledger import Ledger
 from medseg.runs.folder import RunFolder
 
 
 @pytest.fixture
-def identities() -> Iterator[IdentityIndex]:
+def identities() -> IdentityIndex:
     index = IdentityIndex()
     index.add(["Novakova^Jana"])
-    yield index
-    forget()
+    return index
 
 
 def _text_file(path: Path, text: str) -> None:

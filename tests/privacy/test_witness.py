@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,11 @@ from medseg.privacy.witness import call_witness, dismiss_witnesses, ends_as_note
 
 
 @pytest.fixture
-def key(tmp_path: Path) -> Iterator[Path]:
+def key(tmp_path: Path) -> Path:
     (tmp_path / "steward").mkdir()
     IdentityIndex().save(tmp_path / "steward" / "project.key.identities")
     call_witness(tmp_path / "steward" / "project.key")
-    yield tmp_path / "steward" / "project.key"
-    dismiss_witnesses()
+    return tmp_path / "steward" / "project.key"
 
 
 @pytest.fixture
