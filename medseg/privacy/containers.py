@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from medseg.privacy.codings import decoded_runs, readings
 from medseg.privacy.dicom_layers import dicom_layers, looks_like_dicom
 from medseg.privacy.patterns import Content, content_of
@@ -280,6 +282,15 @@ def _open_picture(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
             yield "EXIF", Layer("", b"", flags=("a position in EXIF",))
 
 
+def _open_texts(data: bytes) -> Iterator[tuple[str, bytes]]:
+    texts = np.load(io.BytesIO(data), allow_pickle=False)
+    yield "texts", "\n".join(texts.astype(str).ravel()).encode("utf-8", "surrogatepass")
+
+
+def _is_array_of_texts(data: bytes) -> bool:
+    return re.match(rb"\x93NUMPY.{4,6}\{'descr': '[<>|]?[SU]\d", data[:64], re.DOTALL) is not None
+
+
 def _open_pickle(data: bytes) -> Iterator[tuple[str, bytes]]:
     with suppress(ValueError, IndexError, UnicodeDecodeError, AttributeError):
         for _, argument, _ in pickletools.genops(data):
@@ -358,6 +369,7 @@ _OPENERS: tuple[tuple[Callable[[bytes], bool], _Opener], ...] = (
     (_starts(b"\x89PNG\r\n\x1a\n"), _open_png),
     (_is_picture, _open_picture),
     (_is_pickle, _open_pickle),
+    (_is_array_of_texts, _open_texts),
     (lambda data: packed_body(data) is not None, _open_body),
     (looks_like_dicom, _dicom),
 )

@@ -12,6 +12,8 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from medseg.privacy.forms import lowered
 from medseg.privacy.windows import Runs, Windows, pieces, tail_hash
 
@@ -40,6 +42,7 @@ _DATED = (
 )  # fmt: skip
 _SCHEMES = (b"http", b"https", b"ftp", b"sftp", b"dicom", b"ldap", b"smb")
 _SHORT = 6
+_EVEN, _ODD = np.uint64(0x00FF00FF00FF00FF), np.uint64(0xFF00FF00FF00FF00)
 _PRINTABLE = Runs(rb"\x20-\x7e")
 _WIDTH = 4
 _MULTIPLIER = 0x9E3779B97F4A7C15
@@ -213,23 +216,47 @@ def find_patterns(data: bytes, *, content: Content = Content.TEXT) -> list[Patte
         low = lowered(piece)
         starts = range(len(lowered(lead)), len(low) - len(lowered(tail)))
         hits.update(dict.fromkeys(_rules(content).found(low, starts)))
-        if content is Content.BINARY:
-            low, starts = _text_in(low, starts)
-            hits.update(dict.fromkeys(_text_rules().found(low, starts)))
-        if content is not Content.VOXELS:
+        if content is Content.TEXT:
             hits.update(dict.fromkeys(_address_hits(low, starts)))
+        if content is Content.BINARY:
+            for size, text, within in _texts_in(piece, range(len(lead), len(piece) - len(tail))):
+                hits.update(dict.fromkeys(_text_rules().found(text, within)))
+                # Whole numbers of 16 and 32 bits make mail addresses of their own now and then.
+                hits.update(dict.fromkeys(_address_hits(text, within) if size == 1 else ()))
     return list(hits)
 
 
-def _text_in(low: bytes, starts: range) -> tuple[bytes, range]:
-    """The runs of text, a line each, and what of them begins in a part of the bytes."""
-    lines, first, last = [], 0, 0
-    for match in _PRINTABLE.find(low):
-        start, end = match.span()
-        first += max(0, min(end, starts.start) - start) + (end <= starts.start)
-        last += max(0, min(end, starts.stop) - start) + (end <= starts.stop)
-        lines.append(match.group())
-    return b"\n".join(lines), range(first, last)
+def _texts_in(data: bytes, starts: range) -> Iterator[tuple[int, bytes, range]]:
+    """Bytes a letter, the runs of such text, a line each, and what of them begins in a part of the data.
+
+    Zeros between letters aren't left out as elsewhere: of numbers that are mostly zeros that would make runs.
+    """
+    for kind in ("u1", "<u2", ">u2", "<u4", ">u4") if _may_be_wide(data) else ("u1",):
+        size = int(kind[-1])
+        for phase in range(size):
+            first, stop = (max(0, -(-(place - phase) // size)) for place in (starts.start, starts.stop))
+            lines, before, within = [], 0, 0
+            for match in _PRINTABLE.find(_letters(data, kind, phase)):
+                start, end = match.span()
+                before += max(0, min(end, first) - start) + (end <= first)
+                within += max(0, min(end, stop) - start) + (end <= stop)
+                lines.append(match.group())
+            if lines:
+                yield size, lowered(b"\n".join(lines)), range(before, within)
+
+
+def _may_be_wide(data: bytes) -> bool:
+    """Whether some aligned 8 bytes could be of a text with zeros between its letters; a long one holds such."""
+    words = np.frombuffer(data, "<u8", count=len(data) // 8)
+    return bool((((words & _EVEN == 0) | (words & _ODD == 0)) & (words != 0)).any())
+
+
+def _letters(data: bytes, kind: str, phase: int) -> bytes:
+    """The letters of a text of numbers of this kind, from some byte on; zero for what is no letter."""
+    if kind == "u1":
+        return data
+    numbers = np.frombuffer(data[phase:], kind, count=max(0, len(data) - phase) // int(kind[-1]))
+    return np.where(numbers < 128, numbers, 0).astype(np.uint8).tobytes()
 
 
 def _address_hits(low: bytes, starts: range) -> Iterator[PatternHit]:

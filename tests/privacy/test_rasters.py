@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
-import os
 import pickle
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from tests.privacy.holders import dicom_with, sqlite_of, tar_of, zip_of
 MAIL = "anna.novak@uni-klinik.de"
 GREY = np.frombuffer((f"{MAIL} " * 99).encode(), np.uint8)[:2304].reshape(48, 48)
 """A picture whose rows read as text, as smooth ones do now and then."""
+NOISE = b"\xff" + np.random.default_rng(0).bytes(5000) + b"\xff"
 NRRD = b"NRRD0004\ntype: %s\ndimension: 2\nsizes: 48 48\nencoding: %s\n%s\n"
 META = b"ObjectType = Image\nNDims = 2\n%sDimSize = 48 48\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
 
@@ -116,9 +116,9 @@ def test_the_spans_are_the_voxels() -> None:
         lambda: nifti(GREY, descrip=MAIL),
         lambda: gzip.compress(nifti(GREY, descrip=MAIL)),
         lambda: nifti(GREY, extension=MAIL),
-        lambda: NRRD % (b"uchar", b"raw", b"patient:=" + MAIL.encode() + b"\n") + os.urandom(2304),
+        lambda: NRRD % (b"uchar", b"raw", b"patient:=" + MAIL.encode() + b"\n") + GREY.tobytes(),
         lambda: NRRD % (b"uchar", b"gzip", b"") + gzip.compress(GREY.tobytes() + MAIL.encode()),
-        lambda: META % (b"Comment = " + MAIL.encode() + b"\n") + os.urandom(2304),
+        lambda: META % (b"Comment = " + MAIL.encode() + b"\n") + GREY.tobytes(),
         lambda: dicom(GREY, behind=MAIL.encode()),
         lambda: dicom(GREY, JPEGBaseline8Bit, behind=MAIL.encode()),
         lambda: dicom(GREY, ImplicitVRLittleEndian, PatientComments=MAIL),
@@ -132,9 +132,9 @@ def test_the_spans_are_the_voxels() -> None:
         lambda: save({"w": np.zeros(999)}, metadata={"author": MAIL}),
         lambda: save({MAIL: np.zeros(999)}),
         lambda: pickle.dumps({"author": MAIL, "w": np.random.default_rng(0).random(999)}),
-        lambda: sqlite_of(os.urandom(4000) + MAIL.encode() + os.urandom(9)),
-        lambda: os.urandom(5000) + MAIL.encode() + os.urandom(5000),
-        lambda: zip_of(pickle.dumps([MAIL, os.urandom(900)])),
+        lambda: sqlite_of(NOISE + MAIL.encode() + NOISE),
+        lambda: NOISE + MAIL.encode() + NOISE,
+        lambda: zip_of(pickle.dumps([MAIL, NOISE])),
         lambda: tar_of(picture(GREY, "JPEG", comment=MAIL.encode())),
     ],
 )
@@ -176,3 +176,21 @@ def test_what_pydicom_says_of_a_wrong_value_is_not_repeated(jobs: int, tmp_path:
         check=False,
     )
     assert (done.returncode, "drhouse" in done.stdout + done.stderr) == (4, False)
+
+
+@pytest.mark.parametrize("zeros", [b"\0", b"\0\0", b"\0\0\0\0\0\0"])
+def test_numbers_that_are_mostly_zeros_are_no_text(zeros: bytes) -> None:
+    """The floats of an outline at half millimetres have two bytes each that aren't zero."""
+    letters = (MAIL + " ").encode() * 9
+    width = 2 if len(zeros) > 1 else 3
+    numbers = b"".join(zeros + letters[at : at + width] for at in range(0, len(letters), width))
+    assert audit_bytes(b"\x93\xff\x01\x02" * 9 + numbers, "case.bin", identities=None) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("at", range(4))
+def test_text_of_any_width_is_found_at_any_place_of_a_file_that_is_none(encoding: str, at: int) -> None:
+    noise = np.random.default_rng(at).bytes(4096 + at)
+    data = noise + b"\xff" * 4 + "born on 1948-02-17".encode(encoding) + b"\xff" * 4 + noise
+    rules = {find.rule for find in audit_bytes(data, "case.bin", identities=None)}
+    assert rules == {"date beside a word like birth or study"}
