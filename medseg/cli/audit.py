@@ -10,7 +10,7 @@ import typer
 
 from medseg.cli.common import command, emit, progress_bars
 from medseg.cli.keys import KeyOption, known_identities
-from medseg.errors import PrivacyError
+from medseg.errors import PrivacyError, RequestError
 from medseg.wording import counted
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def register(app: typer.Typer) -> None:
 
 @command
 def _audit(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders to search.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Files or folders to search; the ledger without any.")
+    ] = None,
     identities: Annotated[
         Path | None,
         typer.Option(
@@ -61,6 +63,10 @@ def _audit(
     from medseg.privacy.audit import audit_paths
     from medseg.privacy.ledger import verify
 
+    if not paths:
+        if ledger is None:
+            raise RequestError("expected files or folders to search, or --ledger FILE; found neither")
+        paths = [ledger]
     index = known_identities(key, identities)
     with progress_bars() as bars:
         task = bars.add_task("search", total=None)

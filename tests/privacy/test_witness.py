@@ -29,7 +29,7 @@ def ledger(key: Path, tmp_path: Path) -> Path:
 
 
 def _audit(ledger: Path, key: Path) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["audit", str(ledger.parent), "--ledger", str(ledger), "--key", str(key)])
+    done = CliRunner().invoke(app, ["audit", "--ledger", str(ledger), "--key", str(key)])
     return done.exit_code, done.stdout
 
 
@@ -37,6 +37,8 @@ def test_a_ledger_that_nobody_touched_ends_as_noted(ledger: Path, key: Path) -> 
     status, told = _audit(ledger, key)
     assert status == 0
     assert "up to line 3 it is as noted beside the key" in told
+    assert "in 1 file" in told
+    assert CliRunner().invoke(app, ["audit", "--key", str(key)]).exit_code == 2
 
 
 @pytest.mark.parametrize("kept", [1, 2])
