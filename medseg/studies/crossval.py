@@ -104,16 +104,7 @@ def cross_validate(
             refusals, rows = [], []
             for number, split in enumerate(splits):
                 found, scored = _run_split(
-                    study,
-                    data,
-                    plan,
-                    run,
-                    tracker,
-                    split=split,
-                    number=number,
-                    of=len(splits),
-                    progress=progress,
-                    identities=identities,
+                    study, data, plan, run, tracker, split=split, number=number, of=len(splits), progress=progress
                 )
                 refusals += found
                 rows += scored
@@ -156,7 +147,6 @@ def train_all(
                 name="train, all cases",
                 on_epoch=_epoch_sink(fold_tracker),
                 progress=progress,
-                identities=identities,
             )
         write_privacy_facts(study, out, splits={"fold_all": everything})
         epochs = read_epochs(run.root / "fold_all" / "epochs.csv")
@@ -190,7 +180,6 @@ def _run_split(
     number: int,
     of: int,
     progress: StudyProgress,
-    identities: IdentityIndex | None,
 ) -> tuple[list[Refusal], list[CaseRow]]:
     seed = fold_seed(study, split)
     folder = run.fold(number)
@@ -210,7 +199,6 @@ def _run_split(
             name=f"train fold {number + 1} of {of}",
             on_epoch=_epoch_sink(fold_tracker),
             progress=progress,
-            identities=identities,
         )
     if not finished:
         run.ledger.append("fold trained", {"fold": number, "training_cases": len(cases.training)})

@@ -26,7 +26,6 @@ from medseg.metrics.overlap import overlap
 from medseg.models import transfer_weights
 from medseg.models.efficientnet import EfficientNetLite0Encoder
 from medseg.planning import Plan
-from medseg.privacy.identities import IdentityIndex
 from medseg.studies.predicted import find_prediction
 from medseg.studies.private import write_spend
 from medseg.studies.reporting import StudyProgress
@@ -70,7 +69,6 @@ def train_fold(
     name: str,
     on_epoch: Callable[[Epoch], None],
     progress: StudyProgress,
-    identities: IdentityIndex | None = None,
 ) -> dict[str, Tensor]:
     """Train one fold, or take its weights when it is trained already.
 
@@ -84,7 +82,6 @@ def train_fold(
         name: What the progress is called.
         on_epoch: Told each finished epoch.
         progress: Told how far it is.
-        identities: What the privacy gate looks for in checkpoints and weights, beside its patterns.
 
     Raises:
         ManifestError: No case is left to train from.
@@ -116,13 +113,12 @@ def train_fold(
             prepare=_preparation(study, folder),
             on_epoch=on_epoch,
             progress=progress.update,
-            identities=identities,
         ),
     )
     progress.end()
     if result.privacy is not None:
         write_spend(result.privacy, folder)
-    save_weights(result.weights, weights, identities=identities)
+    save_weights(result.weights, weights)
     forget_key(folder)
     return result.weights
 

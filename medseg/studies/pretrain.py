@@ -77,9 +77,9 @@ def pretrain(
         plan = replace(plan, budget_minutes=budget, iterations=config.iterations)
         cases = tuple(replace(case, label=None) for case in data.manifest.cases)
         entries = case_entries(study, data, plan, cases=cases, progress=progress)
-        model, iterations = _train(study, plan, entries, out, study_digest(study, plan, cases), progress, identities)
+        model, iterations = _train(study, plan, entries, out, study_digest(study, plan, cases), progress)
         weights = {f"encoder.{name}": tensor.cpu() for name, tensor in model.encoder.state_dict().items()}
-        save_weights(weights, out / "weights.safetensors", identities=identities)
+        save_weights(weights, out / "weights.safetensors")
         outcome = PretrainOutcome(iterations, *_probe(study, plan, model, entries))
         with atomic_write(out / "pretrain.json", mode="w") as stream:
             stream.write(json.dumps({"method": config.name, **asdict(outcome)}, indent=2) + "\n")
@@ -93,7 +93,6 @@ def _train(
     folder: Path,
     digest: str,
     progress: StudyProgress,
-    identities: IdentityIndex | None,
 ) -> tuple[MaskedModel, int]:
     torch.manual_seed(study.seed)
     encoder = network_of(study, plan).get_submodule("encoder")
@@ -120,7 +119,6 @@ def _train(
         resumed=resumed,
         on_epoch=lambda _epoch: None,
         progress=progress.update,
-        identities=identities,
     )
     if control.done < 1.0:
         step = masked_step(ratio=study.pretrain.mask_ratio, block=study.pretrain.block)

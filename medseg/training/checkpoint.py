@@ -15,7 +15,7 @@ from torch import Tensor
 from medseg.data.files import atomic_write
 from medseg.errors import RunError
 from medseg.privacy.audit import gate
-from medseg.privacy.identities import IdentityIndex
+from medseg.privacy.known import let_out
 
 __all__ = ["Checkpoint", "Epoch", "load_checkpoint", "load_weights", "save_checkpoint", "save_weights"]
 
@@ -68,13 +68,14 @@ class Checkpoint:
     best: dict[str, Tensor] = field(default_factory=dict)
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path, *, identities: IdentityIndex | None = None) -> None:
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint atomically, once every text in it has passed the gate; the archive inside bears no file name.
+
+    Of identities the gate looks for those that this process knows (`medseg.privacy.known`).
 
     Args:
         checkpoint: The state; beside its texts it holds numbers and tensors only, which the gate leaves out.
         path: The file.
-        identities: Identities of this project that the gate looks for, beside its patterns.
 
     Raises:
         PrivacyError: The gate found something that identifies; nothing was written.
@@ -83,7 +84,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, identities: IdentityI
     content["epochs"] = [asdict(epoch) for epoch in checkpoint.epochs]
     # The digest is a hash, in which chance writes five digits in a row.
     said = {name: value for name, value in content.items() if name != "study_digest"}
-    gate("\n".join(_texts(said)), name=path.name, tier="shareable", identities=identities)
+    _let_out("\n".join(_texts(said)), path)
     buffer = io.BytesIO()
     torch.save(content, buffer)
     with atomic_write(path) as stream:
@@ -110,6 +111,10 @@ def load_checkpoint(path: Path, *, study_digest: str) -> Checkpoint:
     return checkpoint
 
 
+def _let_out(text: str, path: Path) -> None:
+    gate(let_out(text, name=path.name), name=path.name, tier="shareable")
+
+
 def _texts(content: Any) -> Iterator[str]:
     """Every text of a checkpoint: its names, its values and those of what is in it."""
     if isinstance(content, Mapping):
@@ -123,20 +128,19 @@ def _texts(content: Any) -> Iterator[str]:
         yield str(content)
 
 
-def save_weights(state: Mapping[str, Tensor], path: Path, *, identities: IdentityIndex | None = None) -> None:
+def save_weights(state: Mapping[str, Tensor], path: Path) -> None:
     """Write weights as safetensors, atomically, once their names have passed the gate.
 
     Args:
         state: Tensor by name.
         path: The file.
-        identities: As `save_checkpoint`.
 
     Raises:
         PrivacyError: As `save_checkpoint`.
     """
     from safetensors.torch import save
 
-    gate("\n".join(state), name=path.name, tier="shareable", identities=identities)
+    _let_out("\n".join(state), path)
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
     with atomic_write(path) as stream:
         stream.write(content)

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from medseg.config.train import TrainConfig
 from medseg.data.files import atomic_write
-from medseg.privacy.identities import IdentityIndex
 from medseg.training.checkpoint import Checkpoint, Epoch, save_checkpoint
 from medseg.training.module import MovingAverage, RunModule
 from medseg.training.optim import Plateau, learning_rate_factor
@@ -62,7 +61,6 @@ class RunControl(pl.Callback):
         resumed: The checkpoint to go on from, or None.
         on_epoch: Told each finished epoch (tracking).
         progress: Told how far the run is.
-        identities: What the privacy gate looks for in each checkpoint, beside its patterns.
     """
 
     def __init__(
@@ -78,9 +76,7 @@ class RunControl(pl.Callback):
         resumed: Checkpoint | None,
         on_epoch: Callable[[Epoch], None],
         progress: Progress,
-        identities: IdentityIndex | None = None,
     ) -> None:
-        self._identities = identities
         self._config = config
         self._limits = limits
         self._average = average
@@ -188,7 +184,7 @@ class RunControl(pl.Callback):
             epochs=self.epochs,
             best=self.best,
         )
-        save_checkpoint(checkpoint, self.folder / "last.ckpt", identities=self._identities)
+        save_checkpoint(checkpoint, self.folder / "last.ckpt")
         self._last_saved = time.monotonic()
 
     def _epochs_due(self, done: float) -> int:

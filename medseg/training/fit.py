@@ -22,7 +22,6 @@ from medseg.errors import RunError
 from medseg.losses import DeepSupervisionLoss, build_loss
 from medseg.models import build_model
 from medseg.planning import Plan
-from medseg.privacy.identities import IdentityIndex
 from medseg.training.accounting import PrivacySpend, privacy_terms, spent
 from medseg.training.checkpoint import Checkpoint, Epoch, load_checkpoint
 from medseg.training.control import Monitor, Progress, RunControl, RunLimits
@@ -50,7 +49,6 @@ class Hooks:
         prepare: Called with the fresh network, for example to take up pretrained weights.
         on_epoch: Told each finished epoch.
         progress: Told the share of the run that is done, and a word on how it goes.
-        identities: What the privacy gate looks for in each checkpoint, beside its patterns.
     """
 
     monitor: Monitor | None = None
@@ -58,7 +56,6 @@ class Hooks:
     prepare: Callable[[nn.Module], None] = lambda _model: None
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None
     progress: Progress = lambda _done, _word: None
-    identities: IdentityIndex | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +150,6 @@ def fit(
         resumed=resumed,
         on_epoch=hooks.on_epoch,
         progress=hooks.progress,
-        identities=hooks.identities,
     )
     if control.done < 1.0:
         step = supervised_step(
