@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pydicom
 from pydicom.datadict import dictionary_has_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
@@ -21,6 +22,9 @@ __all__ = ["DicomLayer", "dicom_layers", "looks_like_dicom"]
 
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 _BULK = ("OB", "OW", "UN", "OF", "OD", "OL", "OV")
+_TEXTS = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())  # noqa: SIM905
+_ONE_TEXT = ("LT", "ST", "UR", "UT")
+"""Representations of which no attribute has several values: a backslash is a letter there."""
 _DIRECT = (
     "PatientName", "PatientBirthDate", "OtherPatientIDs", "OtherPatientNames", "PatientAddress",
     "PatientTelephoneNumbers", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "InstitutionName",
@@ -105,27 +109,43 @@ def dicom_layers(data: bytes) -> Iterator[DicomLayer]:
 
 
 def _collect(dataset: Dataset, place: str, parts: list[tuple[str, bytes]], blobs: list[bytes]) -> None:
-    for tag in sorted(dataset.keys()):
-        if tag in _PIXELS:
-            continue
+    for tag in sorted(set(dataset.keys()) - set(_PIXELS)):
         here = f"{place}({tag >> 16:04X},{tag & 0xFFFF:04X})"
         try:
-            element = dataset[tag]
-            value = element.value
+            text = _plain_text(dataset.get_item(tag))
+            element = dataset[tag] if text is None else None
+            value = element.value if element is not None else None
         except Exception:
             # A value that its VR doesn't allow: its bytes are searched with the file's.
             continue
-        if element.VR == "SQ":
-            for item in value or ():
-                _collect(item, here, parts, blobs)
-        elif isinstance(value, bytes):
-            if len(value) > _LEAST and element.VR in _BULK:
-                blobs.append(value)
-        elif value is not None:
-            values = value if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value]
-            text = "\n".join(str(item) for item in values)
-            if text:
-                parts.append((here, text.encode("utf-8", "surrogatepass")))
+        if element is not None:
+            if element.VR == "SQ":
+                for item in value or ():
+                    _collect(item, here, parts, blobs)
+            elif isinstance(value, bytes):
+                if len(value) > _LEAST and element.VR in _BULK:
+                    blobs.append(value)
+            else:
+                text = _text_of(value)
+        if text:
+            parts.append((here, text))
+
+
+def _text_of(value: object) -> bytes:
+    if value is None:
+        return b""
+    values = value if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value]
+    return "\n".join(str(item) for item in values).encode("utf-8", "surrogatepass")
+
+
+def _plain_text(element: object) -> bytes | None:
+    """The text of an attribute that pydicom needn't convert, which takes it long; None where character sets matter."""
+    if not isinstance(element, RawDataElement) or element.VR not in _TEXTS or not isinstance(element.value, bytes):
+        return None
+    if not element.value.isascii() or b"\x1b" in element.value:
+        return None
+    text = element.value.rstrip(b"\0 ")
+    return text if element.VR in _ONE_TEXT else text.replace(b"\\", b"\n")
 
 
 def _pixel_flags(dataset: Dataset, meta: Dataset) -> tuple[str, ...]:
