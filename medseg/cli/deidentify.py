@@ -37,7 +37,8 @@ Or a YAML file of your own in the form of configs/privacy/*.yaml.
 Photographs are looked at for text, faces and tattoos (extra ocr). 'basic' and 'research' paint text over in grey, and
 keep every other pixel; KEY.quarantine/NUMBER.painted.png shows it before and after. Text in the middle third or on more
 than 10 % of a picture, faces, and what may be a tattoo or a pen's mark wait for a person; with 'minimal-risk' all text
-does. Single eyes are not found, nor every tattoo (none in grey pictures): look at the pictures.
+does. Single eyes are not found, nor every tattoo (none in grey pictures): look at the pictures. Volumes (NIfTI, NRRD,
+MetaImage) in which something can be read wait for a person as well.
 
 The key ties the pseudonyms together over runs. Keep it, and a copy of it, away from the copies: whoever loses it can't
 add cases to the same cohort. Beside it lies KEY.identities, by which `medseg audit` knows what it must not find.

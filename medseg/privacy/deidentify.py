@@ -30,7 +30,7 @@ from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.record import check_request, marker_of, refuse_inside, write_ledger
 from medseg.privacy.tables import clean_table
-from medseg.privacy.worker import DEFACED, PAINTED, STRIPPED, Done, Input, Pool, Submit, Task, Work, refused
+from medseg.privacy.worker import DEFACED, PAINTED, STRIPPED, Done, Input, Pool, Submit, Task, Work, refused, unseen
 
 __all__ = ["DeidentifyReport", "Outcome", "deidentify_tree", "input_files"]
 
@@ -279,10 +279,11 @@ class _Run:
         self._clean(tasks, kinds, submit)
 
     def _decided(self, number: int, known: Mapping[str, str]) -> bool:
-        """Whether a person's decision changes what became of a file in an earlier run."""
+        """Whether a person's decision, or a detector that wasn't there before, may change what became of a file."""
         if known["status"] == "quarantined":
             return number in self._work.accepted | self._work.painted | self._rejected
-        return known["reason"].startswith(PAINTED) and number in self._work.accepted | self._rejected
+        was_painted = known["reason"].startswith(PAINTED)
+        return unseen(known["reason"]) or (was_painted and number in self._work.accepted | self._rejected)
 
     def _heads(self, kinds: dict[int, str], submit: Submit, *, look: bool = False) -> None:
         """Take the faces off the series of heads that were put aside, each of them as a whole."""

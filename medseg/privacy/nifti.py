@@ -11,8 +11,9 @@ from medseg.errors import ReadError
 from medseg.privacy.unfold import DAMAGED, gunzip, gunzip_start
 from medseg.privacy.volume_heads import faceless_nifti
 from medseg.privacy.voxels import Body, without_payload
+from medseg.types import Array
 
-__all__ = ["clean_nifti", "deface_nifti", "nifti_body"]
+__all__ = ["clean_nifti", "deface_nifti", "nifti_array", "nifti_body"]
 
 _NO_TRANSFORM = "expected a transform in millimetres, found numbers that no body has"
 _HEADER_BYTES = 540
@@ -20,6 +21,8 @@ _LARGEST_MM = 1e6
 _LARGEST_SCALE = 1e15
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64}
 _FLOATS = {16: "f4", 32: "c8", 64: "f8"}
+_INTEGERS = {2: "u1", 4: "i2", 8: "i4", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+_COLOUR = 128
 
 
 def clean_nifti(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
@@ -47,6 +50,21 @@ def deface_nifti(data: bytes) -> tuple[bytes, bool]:
     header, voxels, order = _nifti(data)
     faceless = faceless_nifti(header, voxels, order, deface=True)
     return _nifti_file(header, faceless, packed=_is_packed(data)), faceless != voxels
+
+
+def nifti_array(data: bytes) -> Array:
+    """The stored voxels of a NIfTI file, (x, y, z ...), of complex ones the real part; colours are an axis before x.
+
+    Raises:
+        ReadError: The file is damaged, or a header without its image.
+    """
+    header, voxels, order = _nifti(data)
+    is_first = len(header) == 348
+    dim = struct.unpack_from(order + ("8h" if is_first else "8q"), header, 40 if is_first else 16)
+    (datatype,) = struct.unpack_from(order + "h", header, 70 if is_first else 12)
+    kind = "u1" if datatype == _COLOUR else order + (_FLOATS | _INTEGERS)[datatype]
+    shape = (*([3] if datatype == _COLOUR else []), *dim[1 : dim[0] + 1])
+    return np.frombuffer(voxels, kind).reshape(shape, order="F").real
 
 
 def nifti_body(data: bytes) -> Body:

@@ -29,6 +29,7 @@ __all__ = [
     "grey_views",
     "is_label_picture",
     "ocr_is_here",
+    "picture_file",
     "preview",
     "preview_image",
 ]
@@ -186,7 +187,9 @@ def preview(source: Dataset, tag: int, transfer_syntax: str) -> bytes:
     """
     decoded = decode_frames(source, tag, transfer_syntax)
     frames = decoded.array
-    return _sheet(contact_sheet(len(frames), lambda number: _views(frames[number], decoded.photometric, source)[0]))
+    return picture_file(
+        contact_sheet(len(frames), lambda number: _views(frames[number], decoded.photometric, source)[0])
+    )
 
 
 def preview_image(data: bytes) -> bytes:
@@ -199,12 +202,13 @@ def preview_image(data: bytes) -> bytes:
 
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return _sheet(np.asarray(image.convert("RGB")))
+            return picture_file(np.asarray(image.convert("RGB")))
     except (OSError, SyntaxError, ValueError):
         raise ReadError("expected a complete image, found a damaged or cut off one") from None
 
 
-def _sheet(pixels: Array) -> bytes:
+def picture_file(pixels: Array) -> bytes:
+    """A PNG of a picture (rows, columns, 3), uint8, of a size that fits a screen."""
     from PIL import Image
 
     picture = Image.fromarray(pixels)

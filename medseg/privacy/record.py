@@ -12,7 +12,7 @@ from medseg.privacy.crosswalk import Crosswalk
 from medseg.privacy.ledger import Ledger
 from medseg.privacy.outcomes import DeidentifyReport
 from medseg.privacy.profile import Profile
-from medseg.privacy.worker import BLANKED, DEFACED, LESS, PAINTED, Work
+from medseg.privacy.worker import BLANKED, DEFACED, LESS, PAINTED, UNSEEN, Work
 
 __all__ = ["check_request", "marker_of", "refuse_inside", "write_ledger"]
 
@@ -80,6 +80,7 @@ def write_ledger(
         ("painted", "text in photographs was painted over", painted),
         ("painted", BLANKED, report.noted(BLANKED)),
         ("left out", "numbers that may be the patient's or are none were left out", report.noted(LESS)),
+        ("exception", f"volumes were {UNSEEN}", report.noted(UNSEEN)),
     ):
         if files:
             entries.append((event, {"what": what, "files": len(files), "profile": profile}))

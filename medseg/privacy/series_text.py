@@ -25,7 +25,7 @@ from medseg.privacy.strokes import OddBlock, odd_blocks, stroke_counts
 from medseg.privacy.text_boxes import Box, find_text, merged, shows_text
 from medseg.types import Array
 
-__all__ = ["GreyScale", "has_still_text", "odd_slices", "slices_with_text"]
+__all__ = ["GreyScale", "has_still_text", "odd_slices", "slices_with_text", "text_can_be_read"]
 
 _FRAMES = 8
 _FEWEST_FOR_STILL, _FEWEST_FOR_ODD = 3, 4
@@ -103,6 +103,30 @@ def slices_with_text(files: Sequence[Path]) -> list[int]:
             odd = odd_slices([one.strokes for one in slices], load, scale=scale, shape=shape)
         found |= {slices[place].file for place in odd}
     return sorted(found)
+
+
+def text_can_be_read(slices: Sequence[Array]) -> bool:
+    """Whether at least four letters or digits in a row can be read on any of some slices that lie one behind the other.
+
+    Unlike a series of DICOM files, which is painted, such slices wait for a person: what only looks like text doesn't
+    count.
+
+    Args:
+        slices: Stored values, whole numbers, each (rows, columns).
+
+    Raises:
+        MissingExtraError: The text detector isn't installed.
+    """
+    samples = spread(len(slices), most=_FRAMES)
+    scale = GreyScale.of([slices[place] for place in samples])
+    if has_still_text([slices[place] for place in samples]) or len(slices) < _FEWEST_FOR_ODD:
+        places: Sequence[int] = samples
+    else:
+        strokes = [scale.strokes(one) for one in slices]
+        shape = (slices[0].shape[0], slices[0].shape[1])
+        odd = odd_slices(strokes, slices.__getitem__, scale=scale, shape=shape)
+        places = [odd[place] for place in spread(len(odd), most=_FRAMES)] if odd else []
+    return any(can_be_read(np.repeat(scale.view(slices[place])[..., None], 3, axis=2)) for place in places)
 
 
 def has_still_text(frames: Sequence[Array]) -> bool:

@@ -22,8 +22,9 @@ from medseg.privacy.voxels import (
     numbers_of_text,
     without_payload,
 )
+from medseg.types import Array
 
-__all__ = ["clean_meta_image", "clean_nrrd", "meta_image_body", "nrrd_body"]
+__all__ = ["clean_meta_image", "clean_nrrd", "meta_image_array", "meta_image_body", "nrrd_array", "nrrd_body"]
 
 
 _NUMBERS = r"(?:(?:none|nan|[-+]?(?:\d{1,6}(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,2})?)(?=[\s,()]|\Z)|[\s,()])+"
@@ -166,6 +167,32 @@ _META_TYPES = {
 }  # fmt: skip
 
 
+def nrrd_array(data: bytes) -> Array:
+    """The voxels of an NRRD file that `clean_nrrd` made, with the axes in the file's order, the fastest first.
+
+    Raises:
+        ReadError: The file is damaged.
+    """
+    nrrd = _nrrd(data)
+    kind = nrrd.kind.newbyteorder(">" if nrrd.fields.get("endian") == "big" else "<")
+    voxels = nrrd_voxels(data[nrrd.start :], nrrd.fields["encoding"], kind, nrrd.length // kind.itemsize, {})
+    shape = [int(n) for n in nrrd.fields["sizes"].split()]
+    return np.frombuffer(voxels[: nrrd.length], kind).reshape(shape, order="F")
+
+
+def meta_image_array(data: bytes) -> Array:
+    """The voxels of a MetaImage that `clean_meta_image` made, with the axes in the file's order, the fastest first.
+
+    Raises:
+        ReadError: The file is damaged.
+    """
+    fields, start = _meta_fields(data)
+    kind, length = _meta_size(fields)
+    voxels = inflated(data[start:], most=length) if fields.get("CompressedData") == "True" else data[start:]
+    shape = [int(n) for n in (fields.get("ElementNumberOfChannels", "1"), *fields["DimSize"].split())]
+    return np.frombuffer(voxels[:length], _meta_order(fields) + kind).reshape(shape, order="F")
+
+
 def nrrd_body(data: bytes) -> Body | None:
     """Where an NRRD file keeps its voxels; None where it keeps them as text, or behind skipped lines or bytes.
 
@@ -203,7 +230,7 @@ def clean_meta_image(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
     kind, length = _meta_size(fields)
     width = np.dtype(kind).itemsize * int(fields.get("ElementNumberOfChannels", "1"))
     packed = fields.get("CompressedData") == "True"
-    order = ">" if "True" in (fields.get("BinaryDataByteOrderMSB"), fields.get("ElementByteOrderMSB")) else "<"
+    order = _meta_order(fields)
     if fields.get("BinaryData") == "False":
         voxels = numbers_of_text(data[place:], kind, length // np.dtype(kind).itemsize)
         fields |= {"BinaryData": "True", "BinaryDataByteOrderMSB": "False"}
@@ -223,6 +250,11 @@ def clean_meta_image(data: bytes, *, acknowledge_faces: bool = False) -> bytes:
         fields["CompressedDataSize"] = str(len(body))
     fields["ElementDataFile"] = fields.pop("ElementDataFile")
     return "".join(f"{name} = {text}\n" for name, text in fields.items()).encode("ascii") + body
+
+
+def _meta_order(fields: Mapping[str, str]) -> str:
+    """``<`` or ``>``: the byte order of the samples."""
+    return ">" if "True" in (fields.get("BinaryDataByteOrderMSB"), fields.get("ElementByteOrderMSB")) else "<"
 
 
 def _meta_size(fields: Mapping[str, str]) -> tuple[str, int]:

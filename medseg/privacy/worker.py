@@ -24,11 +24,12 @@ from medseg.privacy.nifti import deface_nifti
 from medseg.privacy.outcomes import Status, write_whole
 from medseg.privacy.pairs import joined
 from medseg.privacy.photographs import Photograph, clean_photograph, photographs_can_be_looked_at, preview_pair
-from medseg.privacy.pixels import clean_text, is_label_picture, preview_image
+from medseg.privacy.pixels import clean_text, is_label_picture, ocr_is_here, picture_file, preview_image
 from medseg.privacy.places import split_name
 from medseg.privacy.profile import Profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from medseg.privacy.series_text import slices_with_text
+from medseg.privacy.volume_text import volume_has_text, volume_sheet
 from medseg.wording import counted
 
 __all__ = [
@@ -37,12 +38,14 @@ __all__ = [
     "LESS",
     "PAINTED",
     "STRIPPED",
+    "UNSEEN",
     "Done",
     "Input",
     "Pool",
     "Submit",
     "Task",
     "Work",
+    "unseen",
     "refused",
 ]
 
@@ -51,6 +54,8 @@ DEFACED = "the face was taken off"
 PAINTED = "text was painted over"
 """How the note on a copy of a photograph begins that isn't as it was; a person may refuse it."""
 STRIPPED = "the skull was stripped already"
+UNSEEN = "not looked at for text, as no text detector is installed"
+"""The note on a copy of a volume that a later call looks at."""
 BLANKED = "letters among its pixels that name the patient were blanked"
 LESS = "left out, as they may be the patient's or are none: numbers of"
 """How a note on a copy says that it lacks numbers; the ledger counts by it."""
@@ -193,7 +198,9 @@ class _Cleaner:
         except HeadError as error:
             return Done("refused", "", str(error), identities, head=error.series if work.deface else "")
         except QuarantineError as error:
-            _show(work.quarantine, one.number, data)
+            _show(work.quarantine, one, data)
+            if place:  # A call that could not look may have written a copy.
+                (work.out / place).unlink(missing_ok=True)
             return Done("quarantined", "", str(error), identities)
         except Exception as error:
             return refused(error, identities=identities)
@@ -217,18 +224,30 @@ def refused(error: Exception, *, identities: frozenset[str] = frozenset()) -> Do
     return Done("refused", "", f"medseg can't deal with this file ({type(error).__name__})", identities)
 
 
+def unseen(note: str) -> bool:
+    """Whether a copy, by its note, has still to be looked at for text, and can be now."""
+    return UNSEEN in note and ocr_is_here()
+
+
 def _read(source: Path, one: Input) -> bytes:
     data = read_input(source, one.name)
     return joined(one.name, data, [read_input(source, part) for part in one.parts]) if one.parts else data
 
 
-def _show(folder: Path | None, number: int, data: bytes) -> None:
+def _show(folder: Path | None, one: Input, data: bytes) -> None:
     """Put a picture of a quarantined file where a person can look at it; one that can't be shown has none."""
     if folder is None:
         return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    suffix = split_name(one.place.rsplit("/", 1)[-1])[2]
     with suppress(DataError):
-        write_whole(folder / f"{number:06d}.png", preview_dicom(data) if is_dicom(data[:132]) else preview_image(data))
+        if is_dicom(data[:132]):
+            picture = preview_dicom(data)
+        elif KINDS[suffix] == "volume":
+            picture = picture_file(volume_sheet(bare_file(data, suffix, acknowledge_faces=True), suffix))
+        else:
+            picture = preview_image(data)
+        write_whole(folder / f"{one.number:06d}.png", picture)
 
 
 def _show_painted(folder: Path | None, number: int, before: bytes, after: bytes) -> None:
@@ -255,8 +274,15 @@ def _clean_other(data: bytes, one: Input, work: Work) -> tuple[bytes, str]:
             return made.data, f"{PAINTED}, on {made.painted:.1%} of the picture" if made.painted else ""
     if suffix in (".nii", ".nii.gz") and work.deface:
         clean, has_gone = deface_nifti(data)
-        return clean, DEFACED if has_gone else ""
-    return bare_file(data, suffix, acknowledge_faces=work.acknowledge_faces), ""
+        notes = [DEFACED] if has_gone else []
+    else:
+        clean, notes = bare_file(data, suffix, acknowledge_faces=work.acknowledge_faces), []
+    if KINDS[suffix] == "volume" and work.profile.clean_pixels and one.number not in work.accepted:
+        if not ocr_is_here():
+            notes.append(UNSEEN)
+        elif volume_has_text(clean, suffix):
+            raise QuarantineError("something can be read on a slice of this volume; a person has to look at it")
+    return clean, "; ".join(notes)
 
 
 def _look_at_photograph(data: bytes, suffix: str, one: Input, work: Work) -> Photograph:
