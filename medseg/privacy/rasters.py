@@ -1,4 +1,6 @@
-"""Rasters: where files keep voxels that nothing packs: their grey levels may read as text, all around them is searched.
+"""Rasters: where files keep voxels as they are: their grey levels may read as text, all around them is searched.
+
+Run lengths count as such: what doesn't repeat stands in them as it is.
 
 Sources: NIfTI-1 and -2, NRRD and MetaImage headers (`nifti`, `volumes`), the array header of `numpy.lib.format`, bitmap
 headers, TIFF 6.0 strips and tiles, DICOM PS3.5 section 7.
@@ -14,6 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 import pydicom
+from pydicom.uid import RLELossless
 
 from medseg.privacy.deflated import is_deflated
 from medseg.privacy.dicom_layers import looks_like_dicom
@@ -104,12 +107,22 @@ def _pixels(data: bytes) -> list[slice]:
     head = data[start : start + 12]
     at = 8 if head[4:6].isalpha() else 4
     length = int.from_bytes(head[at : at + 4], "big" if head[:1] == b"\x7f" else "little")
-    if len(head) < 12 or length == _UNDEFINED:
+    start += at + 4
+    if len(head) < 12 or (length == _UNDEFINED and header.file_meta.get("TransferSyntaxUID") != RLELossless):
         return []
+    if length == _UNDEFINED:
+        return [slice(start, _end_of_fragments(data, start))]
     sizes = (header.get(name, least) or least for name, least in _PIXEL_SIZES.items())
     # What follows the last frame inside the element is none of its voxels.
     stated = -(-math.prod(map(int, sizes)) // 8)
-    return [slice(start + at + 4, start + at + 4 + min(length, stated))]
+    return [slice(start, start + min(length, stated))]
+
+
+def _end_of_fragments(data: bytes, at: int) -> int:
+    """Where the items of encapsulated pixel data end (PS3.5 annex A.4)."""
+    while data[at : at + 4] == b"\xfe\xff\x00\xe0":
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+    return at
 
 
 def _is_bitmap(data: bytes) -> bool:

@@ -19,7 +19,7 @@ import pytest
 from nibabel.nifti1 import Nifti1Extension
 from PIL import Image
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 from safetensors.numpy import save
 
 from medseg.privacy.audit import audit_bytes
@@ -62,8 +62,10 @@ def dicom(grey: np.ndarray, syntax: str = "", *, behind: bytes = b"", **values: 
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.PixelData = grey.tobytes() + behind
     dataset["PixelData"].VR = "OW"
-    if syntax:
+    if syntax and syntax != RLELossless:
         dataset.file_meta.TransferSyntaxUID = syntax
+    if syntax == RLELossless:
+        dataset.compress(RLELossless)
     if syntax == JPEGBaseline8Bit:
         dataset.PixelData = encapsulate([picture(np.zeros((48, 48), np.uint8), "JPEG", comment=behind)])
     out = io.BytesIO()
@@ -89,6 +91,7 @@ RASTERS: dict[str, Callable[[np.ndarray], bytes]] = {
     "tiff of two pages": lambda grey: picture(grey, "TIFF", save_all=True, append_images=[Image.fromarray(grey)]),
     "dicom": dicom,
     "dicom, implicit": lambda grey: dicom(grey, ImplicitVRLittleEndian),
+    "dicom, run lengths": lambda grey: dicom(grey, RLELossless),
     "dicom, big endian": lambda grey: dicom(grey, ExplicitVRBigEndian),
 }
 
