@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
@@ -22,6 +21,7 @@ from medseg.privacy.dates import clean_time, shift_date, shift_datetime
 from medseg.privacy.device import device_text
 from medseg.privacy.dicom_rules import Kind, Rule, Rules
 from medseg.privacy.encode import put
+from medseg.privacy.lookup_tables import clean_lookup_table
 from medseg.privacy.numbers import DISPENSABLE, NUMBER_WIDTHS, clean_number, fits_multiplicity, may_be_missing
 from medseg.privacy.person import Person, decode_text, raw_bytes
 from medseg.privacy.pseudonym import Pseudonymiser
@@ -48,6 +48,8 @@ _ONLY_WITH = {0x00201040: 0x00200052}
 """Attributes of type 2 that mean nothing without another: what a frame of reference refers to, and its UID."""
 _NUMBERED = {"SegmentLabel": (0x00620004, "Segment"), "ROIName": (0x30060022, "ROI")}
 """Labels that a reader must be able to tell apart, with the attribute that numbers them."""
+_REFERRED_TO = {"StackID": 0x00209056, "GraphicLayer": 0x00700002}
+"""Names by which the parts of a file are told apart or refer to each other; a pseudonym stands for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,22 +158,28 @@ def _value(tag: int, element: RawDataElement | DataElement, rule: Rule, place: _
     if rule.kind is Kind.NUMBER:
         return vr, clean_number(tag, vr, element, person=place.person)
     if rule.kind is Kind.TABLE:
-        return vr, _table(tag, element, place.source)
+        return vr, clean_lookup_table(tag, element, place.source)
     return vr, _MAKERS[rule.kind](raw, rule, place)
 
 
 def _fallback(rule: Rule, place: _Place) -> bytes | None:
-    """What stands for a value that can't stay: nothing for type 3, no value for type 2, a dummy for type 1."""
+    """What stands for a value that can't stay: nothing for type 3, no value for type 2, a dummy for type 1.
+
+    Labels that a reader must tell apart are numbered, whatever their type.
+    """
     if rule.required == 3 or rule.keyword in DISPENSABLE:
         return None
-    if rule.required == 2:
-        # Of type 2 in one module and of type 1 in another one that images of many classes may have.
-        return b"REMOVED" if rule.keyword == "Manufacturer" else b""
+    if rule.keyword in _REFERRED_TO:
+        name = f"{place.person.key}|{decode_text(raw_bytes(place.source, _REFERRED_TO[rule.keyword]), place.source)}"
+        return place.pseudonyms.folder("N", name).encode("ascii")
     if rule.keyword in _NUMBERED:
         tag, word = _NUMBERED[rule.keyword]
         number = raw_bytes(place.source, tag)
         value = int.from_bytes(number[:2], "little") if len(number) == 2 and rule.keyword == "SegmentLabel" else number
         return f"{word} {value if isinstance(value, int) else value.decode('ascii', 'ignore').strip()}".encode("ascii")
+    if rule.required == 2:
+        # Of type 2 in one module and of type 1 in another one that images of many classes may have.
+        return b"REMOVED" if rule.keyword == "Manufacturer" else b""
     if rule.vr == "UI":
         return place.pseudonyms.pseudo_uid("dummy", place.person.key).encode("ascii")
     if rule.vr in NUMBER_WIDTHS or rule.vr == "US|SS":
@@ -283,30 +291,6 @@ _MAKERS: dict[Kind, Callable[[bytes, Rule, _Place], bytes | None]] = {
     Kind.STUDY_ID: _study_id,
     Kind.COLOURS: _colours,
 }
-
-
-def _table(tag: int, element: RawDataElement, source: Dataset) -> bytes | None:
-    """A look-up table cut to the length that its descriptor gives; None when text hides in it."""
-    descriptor = raw_bytes(source, 0x00283002 if tag == 0x00283006 else (tag & 0xFFFF00FF) | 0x1100)
-    raw = element.value or b""
-    if len(descriptor) == 6 and not 0x00281221 <= tag <= 0x00281223:
-        entries = int.from_bytes(descriptor[:2], "little" if element.is_little_endian else "big") or 65536
-        if len(raw) < entries:
-            return None
-        raw = raw[: 2 * entries] if len(raw) >= 2 * entries else raw[:entries]
-    if not element.is_little_endian and len(raw) % 2 == 0:
-        raw = np.frombuffer(raw, ">u2").astype("<u2").tobytes()
-    steps = (2,) if len(raw) % 2 == 0 and raw[::2] == raw[1::2] else (1, 2)
-    return None if any(_hides_text(raw[start::step]) for step in steps for start in range(step)) else raw
-
-
-def _hides_text(raw: bytes) -> bool:
-    """Whether a run of at least 6 letters doesn't just rise or fall as a ramp does."""
-    for match in re.finditer(rb"[A-Za-z^ ]{6,}", raw):
-        steps = np.diff(np.frombuffer(match[0], np.uint8).astype(np.int16))
-        if not (np.all(steps >= 0) or np.all(steps <= 0)):
-            return True
-    return False
 
 
 def _add_items(result: Dataset, tag: int, rule: Rule, place: _Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import random
 import shutil
@@ -17,6 +18,7 @@ from medseg.privacy.dicom import clean_dicom
 from medseg.privacy.profile import PROFILES, load_profile
 from medseg.privacy.pseudonym import Pseudonymiser
 from tests.privacy.corpus import CT, MR, PT, SEG, Who, image, save
+from tests.privacy.corpus.classes import structures
 
 KEY = bytes(range(32))
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -133,6 +135,32 @@ def test_a_code_that_the_standard_does_not_know_leaves_no_half_code_behind():
 def test_the_class_of_a_label_map_segmentation_stays():
     _, clean = cleaned(save(image(Who(random.Random(3)), LABEL_MAP)))
     assert clean.SOPClassUID == clean.file_meta.MediaStorageSOPClassUID == LABEL_MAP
+
+
+def test_structures_whose_names_cannot_stay_are_told_apart_by_their_numbers():
+    ds = pydicom.dcmread(io.BytesIO(structures(Who(random.Random(6)))))
+    named = [copy.deepcopy(ds.StructureSetROISequence[0]) for _ in range(3)]
+    for number, (roi, name) in enumerate(zip(named, ("GTV", "Novakova", "PTV Novakova"), strict=True), start=1):
+        roi.ROINumber, roi.ROIName = number, name
+    ds.StructureSetROISequence = named
+    _, clean = cleaned(save(ds), "research")
+    assert [roi.ROIName for roi in clean.StructureSetROISequence] == ["GTV", "ROI 2", "ROI 3"]
+
+
+def test_stacks_whose_names_cannot_stay_are_still_two():
+    frames = []
+    for stack in ("Novakova", "Novakova", "Farep", "1"):
+        content, frame = Dataset(), Dataset()
+        content.StackID, content.InStackPositionNumber, content.DimensionIndexValues = stack, 1, [1]
+        frame.FrameContentSequence = [content]
+        frames.append(frame)
+    ds = image(Who(random.Random(7)), "1.2.840.10008.5.1.4.1.1.4.1")
+    ds.NumberOfFrames, ds.PixelData = 4, ds.PixelData * 4
+    ds.PerFrameFunctionalGroupsSequence = frames
+    _, clean = cleaned(save(ds))
+    stacks = [frame.FrameContentSequence[0].StackID for frame in clean.PerFrameFunctionalGroupsSequence]
+    assert stacks[0] == stacks[1] != stacks[2] != stacks[3] == "1"
+    assert not {"Novakova", "Farep", "REMOVED"} & set(stacks)
 
 
 def test_a_palette_of_8_bits_in_words_of_16_stays():
