@@ -85,7 +85,8 @@ def paint_jpeg(data: bytes, painted: Array) -> tuple[bytes, Array]:
 def clean_image(data: bytes, suffix: str, *, painted: Array | None = None) -> bytes:
     """A PNG, TIFF, BMP or WebP file of the same pixels, in the same format and nothing else.
 
-    Of EXIF the orientation stays, where there is one other than upright; a TIFF is turned instead, as Pillow reads it.
+    Of a WebP's EXIF the orientation stays, where there is one other than upright; a TIFF is turned instead, as Pillow
+    reads it. A PNG's goes, which most programs don't heed.
 
     Args:
         data: The file.
@@ -107,11 +108,11 @@ def clean_image(data: bytes, suffix: str, *, painted: Array | None = None) -> by
                 raise ReadError(f"expected at most {_MOST_PIXELS} pixels, found more")
             _refuse_stack(image)
             if image.format == "PNG" and data[24] == 16 and data[25] in (2, 6) and painted is None:
-                return deep_png(data, exif=_orientation_exif(stated_orientation(image)))
+                return deep_png(data)
             _refuse_deep_colour(data, image)
             image.seek(0)
             image.load()
-            exif = _orientation_exif(stated_orientation(image)) if image.format in ("PNG", "WEBP") else b""
+            exif = _orientation_exif(stated_orientation(image)) if image.format == "WEBP" else b""
             bare = _bare(image)
             if painted is not None:
                 bare = _painted(bare, painted)

@@ -19,12 +19,11 @@ _DAMAGED = "expected a complete image, found a damaged or cut off one"
 _INTERLACED = "expected a PNG of 16 bits colour without interlacing, found another; save it as TIFF"
 
 
-def deep_png(data: bytes, *, exif: bytes = b"") -> bytes:
+def deep_png(data: bytes) -> bytes:
     """A PNG of the same colours, 16 bits a sample, and nothing else; where alpha is zero, colour is too.
 
     Args:
         data: A PNG of colour, with or without alpha, 16 bits a sample.
-        exif: EXIF that the file is to have, from the TIFF header on.
 
     Raises:
         ReadError: It is damaged or interlaced.
@@ -48,8 +47,7 @@ def deep_png(data: bytes, *, exif: bytes = b"") -> bytes:
         samples[(samples[..., 6:] == 0).all(axis=2)] = 0
     made = np.concatenate([np.zeros((height, 1), np.uint8), pixels], axis=1)
     head = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
-    said = ((b"eXIf", exif),) if exif else ()
-    chunks = ((b"IHDR", head), *said, (b"IDAT", zlib.compress(made.tobytes(), 6)), (b"IEND", b""))
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(made.tobytes(), 6)), (b"IEND", b""))
     return _SIGNATURE + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
     )
