@@ -122,6 +122,9 @@ _HOME = _Rule(
     (b"/home/", b"/users/", b"/root/", b"\\users\\", b"documents and settings"),
     re.compile(rb"(?:/home/|/users/|(?<![\w/.])/root/|\\users[\\/]+|documents and settings[\\/]+)[\w.\-]+"),
 )
+_IS = rb"(?:\s?=\s?[\"']?|[\"']\s?:\s?[\"'])"
+"""As a setting, ``a=b``, or in JSON."""
+_NOBODY = rb"(?:none|null|self|true|false|host|user\w*|" + rb"|".join(sorted(n.encode() for n in _NO_NAMES)) + rb")\b"
 _TEXT_RULES = (
     _Rule(
         "machine",
@@ -137,6 +140,27 @@ _TEXT_RULES = (
             _behind(b"://", b"@", *(rb"\b" + name + rb"\W" * n for name in (b"ip", b"host") for n in (1, 2, 3)))
             + rb"(?:10\.\d{1,3}|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.\d{1,3}"
         ),
+    ),
+    _Rule(
+        "machine",
+        "network share",
+        (b"\\\\",),
+        re.compile(rb"(?<![\\\w])\\\\(?:\\\\)?[a-z][\w.\-]{1,62}\\{1,2}[a-z][\w.$\-]+"),
+    ),
+    _Rule(
+        "machine",
+        "name of a host",
+        (b"host", b"computername"),
+        re.compile(
+            rb"\b(?:(?:hostname|computername)" + _IS + rb"|host" + _IS + rb"(?=[a-z][a-z0-9]*[0-9\-]))"
+            rb"(?!" + _NOBODY + rb"|[\w.]+\()[a-z][\w.\-]+"
+        ),
+    ),
+    _Rule(
+        "machine",
+        "name of a user",
+        (b"user", b"logname"),
+        re.compile(rb"\b(?:user(?:_?name)?|logname)" + _IS + rb"(?!" + _NOBODY + rb"|[\w.]+\()[a-z][\w.\-]{2,}"),
     ),
     _Rule(
         "person",
@@ -167,6 +191,23 @@ _TEXT_RULES = (
     ),
 )
 _DOMAIN = re.compile(rb"@(?<=[\w.+\-]@)((?:[a-z0-9\-]{1,63}\.)+[a-z]{2,24})(?![\w@])")
+_TOP_DOMAINS = (
+    b"com org net edu gov int mil info biz eu ac ad ae af ag ai al am ao ar at au az ba bb bd be bf bg bh bi bj bn "
+    b"bo br bs bt bw by bz ca cat cd cf cg ch ci cl cm cn co cr cu cv cy cz de dj dk dm do dz ec ee eg er es et fi "
+    b"fj fm fr ga gd ge gh gl gm gn gq gr gt gw gy health hk hn hospital hr ht hu id ie il in io iq ir is it jm jo "
+    b"jp ke kg kh km kr kw kz la lb lc li lk lr ls lt lu lv ly ma mc md me med mg mk ml mm mn mo mr mt mu mv mw mx "
+    b"my mz na ne ng ni nl no np nz om pa pe pg ph pk pl ps pt py qa ro rs ru rw sa sb sc sd se sg si sk sl sm sn "
+    b"so sr ss st su sv sy sz tc td tg th tj tl tm tn to tr tt tv tw tz ua ug uk us uy uz va vc ve vn vu ws ye za "
+    b"zm zw"
+)
+_SURE_DOMAIN = re.compile(
+    rb"@(?<=[\w.+\-]{3}@)((?:[a-z0-9\-]{1,63}\.)*[a-z0-9\-]{3,63}\.(?:" + b"|".join(_TOP_DOMAINS.split()) + b"))"
+)
+"""In bytes that are no text: chance hardly makes it of weights, and a record may begin right behind it."""
+_AT_HOST = re.compile(rb"@(?<=\w@)(?:[a-z]{3,}[a-z0-9]*(?:-[a-z0-9]+)+|(?!sha\d)[a-z]{3,}\d+)(?![\w@.\-:])")
+_PRIVATE_DOMAIN = re.compile(rb"\.(?:local|lan|intern|intranet|corp|localdomain)(?![\w.\-])")
+_LABELS = re.compile(rb"(?:[a-z0-9\-]+\.[a-z0-9\-]+|[a-z][a-z0-9]*[0-9\-][a-z0-9\-]*)\Z")
+"""What stands before a private domain: two labels, or one that no program calls a variable."""
 _TOO_LONG = re.compile(rb"[\w.+\-]{65}")
 _URL = re.compile(
     rb"://" + _behind(*(rb"\b" + scheme + b"://" for scheme in _SCHEMES)) + rb"([a-z0-9.\-_@:\[\]]{1,253})"
@@ -217,12 +258,12 @@ def find_patterns(data: bytes, *, content: Content = Content.TEXT) -> list[Patte
         starts = range(len(lowered(lead)), len(low) - len(lowered(tail)))
         hits.update(dict.fromkeys(_rules(content).found(low, starts)))
         if content is Content.TEXT:
-            hits.update(dict.fromkeys(_address_hits(low, starts)))
+            hits.update(dict.fromkeys(_address_hits(low, starts, sure=False)))
         if content is Content.BINARY:
             for size, text, within in _texts_in(piece, range(len(lead), len(piece) - len(tail))):
                 hits.update(dict.fromkeys(_text_rules().found(text, within)))
                 # Whole numbers of 16 and 32 bits make mail addresses of their own now and then.
-                hits.update(dict.fromkeys(_address_hits(text, within) if size == 1 else ()))
+                hits.update(dict.fromkeys(_address_hits(text, within, sure=True) if size == 1 else ()))
     return list(hits)
 
 
@@ -259,10 +300,16 @@ def _letters(data: bytes, kind: str, phase: int) -> bytes:
     return np.where(numbers < 128, numbers, 0).astype(np.uint8).tobytes()
 
 
-def _address_hits(low: bytes, starts: range) -> Iterator[PatternHit]:
+def _address_hits(low: bytes, starts: range, *, sure: bool) -> Iterator[PatternHit]:
     if any(not _is_public(match.group(1)) for match in _URL.finditer(low, starts.start) if match.start() in starts):
         yield PatternHit("machine", "address of a host")
-    for match in _DOMAIN.finditer(low, starts.start):
+    if any(match.start() in starts for match in _AT_HOST.finditer(low, starts.start)):
+        yield PatternHit("machine", "user at a host")
+    for match in _PRIVATE_DOMAIN.finditer(low, starts.start):
+        if match.start() in starts and _LABELS.search(low, max(0, match.start() - 64), match.start()):
+            yield PatternHit("machine", "name of a host")
+            break
+    for match in (_SURE_DOMAIN if sure else _DOMAIN).finditer(low, starts.start):
         at = match.start()
         # No mail address has more than 64 bytes before the sign; a run of base64 may.
         if at in starts and not _is_public(match.group(1)) and not _TOO_LONG.fullmatch(low, max(0, at - 65), at):

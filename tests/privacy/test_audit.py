@@ -60,6 +60,16 @@ def test_names_of_files_folders_and_links_are_searched_and_hidden(tmp_path: Path
         ("date of birth: 1948-02-17", "date beside a word like birth or study"),
         ("StudyDate 20110304", "date beside a word like birth or study"),
         ("proxy://10.0.3.7:3128", "address in a private network"),
+        (r"copied from \\fileserver\radiology$\mr", "network share"),
+        (json.dumps({"from": r"\\fileserver\radiology"}), "network share"),
+        ("HOSTNAME=stmarys", "name of a host"),
+        ("host=stmarys-ct3", "name of a host"),
+        ('{"hostname": "ct3"}', "name of a host"),
+        ("sent by pacs01.hospital.local", "name of a host"),
+        ("sent by stmarys-ct3.intern", "name of a host"),
+        ("USER=drhouse", "name of a user"),
+        ('{"username": "drhouse"}', "name of a user"),
+        ("ssh drhouse@stmarys-ct3 ls", "user at a host"),
     ],
 )
 def test_what_identifies_by_its_shape_is_found_without_a_list(text: str, rule: str) -> None:
@@ -75,6 +85,9 @@ def test_text_that_medseg_writes_is_no_find() -> None:
             {"dice": 0.8712345678901, "created": "2026-11-22T17:41:04+00:00", "size": 20240101, "sha": "ab" * 32}
         ),
         "mean 0.87 (0.85 to 0.89), n = 213; fold 0/5; kg/m2; https://doi.org/10.1000/182; 1.2.840.10008.5.1.4.1.1.2",
+        "user=user, host=localhost, username = None; torch.local, threading.local; pip install a@v2; x@sha256:ab12",
+        r"}@font-face \d+",
+        r"\\n\\t \\w+ {\alpha\\\beta} host: the machine; user: whoever; USER=root; hostname = gethostname()",
         "case,patient,fold,label\nCABCDEFGHJK,PQRSTVWXYZ2,0,1\n",
     ]
     for text in texts:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from medseg.privacy import codings, windows
 from medseg.privacy.forms import forms_of, lowered, squeezed, text_run
 from medseg.privacy.identities import Hit, IdentityIndex, _stands_so
-from medseg.privacy.patterns import Content, PatternHit, _is_public, _rules, _text_rules, find_patterns
+from medseg.privacy.patterns import _TOP_DOMAINS, Content, PatternHit, _is_public, _rules, _text_rules, find_patterns
 from medseg.privacy.windows import Windows, pieces, tail_hash
 from tests.examples import examples
 
@@ -110,13 +110,22 @@ _NEAR_PATTERN = st.lists(
             "house", "x", "http://", "ftp", "://", "@", "stmarys.org", "doi.org", "10.", "192.168.", "3.7", "ip ",
             "host: ", "tel", "phone", "+49", "030", " ", " ", "1234567", "-", ".", "mrn", "patient id", ": ",
             "birth", "date", "study", "date of death", "exam", "1948-02-17", "19480217", "17.2.1948", "\n", "\0",
-            "<", ">", "a" * 70,
+            "<", ">", "a" * 70, "pacs01", "ct-3", ".local", ".intern", "\\\\", "\\", "user=", "hostname=", "host",
         ]
     ),
     max_size=12,
 ).map("".join)  # fmt: skip
 _URL = re.compile(rb"\b(?:https?|ftp|sftp|dicom|ldap|smb)://([a-z0-9.\-_@:\[\]]{1,253})")
+_AT_HOST = re.compile(rb"\w@(?:[a-z]{3,}[a-z0-9]*(?:-[a-z0-9]+)+|(?!sha\d)[a-z]{3,}\d+)(?![\w@.\-:])")
+_PRIVATE = re.compile(rb"\.(?:local|lan|intern|intranet|corp|localdomain)(?![\w.\-])")
+_LABELS = re.compile(rb"(?:[a-z0-9\-]+\.[a-z0-9\-]+|[a-z][a-z0-9]*[0-9\-][a-z0-9\-]*)$")
 _MAIL = re.compile(rb"(?<![\w.+\-])[\w.+\-]{1,64}@(?:[a-z0-9\-]{1,63}\.)+[a-z]{2,24}(?![\w@])")
+
+_SURE_MAIL = re.compile(
+    rb"(?<![\w.+\-])[\w.+\-]{3,64}@(?:[a-z0-9\-]{1,63}\.)*[a-z0-9\-]{3,63}\.(?:"
+    + _TOP_DOMAINS.replace(b" ", b"|")
+    + rb")"
+)
 
 
 @settings(max_examples=examples(400), deadline=None)
@@ -135,8 +144,12 @@ def test_the_patterns_find_what_a_plain_search_finds(text: str, content: Content
     if content is not Content.VOXELS:
         if any(not _is_public(match.group(1)) for match in _URL.finditer(low)):
             wanted.add(("machine", "address of a host"))
-        if any(not _is_public(match.group().rpartition(b"@")[2]) for match in _MAIL.finditer(low)):
+        mails = (_SURE_MAIL if content is Content.BINARY else _MAIL).finditer(low)
+        if any(not _is_public(match.group().rpartition(b"@")[2]) for match in mails):
             wanted.add(("person", "mail address"))
+        wanted |= {("machine", "user at a host")} if _AT_HOST.search(low) else set()
+        before = (low[max(0, match.start() - 64) : match.start()] for match in _PRIVATE.finditer(low))
+        wanted |= {("machine", "name of a host")} if any(map(_LABELS.search, before)) else set()
     assert {(hit.kind, hit.rule) for hit in find_patterns(text.encode(), content=content)} == wanted
 
 
@@ -150,6 +163,9 @@ def test_every_pattern_has_all_its_beginnings() -> None:
         "telephone number": ["telephone 123456789", "telefon: 0301234567", "fax 0301234567", "mobile +49 30123456",
                              "+49 30 12345"],
         "record number": ["mrn 123456", "patient_id: 12345", "medical record number 12345"],
+        "network share": ["\\\\\\\\server\\\\share", "\\\\server\\share"],
+        "name of a host": ["hostname=a1", "host=a1", "computername=a1"],
+        "name of a user": ["user=abc", "user_name=abc", "username=abc", "logname=abc"],
         "date beside a word like birth or study": [
             f"{word} 1948-02-17"
             for word in ("birth", "born", "dob", "date of death", "died", "admitted", "admission", "discharge",
