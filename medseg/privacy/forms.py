@@ -65,6 +65,15 @@ rotate ruler safetensors saturation scaled schedule schema scikit scipy scored s
 simpleitk skeleton slowly smaller smallest smoke sooner spacings spatial specks spread starts statistics stays steps
 stopping strides supervision system tests these thousandth title tolerance track trained trains upright uptake values
 voxels warmup weight weights where while whose wider workers would zscore
+acknowledge action again allocated allows analyze another attribute attributes begin behind below blocks bytes
+characteristics check codec coefficients colours columns content copies damaged decoded decompression deeper deface
+defines deflated descriptors document elsewhere encapsulated encoded encrypted expected faces facts format found
+fragments graphics great header holds identified impossible keyword known knows larger layout leads legible lengths
+lists mapping member members metaimage middle minimal nearly numeric object others packed paint painted painting paths
+person personal positive previous problem pseudonymised quarantined reason refuse refused reliably remove rendered
+shift shorter sizes something states status still stored stream structure structured suspect syntax taken tattoo
+tattoos technical their times transfer truncated uncompressed unfolds unpack unpacked which within written yourself
+event exception heads lines passed stamp
 """
 _OURS = frozenset(("REMOVED", "MODIFIED", "ANONYMIZED", "ANONYMISED", "ANONYMOUS", "DEIDENTIFIED", "SIEMENS"))
 """What a de-identified file says of itself, and a name of a vendor that private blocks are called by."""

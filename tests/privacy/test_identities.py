@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import random
+import re
 import stat
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.errors import RequestError
+from medseg.privacy.deidentify import deidentify_tree
 from medseg.privacy.forms import forms_of
 from medseg.privacy.identities import IdentityIndex, read_clear_list
+from medseg.privacy.ledger import Ledger
+from medseg.privacy.profile import load_profile
 from tests.examples import examples
 
 
@@ -234,6 +238,25 @@ def test_pairs_of_general_words_do_not_count_but_those_with_a_name_and_the_pairs
     assert not index.find("the SIEMENS scanner; a CT scanner of 1999")
     assert index.find("scanner Wachtmeister")
     assert index.find("White Stone")
+
+
+def test_what_deidentify_says_of_its_own_files_is_nobody_who_is_called_so(tmp_path: Path) -> None:
+    source, out = tmp_path / "src", tmp_path / "out"
+    source.mkdir()
+    for name, data in (
+        ("a.png", b"\x89PNG\r\n\x1a\n"),
+        ("b.txt", b"x"),
+        ("c.csv", b"a,b\n1,2\n"),
+        ("d.nii", b"\x5c\1\0\0"),
+    ):
+        (source / name).write_bytes(data)
+    profile, ledger = load_profile("research"), Ledger(out / "ledger.jsonl")
+    deidentify_tree(source, out, profile=profile, key=bytes(range(32)), ledger=ledger, acknowledge_faces=True)
+    told = " ".join(path.read_text() for path in out.rglob("*.*") if path.suffix in (".json", ".jsonl", ".csv"))
+    told += " a person has to look at it; text was painted over; pseudonymised data are personal data"
+    words = {word for word in re.findall(r"[A-Za-z]{4,}", told) if not re.search(r"[A-Z].*[A-Z]|[a-f]{4}", word)}
+    found = {word for word in words if _index(f"{word}^Qxzvkwj").find(word)}
+    assert not found
 
 
 def test_five_digits_in_a_hash_or_a_pseudonym_are_chance_and_are_found_in_words() -> None:
