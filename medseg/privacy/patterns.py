@@ -143,12 +143,6 @@ _TEXT_RULES = (
     ),
     _Rule(
         "machine",
-        "network share",
-        (b"\\\\",),
-        re.compile(rb"(?<![\\\w])\\\\(?:\\\\)?[a-z][\w.\-]{1,62}\\{1,2}[a-z][\w.$\-]+"),
-    ),
-    _Rule(
-        "machine",
         "name of a host",
         (b"host", b"computername"),
         re.compile(
@@ -204,7 +198,8 @@ _SURE_DOMAIN = re.compile(
     rb"@(?<=[\w.+\-]{3}@)((?:[a-z0-9\-]{1,63}\.)*[a-z0-9\-]{3,63}\.(?:" + b"|".join(_TOP_DOMAINS.split()) + b"))"
 )
 """In bytes that are no text: chance hardly makes it of weights, and a record may begin right behind it."""
-_AT_HOST = re.compile(rb"@(?<=\w@)(?:[a-z]{3,}[a-z0-9]*(?:-[a-z0-9]+)+|(?!sha\d)[a-z]{3,}\d+)(?![\w@.\-:])")
+_AT_HOST = re.compile(rb"@(?<=\w@)[a-z]{3,}[a-z0-9]*(?:-[a-z0-9]+)+(?![\w@.\-:])")
+"""With a hyphen: without one, run lengths of COCO are full of such."""
 _PRIVATE_DOMAIN = re.compile(rb"\.(?:local|lan|intern|intranet|corp|localdomain)(?![\w.\-])")
 _LABELS = re.compile(rb"(?:[a-z0-9\-]+\.[a-z0-9\-]+|[a-z][a-z0-9]*[0-9\-][a-z0-9\-]*)\Z")
 """What stands before a private domain: two labels, or one that no program calls a variable."""

@@ -6,6 +6,7 @@ import random
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from typer.testing import CliRunner
@@ -60,8 +61,6 @@ def test_names_of_files_folders_and_links_are_searched_and_hidden(tmp_path: Path
         ("date of birth: 1948-02-17", "date beside a word like birth or study"),
         ("StudyDate 20110304", "date beside a word like birth or study"),
         ("proxy://10.0.3.7:3128", "address in a private network"),
-        (r"copied from \\fileserver\radiology$\mr", "network share"),
-        (json.dumps({"from": r"\\fileserver\radiology"}), "network share"),
         ("HOSTNAME=stmarys", "name of a host"),
         ("host=stmarys-ct3", "name of a host"),
         ('{"hostname": "ct3"}', "name of a host"),
@@ -210,3 +209,11 @@ def test_a_public_scheme_a_vendor_s_block_and_a_short_number_are_no_identities()
     found = person_of(read_dicom(save(source)), Pseudonymiser(bytes(32))).identities
     assert found.isdisjoint({"1093", "SIEMENS CSA HEADER", "99SDM"})
     assert "Lesion of Novak" in found
+
+
+def test_run_lengths_of_coco_are_no_find() -> None:
+    """Their alphabet goes from 0 to o, with the at sign, backslash, angle brackets and the equals sign."""
+    generator = np.random.default_rng(0)
+    for _ in range(60):
+        counts = bytes(generator.integers(48, 112, 9000, dtype=np.uint8)).decode()
+        assert audit_bytes(json.dumps({"counts": counts}).encode(), "instances.json", identities=None) == []
