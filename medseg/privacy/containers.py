@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +28,10 @@ from medseg.privacy.dicom_layers import dicom_layers, looks_like_dicom
 from medseg.privacy.patterns import Content, content_of
 from medseg.privacy.pdf_layers import pdf_layers
 from medseg.privacy.rasters import packed_body, voxel_spans
+from medseg.privacy.zip_members import stored_members
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["DECODINGS", "Layer", "layers"]
 
@@ -176,31 +181,11 @@ def _apart(data: bytes) -> tuple[bytes, bytes]:
     """
     spans = voxel_spans(data)
     gaps, at = [], 0
-    for span in spans or _stored_members(data):
+    for span in spans or stored_members(data, most=_LARGEST):
         gaps.append(data[at : max(at, span.start)])
         at = max(at, span.stop)
     outside = b"".join((*gaps, data[at:])) if gaps else data
     return outside, b"".join(data[span] for span in spans)
-
-
-def _stored_members(data: bytes) -> list[slice]:
-    if not data.startswith(b"PK\x03\x04"):
-        return []
-    spans = []
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for member in archive.infolist():
-                head = member.header_offset
-                names, extra = (int.from_bytes(data[head + at : head + at + 2], "little") for at in (26, 28))
-                start = head + 30 + names + extra
-                stored = member.compress_type == zipfile.ZIP_STORED and member.compress_size == member.file_size
-                if stored and not member.flag_bits & 1 and member.file_size <= _LARGEST:
-                    span = memoryview(data)[start : start + member.file_size]
-                    if len(span) == member.file_size and zlib.crc32(span) == member.CRC:
-                        spans.append((start, start + member.file_size))
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeDecodeError):
-        return []
-    return [slice(start, stop) for start, stop in sorted(spans)]
 
 
 def _open_zip(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
@@ -252,7 +237,7 @@ def _open_sqlite(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
                 yield f"table {table}", Layer("", b"\n".join(texts))
 
 
-def _open_png(data: bytes) -> Iterator[tuple[str, bytes]]:
+def _open_png(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
     at = 8
     while at + 12 <= len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -265,6 +250,8 @@ def _open_png(data: bytes) -> Iterator[tuple[str, bytes]]:
             yield "iTXt", body
         elif kind == b"iTXt" and body.partition(b"\0")[2][:1] == b"\x01":
             yield "iTXt", _inflate(body.partition(b"\0")[2][2:].split(b"\0", 2)[-1], 15)[0]
+        elif kind == b"eXIf":
+            yield from _open_exif(body)
         elif kind != b"IDAT" and kind != b"fdAT" and _is_container(body):
             yield "chunk", body
         at += 12 + length
@@ -278,8 +265,21 @@ def _open_picture(data: bytes) -> Iterator[tuple[str, bytes | Layer]]:
     head = outside[: max(outside.find(b"\xff\xda"), 0) or 65536]
     yield "head", Layer("", b"\n".join(_PRINTABLE.findall(head.replace(b"\0", b""))))
     with Image.open(io.BytesIO(data)) as picture:
-        if picture.getexif().get_ifd(0x8825):
-            yield "EXIF", Layer("", b"", flags=("a position in EXIF",))
+        yield from _position(picture.getexif())
+
+
+def _open_exif(data: bytes) -> Iterator[tuple[str, Layer]]:
+    from PIL import Image
+
+    yield "eXIf", Layer("", b"\n".join(_PRINTABLE.findall(data.replace(b"\0", b""))))
+    exif = Image.Exif()
+    exif.load(data)
+    yield from _position(exif)
+
+
+def _position(exif: Image.Exif) -> Iterator[tuple[str, Layer]]:
+    if exif.get_ifd(0x8825):
+        yield "EXIF", Layer("", b"", flags=("a position in EXIF",))
 
 
 def _open_texts(data: bytes) -> Iterator[tuple[str, bytes]]:

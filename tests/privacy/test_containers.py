@@ -58,11 +58,19 @@ def test_a_position_and_a_mail_address_in_a_photograph_are_found_without_a_list(
     # Pillow writes the position into a JPEG from the one, into a TIFF from the other.
     tags.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
     tags[0x8825] = {2: (52.0, 31.0, 12.0)}
-    for suffix in ("JPEG", "TIFF"):
+    for suffix in ("JPEG", "TIFF", "PNG"):
         out = io.BytesIO()
         Image.new("RGB", (8, 8)).save(out, suffix, exif=tags)
         rules = {find.rule for find in audit_bytes(out.getvalue(), "a", identities=None)}
         assert rules == {"mail address", "a position in EXIF"}
+
+
+def test_an_orientation_in_a_png_is_no_find() -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "PNG", exif=tags)
+    assert audit_bytes(out.getvalue(), "a.png", identities=None) == []
 
 
 def test_bits_beside_those_stored_are_found() -> None:
