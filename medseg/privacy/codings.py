@@ -18,7 +18,7 @@ __all__ = ["decoded_runs", "readings"]
 _RUNS = Runs(rb"A-Za-z0-9+/_\-")
 _HEX = re.compile(rb"(?:0x)?((?:[0-9A-Fa-f]{2}){8,})")
 _PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
-_QUOTED = re.compile(rb"=[C-F][0-9A-F]=[89AB][0-9A-F]|=\r?\n")
+_QUOTED = re.compile(rb"=(?:[C-F][0-9A-F]=[89AB][0-9A-F]|\r?\n)")
 """A letter of UTF-8, or a broken line: single codes stand by chance in the run lengths of COCO."""
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 _TAG = re.compile(rb"<[^<>]{0,4000}>")

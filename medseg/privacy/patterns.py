@@ -74,6 +74,14 @@ class _Rule:
     rule: str
     beginnings: tuple[bytes, ...]
     pattern: re.Pattern[bytes]
+    behind: re.Pattern[bytes] | None = None
+    """What the 64 bytes before it must end with."""
+
+    def stands(self, low: bytes, place: int) -> bool:
+        """Whether the pattern begins here."""
+        if self.pattern.match(low, place) is None:
+            return False
+        return self.behind is None or self.behind.search(low, max(0, place - 64), place) is not None
 
 
 class _Rules:
@@ -96,7 +104,7 @@ class _Rules:
         """What begins in a part of the text."""
         found: set[int] = set()
         for number, place in self._places(low, starts.start):
-            if number not in found and place in starts and self._rules[number].pattern.match(low, place):
+            if number not in found and place in starts and self._rules[number].stands(low, place):
                 found.add(number)
         return [PatternHit(self._rules[number].kind, self._rules[number].rule) for number in sorted(found)]
 
@@ -125,7 +133,17 @@ _HOME = _Rule(
 _IS = rb"(?:\s?=\s?[\"']?|[\"']\s?:\s?[\"'])"
 """As a setting, ``a=b``, or in JSON."""
 _NOBODY = rb"(?:none|null|self|true|false|host|user\w*|" + rb"|".join(sorted(n.encode() for n in _NO_NAMES)) + rb")\b"
+_PRIVATE_DOMAINS = (b".local", b".lan", b".intern", b".intranet", b".corp", b".localdomain")
+_LABELS = re.compile(rb"(?:[a-z0-9\-]+\.[a-z0-9\-]+|[a-z][a-z0-9]*[0-9\-][a-z0-9\-]*)\Z")
+"""What stands before a private domain: two labels, or one that no program calls a variable."""
 _TEXT_RULES = (
+    _Rule(
+        "machine",
+        "name of a host",
+        _PRIVATE_DOMAINS,
+        re.compile(rb"(?:" + b"|".join(map(re.escape, _PRIVATE_DOMAINS)) + rb")(?![\w.\-])"),
+        behind=_LABELS,
+    ),
     _Rule(
         "machine",
         "absolute path",
@@ -200,9 +218,6 @@ _SURE_DOMAIN = re.compile(
 """In bytes that are no text: chance hardly makes it of weights, and a record may begin right behind it."""
 _AT_HOST = re.compile(rb"@(?<=\w@)[a-z]{3,}[a-z0-9]*(?:-[a-z0-9]+)+(?![\w@.\-:])")
 """With a hyphen: without one, run lengths of COCO are full of such."""
-_PRIVATE_DOMAIN = re.compile(rb"\.(?:local|lan|intern|intranet|corp|localdomain)(?![\w.\-])")
-_LABELS = re.compile(rb"(?:[a-z0-9\-]+\.[a-z0-9\-]+|[a-z][a-z0-9]*[0-9\-][a-z0-9\-]*)\Z")
-"""What stands before a private domain: two labels, or one that no program calls a variable."""
 _TOO_LONG = re.compile(rb"[\w.+\-]{65}")
 _URL = re.compile(
     rb"://" + _behind(*(rb"\b" + scheme + b"://" for scheme in _SCHEMES)) + rb"([a-z0-9.\-_@:\[\]]{1,253})"
@@ -300,10 +315,6 @@ def _address_hits(low: bytes, starts: range, *, sure: bool) -> Iterator[PatternH
         yield PatternHit("machine", "address of a host")
     if any(match.start() in starts for match in _AT_HOST.finditer(low, starts.start)):
         yield PatternHit("machine", "user at a host")
-    for match in _PRIVATE_DOMAIN.finditer(low, starts.start):
-        if match.start() in starts and _LABELS.search(low, max(0, match.start() - 64), match.start()):
-            yield PatternHit("machine", "name of a host")
-            break
     for match in (_SURE_DOMAIN if sure else _DOMAIN).finditer(low, starts.start):
         at = match.start()
         # No mail address has more than 64 bytes before the sign; a run of base64 may.

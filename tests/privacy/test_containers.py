@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from medseg.privacy.audit import audit_bytes
-from medseg.privacy.containers import layers
+from medseg.privacy.containers import _OPENERS, layers
 from medseg.privacy.identities import IdentityIndex
 from tests.privacy.holders import HOLDERS, TEXT, dicom_with, known_identities, nested_dicom, sqlite_of, tar_of, zip_of
 
@@ -45,6 +45,12 @@ def test_an_identity_is_found_in(holder: str, identities: IdentityIndex) -> None
 )  # fmt: skip
 def test_a_clean_file_has_no_find(clean: Callable[[], bytes], identities: IdentityIndex) -> None:
     assert audit_bytes(clean(), "file.bin", identities=identities) == []
+
+
+@pytest.mark.parametrize("holder", [name for name, make in HOLDERS.items() if any(m(make()) for m, _ in _OPENERS)])
+def test_what_can_be_opened_can_be_opened_in_base64(holder: str, identities: IdentityIndex) -> None:
+    finds = audit_bytes(b"data " + base64.b64encode(HOLDERS[holder]() + bytes(16)), "file.txt", identities=identities)
+    assert any(find.kind == "identity" for find in finds)
 
 
 def test_a_dicom_find_names_the_attribute_at_every_depth(identities: IdentityIndex) -> None:
