@@ -272,17 +272,17 @@ def find_patterns(data: bytes, *, content: Content = Content.TEXT) -> list[Patte
         if content is Content.BINARY:
             for size, text, within in _texts_in(piece, range(len(lead), len(piece) - len(tail))):
                 hits.update(dict.fromkeys(_text_rules().found(text, within)))
-                # Whole numbers of 16 and 32 bits make mail addresses of their own now and then.
+                # Whole numbers of 16 bits make mail addresses of their own now and then.
                 hits.update(dict.fromkeys(_address_hits(text, within, sure=True) if size == 1 else ()))
     return list(hits)
 
 
 def _texts_in(data: bytes, starts: range) -> Iterator[tuple[int, bytes, range]]:
-    """Bytes a letter, the runs of such text, a line each, and what of them begins in a part of the data.
+    """Bytes a letter (one or two), the runs of such text, a line each, and what of them begins in a part of the data.
 
     Zeros between letters aren't left out as elsewhere: of numbers that are mostly zeros that would make runs.
     """
-    for kind in ("u1", "<u2", ">u2", "<u4", ">u4") if _may_be_wide(data) else ("u1",):
+    for kind in ("u1", "<u2", ">u2") if _may_be_wide(data) else ("u1",):
         size = int(kind[-1])
         for phase in range(size):
             first, stop = (max(0, -(-(place - phase) // size)) for place in (starts.start, starts.stop))
@@ -299,7 +299,7 @@ def _texts_in(data: bytes, starts: range) -> Iterator[tuple[int, bytes, range]]:
 def _may_be_wide(data: bytes) -> bool:
     """Whether some aligned 8 bytes could be of a text with zeros between its letters; a long one holds such."""
     words = np.frombuffer(data, "<u8", count=len(data) // 8)
-    return bool((((words & _EVEN == 0) | (words & _ODD == 0)) & (words != 0)).any())
+    return any(words[(words & between) == 0].any() for between in (_EVEN, _ODD))
 
 
 def _letters(data: bytes, kind: str, phase: int) -> bytes:
