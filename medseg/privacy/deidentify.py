@@ -217,6 +217,7 @@ class _Run:
                 what = "keys and values" if place.endswith(".json") else "columns"
                 done = Done("written", place, f"{left_out} {what} were left out" if left_out else "", frozenset())
             except Exception as error:
+                # As for any file: whatever a table breaks, it is the table that is refused, and the folder goes on.
                 done = refused(error)
             self._account.add([self._settle(number, done, "table")])
         self._table_patients = rules.patients

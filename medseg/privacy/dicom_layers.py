@@ -22,7 +22,9 @@ __all__ = ["DicomLayer", "dicom_layers", "looks_like_dicom"]
 
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 _BULK = ("OB", "OW", "UN", "OF", "OD", "OL", "OV")
-_TEXTS = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())  # noqa: SIM905
+_TEXTS = (
+    "AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT",
+)  # fmt: skip
 _ONE_TEXT = ("LT", "ST", "UR", "UT")
 """Representations of which no attribute has several values: a backslash is a letter there."""
 _DIRECT = (

@@ -287,7 +287,7 @@ def test_what_dcm2niix_writes_is_led_back_to_its_series(test_data, folder, tmp_p
         volume = read_volume(path)
         label = np.random.default_rng(0).integers(0, 2, size=volume.shape).astype(np.uint8)
         prediction = Prediction(label, volume.geometry)
-        found = lay_on_series(prediction, Input("case", lambda: volume), finder.find(volume))  # noqa: B023
+        found = lay_on_series(prediction, Input("case", lambda volume=volume: volume), finder.find(volume))
         assert found.note == ""
         own = np.indices(found.prediction.label_map.shape).reshape(3, -1)
         step = np.linalg.inv(volume.affine) @ found.prediction.geometry.affine
