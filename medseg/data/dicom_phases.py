@@ -100,7 +100,11 @@ def find_phases(frames: Sequence[Frame]) -> list[Phase]:
     if max(counts.values()) == 1:
         return _taking_turns(frames, places) or whole
     levels = {key: [frame.variations.get(key, "") for frame in frames] for key in VARIATIONS}
-    telling = [key for key, values in levels.items() if _differs(values, places)]
+    telling = [
+        key
+        for key, values in levels.items()
+        if _differs(values, places) and not (key == "AcquisitionTime" and _may_pass_midnight(values))
+    ]
     number = max(counts.values())
     if set(counts.values()) == {number}:
         for keys in _choices(telling):
@@ -126,6 +130,12 @@ def _taking_turns(frames: Sequence[Frame], places: Sequence[int]) -> list[Phase]
                 groups[(value,)].append(index)
             return _named(groups, (key,))
     return []
+
+
+def _may_pass_midnight(times: Sequence[str]) -> bool:
+    """Whether times of day without dates lie so far apart that nobody knows which of them is the first."""
+    hours = [float(time[:2]) for time in times if "\\" not in time and is_number(time[:2])]
+    return bool(hours) and max(hours) - min(hours) >= 12
 
 
 def _differs(values: Sequence[str], places: Sequence[int]) -> bool:

@@ -125,6 +125,12 @@ def test_times_are_ordered_across_midnight(tmp_path: Path) -> None:
     assert np.array_equal(volume.array, expected)
 
 
+def test_times_around_midnight_without_dates_order_nothing(tmp_path: Path) -> None:
+    _repeated([{"AcquisitionTime": "235900"}, {"AcquisitionTime": "000100"}]).write(tmp_path)
+    with pytest.raises(GeometryError):
+        read_series(sorted(tmp_path.iterdir()))
+
+
 def test_stacks_pushed_into_each_other_are_volumes_of_their_own(tmp_path: Path) -> None:
     series = make_series((6, 5, 6))
     for number, data in enumerate(series.slices):
