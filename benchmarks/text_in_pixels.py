@@ -5,9 +5,10 @@ usage: python benchmarks/text_in_pixels.py DICOM_FOLDER [--frames 300] [--seed 1
 Backgrounds are the grey CT, MR and PET images of the folder of at least 128 x 128 pixels, as frames of 512 x 512 and 8
 bits. Each frame gets one to four texts in fonts of 8 to 40 px, light or dark, every fourth of them upright or upside
 down, whose grey value is at least 20 % of the scale beyond what lies behind (its 3rd and 97th percentile). A box counts
-as found when at least 90 % of its area is painted. False alarms are counted on the backgrounds without any text: boxes
-a frame, the share of the area that is painted, and the share of the frames where anything is. Another seed makes other
-texts and takes other backgrounds; several processes share the work by seeds.
+as found when at least 90 % of its area is painted. Each frame with text gets one capital letter or digit, too, that
+stands alone, upright, of 12 to 40 px; these are counted on their own. False alarms are counted on the backgrounds
+without any text: boxes a frame, the share of the area that is painted, and the share of the frames where anything is.
+Another seed makes other texts and takes other backgrounds; several processes share the work by seeds.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ import pydicom
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from medseg.privacy.text_boxes import Box, find_text
+from medseg.privacy.boxes import Box
+from medseg.privacy.text_boxes import find_text
 
 WORDS = (
     "NOVAKOVA^JANA", "DOB 12/03/1956", "MRN 4711-0815", "St. Mary Hospital", "Dr. Feldmann", "29.02.2012 10:15",
     "John Q. Public", "ID: 00079241539", "F 067Y", "Müller, Anna", "+43 1 40400", "Acc# A771263", "IM: 12/45",
 )  # fmt: skip
+LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _SIZE = 512
 _EVERY = 7
 _FEWEST_PIXELS = 128
@@ -105,6 +108,27 @@ def draw(picture: np.ndarray, choose: random.Random, files: Sequence[str]) -> tu
     return frame, boxes
 
 
+def draw_lone(frame: np.ndarray, others: Sequence[Drawn], choose: random.Random, files: Sequence[str]) -> Drawn | None:
+    """Draw one letter or digit away from all texts, into the frame; None where no place was found."""
+    for _ in range(40):
+        image = Image.fromarray(frame)
+        size = choose.randrange(12, 41)
+        font = ImageFont.truetype(choose.choice(files), size)
+        sign, place = choose.choice(LETTERS), (choose.randrange(_SIZE - 20), choose.randrange(_SIZE - 20))
+        left, top, right, bottom = (int(edge) for edge in ImageDraw.Draw(image).textbbox(place, sign, font=font))
+        made = Drawn(left, top, right, bottom, size, choose.uniform(51, 230), 0)
+        around = Drawn(left - 24, top - 24, right + 24, bottom + 24, size, made.contrast, 0)
+        if min(left, top) < 0 or max(right, bottom) > _SIZE or any(_meet(around, other) for other in others):
+            continue
+        darkest, lightest = np.percentile(frame[top:bottom, left:right], (3, 97))
+        options = [v for v in (lightest + made.contrast, darkest - made.contrast) if 0 <= v <= 255]
+        if options:
+            ImageDraw.Draw(image).text(place, sign, font=font, fill=int(options[0]))
+            frame[...] = np.asarray(image)
+            return made
+    return None
+
+
 def _turned(box: Drawn) -> Drawn:
     """The box on the frame itself, of one on the frame turned anticlockwise."""
     corners = np.zeros((_SIZE, _SIZE), bool)
@@ -155,7 +179,7 @@ def main() -> None:
     options = parser.parse_args()
     pictures = backgrounds(options.folder, options.seed)
     files = fonts()
-    total = found = alarmed = boxes_on_clean = 0
+    total = found = lone = lone_found = alarmed = boxes_on_clean = 0
     seconds = elsewhere = area = 0.0
     for picture in pictures:
         start = time.process_time()
@@ -173,12 +197,17 @@ def main() -> None:
     for number in range(1, options.frames + 1):
         choose = random.Random(f"{options.seed} {number}")
         frame, drawn = draw(pictures[number % count], choose, files)
+        frame = frame.copy()
+        letter = draw_lone(frame, drawn, choose, files)
         start = time.process_time()
         covered = _covered(painted_boxes(frame))
         seconds += time.process_time() - start
         missed = [box for box in drawn if covered[box.top : box.bottom, box.left : box.right].mean() < 0.9]
         total, found = total + len(drawn), found + len(drawn) - len(missed)
-        for box in drawn:
+        if letter is not None:
+            seen = covered[letter.top : letter.bottom, letter.left : letter.right].mean() >= 0.9
+            lone, lone_found = lone + 1, lone_found + int(seen)
+        for box in (*drawn, *([] if letter is None else [letter])):
             covered[max(0, box.top - _NEAR) : box.bottom + _NEAR, max(0, box.left - _NEAR) : box.right + _NEAR] = False
         elsewhere += float(covered.mean())
         for box in missed:
@@ -188,7 +217,8 @@ def main() -> None:
             Image.fromarray(frame).save(options.show / f"{options.seed}_{number:04d}.png")
         if number % _PRINT_EVERY == 0 or number == options.frames:
             print(
-                f"{number} frames: {found} of {total} text boxes painted over ({found / max(total, 1):.4f}); elsewhere "
+                f"{number} frames: {found} of {total} text boxes painted over ({found / max(total, 1):.4f}), "
+                f"{lone_found} of {lone} lone letters; elsewhere "
                 f"{elsewhere / number:.3%} of the area; {seconds / number:.2f} processor seconds a frame",
                 flush=True,
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medseg.privacy.text_boxes import Box
+from medseg.privacy.boxes import Box
 from medseg.types import Array
 
 __all__ = ["letter_rows"]

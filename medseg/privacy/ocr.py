@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from medseg.errors import MissingExtraError
 from medseg.types import Array
 
-__all__ = ["find_lines", "ocr_is_here", "read_any_way", "require_ocr"]
+__all__ = ["find_lines", "ocr_is_here", "read_any_way", "read_lines", "require_ocr"]
 
 _MULTIPLE = 32
 """Pixels; the network takes sides of multiples of it."""
@@ -85,7 +85,6 @@ def read_any_way(picture: Array, polygon: Array) -> Iterator[tuple[str, float]]:
     Raises:
         MissingExtraError: The text detector isn't installed.
     """
-    reader = _reader()
     import cv2
 
     top, right, bottom, left = (float(np.linalg.norm(polygon[n] - polygon[(n + 1) % 4])) for n in range(4))
@@ -96,10 +95,21 @@ def read_any_way(picture: Array, polygon: Array) -> Iterator[tuple[str, float]]:
     way = cv2.getPerspectiveTransform(np.asarray(polygon, np.float32), corners)
     level = np.asarray(cv2.warpPerspective(np.ascontiguousarray(picture), way, (wide, high), flags=cv2.INTER_CUBIC))
     level = level if high <= 1.5 * wide else np.rot90(level)
+    yield from read_lines([np.ascontiguousarray(level), np.ascontiguousarray(level[::-1, ::-1])])
+
+
+def read_lines(pictures: Sequence[Array]) -> list[tuple[str, float]]:
+    """What is read in pictures, uint8, (rows, columns, 3), of one line each, and how sure that is (0 to 1).
+
+    Raises:
+        MissingExtraError: The text detector isn't installed.
+    """
+    reader = _reader()
+    if not pictures:
+        return []
     with _one_at_a_time:
-        read, _ = reader([np.ascontiguousarray(level), np.ascontiguousarray(level[::-1, ::-1])])
-    for line in read:
-        yield str(line[0]), float(line[1])
+        read, _ = reader(list(pictures))
+    return [(str(line[0]), float(line[1])) for line in read]
 
 
 @lru_cache(maxsize=1)

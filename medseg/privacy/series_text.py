@@ -17,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
+from medseg.privacy.boxes import Box, merged
 from medseg.privacy.letter_rows import letter_rows
 from medseg.privacy.ocr import require_ocr
 from medseg.privacy.pixels import can_be_read, grey_views
 from medseg.privacy.series_frames import SeriesSlice, grey_frames, series_slices, spread
 from medseg.privacy.strokes import OddBlock, odd_blocks, stroke_counts
-from medseg.privacy.text_boxes import Box, find_text, merged, shows_text
+from medseg.privacy.text_boxes import find_text, shows_text
 from medseg.types import Array
 
 __all__ = ["GreyScale", "has_still_text", "odd_slices", "slices_with_text", "text_can_be_read"]

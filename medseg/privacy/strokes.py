@@ -12,7 +12,7 @@ from itertools import chain, zip_longest
 
 import numpy as np
 
-from medseg.privacy.text_boxes import Box
+from medseg.privacy.boxes import Box
 from medseg.types import Array
 
 __all__ = ["OddBlock", "odd_blocks", "stroke_counts"]

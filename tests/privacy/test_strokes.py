@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medseg.privacy.boxes import Box
 from medseg.privacy.strokes import odd_blocks, stroke_counts
-from medseg.privacy.text_boxes import Box
 
 SHAPE = (256, 192)
 

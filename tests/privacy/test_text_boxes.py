@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from medseg.privacy.boxes import Box, merged
 from medseg.privacy.ocr import find_lines
-from medseg.privacy.text_boxes import Box, find_text, in_one_line, merged
+from medseg.privacy.text_boxes import find_text, in_one_line
 
 pytest.importorskip("rapidocr_onnxruntime")
 
