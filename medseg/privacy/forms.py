@@ -18,15 +18,16 @@ from dataclasses import dataclass
 
 from medseg.privacy.vocabulary import ROLE_WORDS, is_known_text
 
-__all__ = ["Form", "Stands", "canonical", "forms_of", "lowered", "squeezed", "text_run"]
+__all__ = ["SHORTEST_SQUEEZED", "Form", "Stands", "canonical", "forms_of", "lowered", "squeezed", "text_run"]
 
+SHORTEST_SQUEEZED = 8
+"""Bytes of the forms that are sought in the stream without separators."""
 _LOWER = bytes(ord(chr(byte).lower()) if byte < 128 else byte for byte in range(256))
 _SEPARATORS = bytes(range(33)) + b"^,_-.:;/\\=+'\"()[]|~*"
 _LETTERS = re.compile(r"[^\W\d_]+")
 _ROUND = re.compile(r"[1-9]0{3,5}")
 """Times, sizes and counts are such numbers in everybody's files."""
 _SHORTEST = 4
-_SHORTEST_SQUEEZED = 8
 _SHORTEST_WORD = 5
 _LONGEST = 200
 _OTHER_ENCODINGS = (
@@ -222,7 +223,7 @@ def _text_forms(text: str) -> Iterator[Form]:
     kind = "id" if any(c.isdigit() for c in text) else ("name" if lengths[1] in (1, 2, 3, 4) else "text")
     orders = {tuple(words), tuple(reversed(words))}
     if 2 < len(words) <= 4:
-        pairs = (pair for pair in itertools.permutations(words, 2) if sum(map(len, pair)) >= _SHORTEST_SQUEEZED)
+        pairs = (pair for pair in itertools.permutations(words, 2) if sum(map(len, pair)) >= SHORTEST_SQUEEZED)
         orders |= {pair for pair in pairs if is_name or not all(map(_says_nothing, pair))}
         orders |= {tuple(words[-1:] + words[:-1]), tuple(words[1:] + words[:1])}
     for order in orders:
@@ -268,7 +269,7 @@ def _joined_forms(words: tuple[str, ...], kind: str) -> Iterator[Form]:
     for spelling in _spellings("".join(words)):
         for data in _encodings(spelling):
             tight = squeezed(data)
-            if len(tight) >= _SHORTEST_SQUEEZED:
+            if len(tight) >= SHORTEST_SQUEEZED:
                 yield Form(tight, True, kind, Stands.ANYWHERE)
             elif len(tight) >= _SHORTEST if data == _utf8(spelling) else len(lowered(data)) >= 6:
                 stands = Stands.ANYWHERE if len(lowered(data)) >= 6 else Stands.AS_WORD
@@ -276,7 +277,7 @@ def _joined_forms(words: tuple[str, ...], kind: str) -> Iterator[Form]:
     for separator in ("^", " ", "_", "-", ".", ", ", ",") if len(words) > 1 else ():
         for spelling in _spellings(separator.join(words)):
             for data in _encodings(spelling):
-                if len(squeezed(data)) < _SHORTEST_SQUEEZED:
+                if len(squeezed(data)) < SHORTEST_SQUEEZED:
                     yield Form(lowered(data), False, kind, Stands.AS_WORD if data.isascii() else Stands.ANYWHERE)
 
 

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import RequestError
-from medseg.privacy.forms import Form, Stands, canonical, forms_of, lowered, squeezed, text_run
-from medseg.privacy.windows import Windows, pieces, tail_hash
+from medseg.privacy.forms import SHORTEST_SQUEEZED, Form, Stands, canonical, forms_of, lowered, squeezed, text_run
+from medseg.privacy.windows import Part, Stretches, Windows, pieces, tail_hash
 
 __all__ = ["Hit", "IdentityIndex", "read_clear_list"]
 
@@ -43,6 +43,13 @@ _RECORD = np.dtype([("tail", "<u4"), ("length", "<u2"), ("place", "u1"), ("kind"
 _KINDS = ("name", "part of a name", "id", "date", "uid", "text")
 _DECIMAL = re.compile(rb"[-+]?\d*\.\d+(?:e[-+]?\d+)?")
 _Reading = Callable[[bytes], bytes]
+_LONG, _SQUEEZED, _PLAIN = 1, 2, 4
+"""Of a form's place: it has 8 bytes or more; the stream without separators is meant; it is printable ASCII."""
+_STRETCHES: dict[_Reading, Stretches] = {
+    lowered: Stretches(b"\0" + bytes(range(32, 127)), shortest=_SHORT),
+    squeezed: Stretches(bytes(range(127)), shortest=SHORTEST_SQUEEZED),
+}
+"""Where plain forms can stand in binary data; those of less than `_SHORT` bytes count only inside longer runs."""
 _NUMBER_BYTES = frozenset(b"0123456789.e+-")
 _DIGITS = frozenset(b"0123456789")
 _ALPHANUMERIC = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyz")
@@ -88,7 +95,7 @@ class IdentityIndex:
         self._multiplier = int.from_bytes(multiplier, "little") | 1
         self._identities: dict[bytes, int] = {}
         self._records: dict[tuple[int, bytes], tuple[int, int, int, int, int]] = {}
-        self._tables: dict[_Reading, list[_Table]] | None = None
+        self._tables: dict[bool, _Tables] = {}
         self.left_out = 0
         """Identities that were too short or too general to be searched for."""
 
@@ -115,10 +122,11 @@ class IdentityIndex:
             self._identities[digest] = number
             for form in forms:
                 self._add_form(form, number)
-            self._tables = None
+            self._tables = {}
 
     def _add_form(self, form: Form, number: int) -> None:
-        place = int(form.squeezed) * 2 + int(len(form.data) >= 8)
+        plain = all(32 <= byte < 127 for byte in form.data)
+        place = _LONG * (len(form.data) >= 8) + _SQUEEZED * form.squeezed + _PLAIN * plain
         short = tail_hash(form.data, width=_width(place), multiplier=self._multiplier)
         # A form that two identities share keeps the first: one find is enough to refuse.
         record = (short, len(form.data), _KINDS.index(form.kind), int(form.stands), number)
@@ -140,11 +148,11 @@ class IdentityIndex:
         raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
         hits: set[tuple[int, int]] = set()
         run = 0 if not binary else _LONG_RUN if len(raw) > _LARGE else _RUN
-        tables = self._tables = self._tables or self._build_tables()
+        tables = self._tables[binary] = self._tables.get(binary) or self._build_tables(binary=binary)
         for piece, lead, tail in pieces(raw):
-            for read, found in tables.items():
-                stream = read(piece)
-                starts = range(len(read(lead)), len(stream) - len(read(tail)))
+            for (read, plain), found in tables.items():
+                part = _STRETCHES[read].of(piece, lead, tail) if plain else Part(piece, len(lead), len(tail))
+                stream, starts = part.starts(read)
                 for table in found:
                     hits |= self._find_in(stream, table, starts=starts, run=run)
         return [Hit(number, _KINDS[kind]) for number, kind in sorted(hits)]
@@ -165,17 +173,20 @@ class IdentityIndex:
                     hits.add((number, kind))
         return hits
 
-    def _build_tables(self) -> dict[_Reading, list[_Table]]:
+    def _build_tables(self, *, binary: bool) -> _Tables:
+        """The tables of a search; plain forms are on their own where only parts of the data are searched for them."""
         tails: dict[int, dict[int, set[int]]] = {}
         records: dict[int, dict[bytes, tuple[int, int, int]]] = {}
-        for (place, digest), (tail, length, kind, stands, number) in self._records.items():
+        for (own, digest), (tail, length, kind, stands, number) in self._records.items():
+            place = own if binary else own & ~_PLAIN
             tails.setdefault(place, {}).setdefault(tail, set()).add(length)
-            records.setdefault(place, {})[digest] = (number, kind, stands)
-        tables: dict[_Reading, list[_Table]] = {}
+            records.setdefault(place, {}).setdefault(digest, (number, kind, stands))
+        tables: _Tables = {}
         for place, found in tails.items():
             windows = Windows(found, width=_width(place), multiplier=self._multiplier)
             lengths = {tail: tuple(sorted(several)) for tail, several in found.items()}
-            tables.setdefault(squeezed if place >= 2 else lowered, []).append(_Table(windows, lengths, records[place]))
+            reading = squeezed if place & _SQUEEZED else lowered, bool(place & _PLAIN)
+            tables.setdefault(reading, []).append(_Table(windows, lengths, records[place]))
         return tables
 
     def save(self, path: str | Path) -> None:
@@ -245,8 +256,12 @@ class _Table:
     records: dict[bytes, tuple[int, int, int]]
 
 
+_Tables = dict[tuple[_Reading, bool], list[_Table]]
+"""By the stream that is searched, and whether only where plain forms can stand."""
+
+
 def _width(place: int) -> int:
-    return 8 if place % 2 else 4
+    return 8 if place & _LONG else 4
 
 
 def read_clear_list(path: str | Path) -> list[str]:

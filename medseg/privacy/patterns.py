@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.privacy.forms import lowered
-from medseg.privacy.windows import Runs, Windows, pieces, tail_hash
+from medseg.privacy.windows import Part, Runs, Stretches, Windows, pieces, tail_hash
 
 __all__ = ["Content", "PatternHit", "content_of", "find_patterns"]
 
@@ -44,6 +44,8 @@ _SCHEMES = (b"http", b"https", b"ftp", b"sftp", b"dicom", b"ldap", b"smb")
 _SHORT = 6
 _EVEN, _ODD = np.uint64(0x00FF00FF00FF00FF), np.uint64(0xFF00FF00FF00FF00)
 _PRINTABLE = Runs(rb"\x20-\x7e")
+_STRETCHES = Stretches(b"\0" + bytes(range(32, 127)), shortest=_SHORT)
+"""Where the rules that hold in all bytes can find something: shorter names count only beside more text."""
 _WIDTH = 4
 _MULTIPLIER = 0x9E3779B97F4A7C15
 """Any odd number whose bits are well mixed; nothing here is a secret."""
@@ -85,7 +87,11 @@ class _Rule:
 
 
 class _Rules:
-    """Rules whose beginnings are looked for all at once."""
+    """Rules whose beginnings are looked for all at once.
+
+    Attributes:
+        plain: Whether all that they look for begins with printable ASCII.
+    """
 
     def __init__(self, rules: tuple[_Rule, ...]) -> None:
         self._rules = rules
@@ -99,6 +105,7 @@ class _Rules:
                 else:
                     self._short.append((beginning, number))
         self._windows = Windows(self._long, width=_WIDTH, multiplier=_MULTIPLIER)
+        self.plain = all(32 <= byte < 127 for rule in rules for beginning in rule.beginnings for byte in beginning)
 
     def found(self, low: bytes, starts: range) -> list[PatternHit]:
         """What begins in a part of the text."""
@@ -264,9 +271,11 @@ def find_patterns(data: bytes, *, content: Content = Content.TEXT) -> list[Patte
     """
     hits: dict[PatternHit, None] = {}
     for piece, lead, tail in pieces(data):
-        low = lowered(piece)
-        starts = range(len(lowered(lead)), len(low) - len(lowered(tail)))
-        hits.update(dict.fromkeys(_rules(content).found(low, starts)))
+        rules = _rules(content)
+        narrow = content is not Content.TEXT and rules.plain
+        part = _STRETCHES.of(piece, lead, tail) if narrow else Part(piece, len(lead), len(tail))
+        low, starts = part.starts(lowered)
+        hits.update(dict.fromkeys(rules.found(low, starts)))
         if content is Content.TEXT:
             hits.update(dict.fromkeys(_address_hits(low, starts, sure=False)))
         if content is Content.BINARY:

@@ -8,13 +8,14 @@ looked at more closely. The bitmap never says no where something stands.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OVERLAP", "PIECE", "Runs", "Windows", "pieces", "tail_hash"]
+__all__ = ["OVERLAP", "PIECE", "Part", "Runs", "Stretches", "Windows", "pieces", "tail_hash"]
 
 PIECE = 1 << 19
 """Bytes that are searched at once: few enough for a processor's cache, through which each piece goes ten times."""
@@ -23,6 +24,8 @@ OVERLAP = 4096
 _LEAD = 64
 _TAIL = 512
 _STEP = 1 << 15
+_DENSE = 8
+"""Where a stretch goes on at one byte of so many, or more, all is searched: picking them out would cost as much."""
 _ALL_INSIDE = np.uint64(0x0101010101010101)
 _HASH_BITS = 32
 _FEWEST_BITS = 12
@@ -93,6 +96,62 @@ class Windows:
             for index, number in zip(found.tolist(), hashes.tolist(), strict=True):
                 if number in self._hashes:
                     yield start + index + self._width, number
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a piece.
+
+    Attributes:
+        data: Its bytes.
+        lead: How many of its first bytes are of the piece's lead.
+        tail: How many of its last ones are of its tail.
+    """
+
+    data: bytes
+    lead: int
+    tail: int
+
+    def starts(self, read: Callable[[bytes], bytes]) -> tuple[bytes, range]:
+        """The stream that the part is read as, and where in it may begin what isn't seen in another piece."""
+        stream = read(self.data)
+        behind = self.data[len(self.data) - self.tail :]
+        return stream, range(len(read(self.data[: self.lead])), len(stream) - len(read(behind)))
+
+
+class Stretches:
+    """All of some bytes where a text of one alphabet could stand: in weights and voxels that is little.
+
+    Args:
+        alphabet: The bytes that such a text, and what is left out when it is read, consists of.
+        shortest: The fewest bytes of a text.
+    """
+
+    def __init__(self, alphabet: bytes, *, shortest: int) -> None:
+        self._inside = bytes(byte in alphabet for byte in range(256))
+        self._shortest = shortest
+
+    def of(self, piece: bytes, lead: bytes, tail: bytes) -> Part:
+        """Each stretch with one byte on either side, which is of another alphabet, one behind the other."""
+        full = np.frombuffer(piece.translate(self._inside), np.bool_)
+        length = 1
+        while length < self._shortest:
+            step = min(length, self._shortest - length)
+            full = full[:-step] & full[step:]
+            length += step
+        places = np.flatnonzero(full)
+        if len(places) > len(piece) // _DENSE:
+            return Part(piece, len(lead), len(tail))
+        if not len(places):
+            return Part(b"", 0, 0)
+        cuts = np.flatnonzero(np.diff(places) >= length + 2)
+        start = np.maximum(places[np.append(0, cuts + 1)] - 1, 0)
+        stop = np.minimum(places[np.append(cuts, -1)] + length + 1, len(piece))
+        before, until = (
+            int(np.clip(edge - start, 0, stop - start).sum()) for edge in (len(lead), len(piece) - len(tail))
+        )
+        data = b"".join(piece[low:high] for low, high in zip(start.tolist(), stop.tolist(), strict=True))
+        return Part(data, before, len(data) - until)
 
 
 class Runs:

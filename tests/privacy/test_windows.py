@@ -23,7 +23,7 @@ from medseg.privacy.patterns import (
     _text_rules,
     find_patterns,
 )
-from medseg.privacy.windows import Windows, pieces, tail_hash
+from medseg.privacy.windows import Stretches, Windows, pieces, tail_hash
 from tests.examples import examples
 
 _IDENTITIES = (
@@ -68,24 +68,37 @@ def index() -> IdentityIndex:
 
 
 @settings(max_examples=examples(300), deadline=None)
-@given(text=_NEAR_IDENTITY, encoding=_ENCODINGS, binary=st.booleans(), noise=st.binary(max_size=9))
-@example(text="xNOVAKOVA,janax", encoding="utf-16-be", binary=True, noise=b"\xff")
+@given(
+    texts=st.lists(_NEAR_IDENTITY, max_size=3),
+    encoding=_ENCODINGS,
+    binary=st.booleans(),
+    noise=st.binary(max_size=9),
+    around=st.sampled_from((b"", b"\xff", b"\xd3\x01")),
+)
+@example(texts=["xNOVAKOVA,janax"], encoding="utf-16-be", binary=True, noise=b"\xff", around=b"\xff")
+@example(texts=["4711 7 4711", "84213377"], encoding="utf-8", binary=True, noise=b"", around=b"\xff")
 def test_the_index_finds_what_a_plain_search_finds(
-    index: IdentityIndex, text: str, encoding: str, binary: bool, noise: bytes
+    index: IdentityIndex, texts: list[str], encoding: str, binary: bool, noise: bytes, around: bytes
 ) -> None:
-    data = noise + text.encode(encoding, "replace")
+    seam = noise + 900 * around + noise
+    data = seam + seam.join(text.encode(encoding, "replace") for text in texts)
     assert set(index.find(data, binary=binary)) == _plain_hits(data, binary=binary)
 
 
 @settings(max_examples=examples(60), deadline=None)
 @given(
-    texts=st.lists(_NEAR_IDENTITY, min_size=2, max_size=5), gap=st.integers(0, 300), content=st.sampled_from(Content)
+    texts=st.lists(_NEAR_IDENTITY, min_size=2, max_size=5),
+    gap=st.integers(0, 300),
+    content=st.sampled_from(Content),
+    between=st.sampled_from((b".", b"\xff")),
 )
-@example(texts=["x", "Novakova^Jana4711山田1948021784213377"], gap=140, content=Content.TEXT)
+@example(texts=["x", "Novakova^Jana4711山田1948021784213377"], gap=140, content=Content.TEXT, between=b".")
+@example(texts=["x", "Novakova^Jana4711山田1948021784213377"], gap=280, content=Content.BINARY, between=b"\xff")
 def test_a_search_in_pieces_finds_what_a_search_of_the_whole_finds(
-    index: IdentityIndex, texts: list[str], gap: int, content: Content
+    index: IdentityIndex, texts: list[str], gap: int, content: Content, between: bytes
 ) -> None:
-    data = ("." * gap).join(["x" * 200, *texts, "tel. 030 1234567 y" * (gap % 2)]).encode()
+    parts = [20 * between, *(text.encode() for text in texts), b"tel. 030 1234567 y" * (gap % 2)]
+    data = (between * gap).join(parts)
 
     def found() -> tuple[list[Hit], list[PatternHit]]:
         return index.find(data, binary=content is not Content.TEXT), find_patterns(data, content=content)
@@ -110,6 +123,43 @@ def test_no_window_is_missed(tails: set[bytes], noise: bytes, width: int) -> Non
     assert [end for end, _ in found] == ends
     for end, number in found:
         assert number == tail_hash(stream[:end], width=width, multiplier=0x9E3779B97F4A7C15)
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(
+    runs=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 200)), max_size=6),
+    edges=st.tuples(st.integers(0, 300), st.integers(0, 300)),
+    shortest=st.sampled_from((6, 8)),
+)
+def test_stretches_are_all_long_runs_with_what_stands_beside_them(
+    runs: list[tuple[int, int]], edges: tuple[int, int], shortest: int
+) -> None:
+    letters = iter(range(10**6))
+    piece = b"".join(
+        bytes(97 + next(letters) % 26 for _ in range(length)) + bytes(128 + next(letters) % 99 for _ in range(gap))
+        for length, gap in runs
+    )
+    lead, tail = piece[: edges[0]], piece[max(edges[0], len(piece) - edges[1]) :]
+    part = Stretches(bytes(range(97, 123)), shortest=shortest).of(piece, lead, tail)
+    if len(part.data) < len(piece):
+        spans: list[int] = []
+        for match in re.finditer(b"[a-z]{%d,}" % shortest, piece):
+            spans += range(max(0, match.start() - 1, *(spans[-1:])), match.end())
+            spans += [match.end()] if match.end() < len(piece) else []
+        spans = sorted(set(spans))
+        assert part.data == bytes(piece[place] for place in spans)
+        assert part.lead == sum(place < len(lead) for place in spans)
+        assert part.tail == sum(place >= len(piece) - len(tail) for place in spans)
+    else:
+        assert (part.data, part.lead, part.tail) == (piece, len(lead), len(tail))
+
+
+def test_an_index_of_before_plain_forms_were_told_apart_finds_the_same(index: IdentityIndex) -> None:
+    old = IdentityIndex(b"0123456789abcdef")
+    old.add(_IDENTITIES)
+    old._records = {(place & 3, digest): record for (place, digest), record in old._records.items()}
+    data = b"\xff" * 5000 + b" NOVAKOVA JANA \xff" + "\xe9 Müller, Jürgen".encode() + b"\xff" * 5000
+    assert old.find(data, binary=True) == index.find(data, binary=True) != []
 
 
 _NEAR_PATTERN = st.lists(
@@ -144,13 +194,14 @@ _SURE_MAIL = re.compile(
 
 
 @settings(max_examples=examples(400), deadline=None)
-@given(text=_NEAR_PATTERN, content=st.sampled_from(Content))
-@example(text="see http://stmarys.org/x", content=Content.TEXT)
-@example(text="house@stmarys.org", content=Content.TEXT)
-@example(text="see http://stmarys.org/x", content=Content.BINARY)
-@example(text="\nhouse@stmarys.\n", content=Content.BINARY)
-@example(text="study date 1948-02-17 and host: 10.0.3.7", content=Content.TEXT)
-def test_the_patterns_find_what_a_plain_search_finds(text: str, content: Content) -> None:
+@given(text=_NEAR_PATTERN, content=st.sampled_from(Content), around=st.sampled_from((0, 4000)))
+@example(text="see http://stmarys.org/x", content=Content.TEXT, around=0)
+@example(text="house@stmarys.org", content=Content.TEXT, around=0)
+@example(text="see http://stmarys.org/x", content=Content.BINARY, around=0)
+@example(text="\nhouse@stmarys.\n", content=Content.BINARY, around=0)
+@example(text="study date 1948-02-17 and host: 10.0.3.7", content=Content.TEXT, around=0)
+@example(text="/root/x", content=Content.VOXELS, around=4000)
+def test_the_patterns_find_what_a_plain_search_finds(text: str, content: Content, around: int) -> None:
     low = lowered(text.encode())
     wanted = {(r.kind, r.rule) for r in _rules(content)._rules if _anywhere(r, low)}
     if content is Content.BINARY:
@@ -163,7 +214,9 @@ def test_the_patterns_find_what_a_plain_search_finds(text: str, content: Content
         if any(not _is_public(match.group().rpartition(b"@")[2]) for match in mails):
             wanted.add(("person", "mail address"))
         wanted |= {("machine", "user at a host")} if _AT_HOST.search(low) else set()
-    assert {(hit.kind, hit.rule) for hit in find_patterns(text.encode(), content=content)} == wanted
+    ground = b"" if content is Content.TEXT else b"\xff" * around
+    found = find_patterns(ground + text.encode() + ground, content=content)
+    assert {(hit.kind, hit.rule) for hit in found} == wanted
 
 
 def test_every_pattern_has_all_its_beginnings() -> None:
