@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pydicom
-from pydicom.datadict import dictionary_has_tag
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -142,12 +142,15 @@ def _text_of(value: object) -> bytes:
 
 def _plain_text(element: object) -> bytes | None:
     """The text of an attribute that pydicom needn't convert, which takes it long; None where character sets matter."""
-    if not isinstance(element, RawDataElement) or element.VR not in _TEXTS or not isinstance(element.value, bytes):
+    if not isinstance(element, RawDataElement) or not isinstance(element.value, bytes):
+        return None
+    vr = element.VR or (dictionary_VR(element.tag) if dictionary_has_tag(element.tag) else "")
+    if vr not in _TEXTS:
         return None
     if not element.value.isascii() or b"\x1b" in element.value:
         return None
     text = element.value.rstrip(b"\0 ")
-    return text if element.VR in _ONE_TEXT else text.replace(b"\\", b"\n")
+    return text if vr in _ONE_TEXT else text.replace(b"\\", b"\n")
 
 
 def _pixel_flags(dataset: Dataset, meta: Dataset) -> tuple[str, ...]:
