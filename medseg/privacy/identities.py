@@ -31,7 +31,8 @@ from medseg.privacy.windows import Part, Stretches, Windows, pieces, tail_hash
 
 __all__ = ["Hit", "IdentityIndex", "read_clear_list"]
 
-_VERSION = 2
+_VERSIONS = (2, 3)
+"""Of the files that can be read; the last is written. In those of before no form is known to be plain."""
 _DIGEST_BYTES = 16
 _SHORT = 6
 """Forms below this many bytes count in binary data only inside a longer run of text."""
@@ -128,9 +129,11 @@ class IdentityIndex:
         plain = all(32 <= byte < 127 for byte in form.data)
         place = _LONG * (len(form.data) >= 8) + _SQUEEZED * form.squeezed + _PLAIN * plain
         short = tail_hash(form.data, width=_width(place), multiplier=self._multiplier)
-        # A form that two identities share keeps the first: one find is enough to refuse.
-        record = (short, len(form.data), _KINDS.index(form.kind), int(form.stands), number)
-        self._records.setdefault((place, self._digest(form.data)), record)
+        digest = self._digest(form.data)
+        # A form that two identities share keeps the first, also one of a former version's file: one find is enough.
+        if (place & ~_PLAIN, digest) not in self._records:
+            record = (short, len(form.data), _KINDS.index(form.kind), int(form.stands), number)
+            self._records.setdefault((place, digest), record)
 
     def _digest(self, data: bytes) -> bytes:
         return hashlib.blake2b(data, key=self._key, digest_size=_DIGEST_BYTES).digest()
@@ -196,7 +199,7 @@ class IdentityIndex:
             for (place, digest), (tail, length, kind, stands, number) in self._records.items()
         ]
         content = {
-            "medseg_identity_index": _VERSION,
+            "medseg_identity_index": _VERSIONS[-1],
             "secret": _text(self._secret),
             "left_out": self.left_out,
             "identities": _text(b"".join(self._identities)),
@@ -223,9 +226,9 @@ class IdentityIndex:
         """
         try:
             content: dict[str, Any] = json.loads(Path(path).read_text(encoding="ascii"))
-            if content["medseg_identity_index"] != _VERSION:
+            if content["medseg_identity_index"] not in _VERSIONS:
                 raise RequestError(
-                    f"the identity index is of another version of medseg; expected format {_VERSION}. Move it away and "
+                    f"the identity index is of another version of medseg; expected format {_VERSIONS[-1]}. Move it away and "
                     "run `medseg deidentify` on the same images with the same key, which writes it anew"
                 )
             index = cls(base64.b64decode(content["secret"]))

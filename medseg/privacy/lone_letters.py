@@ -29,7 +29,8 @@ _INK, _EVEN = (20, 80), 4
 """The percentiles that are a dark and a light letter's grey, and how far ink lies from it in compressed pictures."""
 _OF_ONE_GREY = 0.4
 """Of a letter's pixels; the others are its smoothed edge."""
-_MOST = 200
+_MOST = 48
+"""Of dark and of light candidates, the strongest: speckle makes hundreds, and reading one takes 27 ms."""
 _SURE = 0.9
 _PADDING = 0.3
 _READ_AT = 48
@@ -65,16 +66,18 @@ def _read_size(piece: Array) -> tuple[int, int]:
 
 
 def _candidates(grey: Array, known: Iterable[Box]) -> list[Box]:
-    """What has the size, the form and the even grey of a letter; of many, those of the most even grey."""
+    """What has the size, the form and the even grey of a letter; of many, those of the most contrast and evenness."""
     import cv2
 
     covered = np.zeros(grey.shape, bool)
     for box in known:
         covered[box.top : box.bottom, box.left : box.right] = True
     kernel = np.ones((_STROKE, _STROKE), np.uint8)
-    found: list[tuple[float, Box]] = []
+    boxes: list[Box] = []
     for operation, ink in ((cv2.MORPH_BLACKHAT, _INK[0]), (cv2.MORPH_TOPHAT, _INK[1])):
-        thin = (np.asarray(cv2.morphologyEx(grey, operation, kernel)) >= _CONTRAST).astype(np.uint8)
+        found: list[tuple[float, Box]] = []
+        contrast = np.asarray(cv2.morphologyEx(grey, operation, kernel))
+        thin = (contrast >= _CONTRAST).astype(np.uint8)
         count, labels, facts, _ = cv2.connectedComponentsWithStats(thin, connectivity=8)
         wide, tall, area = (facts[:, column] for column in (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA))
         high = (tall >= _LOWEST) & (tall <= _HIGHEST)
@@ -85,12 +88,15 @@ def _candidates(grey: Array, known: Iterable[Box]) -> list[Box]:
             if covered[top + height // 2, left + width // 2]:
                 continue
             part = (slice(top, top + height), slice(left, left + width))
-            values = grey[part][labels[part] == number].astype(np.int16)
+            own = labels[part] == number
+            values = grey[part][own].astype(np.int16)
             even = float((np.abs(values - np.percentile(values, ink)) <= _EVEN).mean())
             if even >= _OF_ONE_GREY:
-                found.append((even, _roomy(left, top, width, height, grey.shape)))
-    found.sort(key=lambda one: -one[0])
-    return [box for _, box in found[:_MOST]]
+                strength = even * float(contrast[part][own].max())
+                found.append((strength, _roomy(left, top, width, height, grey.shape)))
+        found.sort(key=lambda one: -one[0])
+        boxes += [box for _, box in found[:_MOST]]
+    return boxes
 
 
 def _roomy(left: int, top: int, width: int, height: int, shape: tuple[int, ...]) -> Box:

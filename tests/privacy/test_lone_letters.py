@@ -50,6 +50,16 @@ def test_a_mark_counts_on_a_picture_with_text_only():
     assert holds(boxes, *MARK)
 
 
+def test_a_mark_beside_speckle_is_found():
+    import cv2
+
+    speckle = cv2.GaussianBlur(np.random.default_rng(0).normal(40, 20, (768, 1024)).astype(np.float32), (0, 0), 1.5)
+    frame = (40 + (speckle - speckle.mean()) * 20 / speckle.std()).clip(0, 255).astype(np.uint8)
+    frame[490:540, 10:60] = 0
+    cv2.putText(frame, "L", (25, 525), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 200, 1, cv2.LINE_AA)
+    assert holds(lone_letters(np.repeat(frame[..., None], 3, axis=2), ()), 519, 31)
+
+
 def test_noise_has_no_letters():
     noise = np.random.default_rng(3).integers(0, 256, (200, 200), np.uint8)
     assert lone_letters(np.repeat(noise[..., None], 3, axis=2), ()) == []

@@ -160,6 +160,8 @@ def test_an_index_of_before_plain_forms_were_told_apart_finds_the_same(index: Id
     old._records = {(place & 3, digest): record for (place, digest), record in old._records.items()}
     data = b"\xff" * 5000 + b" NOVAKOVA JANA \xff" + "\xe9 Müller, Jürgen".encode() + b"\xff" * 5000
     assert old.find(data, binary=True) == index.find(data, binary=True) != []
+    old.add(["Novakova^Petr"])
+    assert [hit.identity for hit in old.find(b"\xff" * 5000 + b"novakova\xff", binary=True)] == [1]
 
 
 _NEAR_PATTERN = st.lists(
