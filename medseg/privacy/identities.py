@@ -228,8 +228,8 @@ class IdentityIndex:
             content: dict[str, Any] = json.loads(Path(path).read_text(encoding="ascii"))
             if content["medseg_identity_index"] not in _VERSIONS:
                 raise RequestError(
-                    f"the identity index is of another version of medseg; expected format {_VERSIONS[-1]}. Move it away and "
-                    "run `medseg deidentify` on the same images with the same key, which writes it anew"
+                    f"the identity index is of another version of medseg; expected format {_VERSIONS[-1]}. Move it "
+                    "away and run `medseg deidentify` on the same images with the same key, which writes it anew"
                 )
             index = cls(base64.b64decode(content["secret"]))
             known = base64.b64decode(content["identities"])
