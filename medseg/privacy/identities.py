@@ -27,15 +27,13 @@ import numpy as np
 
 from medseg.errors import RequestError
 from medseg.privacy.forms import SHORTEST_SQUEEZED, Form, Stands, canonical, forms_of, lowered, squeezed, text_run
-from medseg.privacy.windows import Part, Stretches, Windows, pieces, tail_hash
+from medseg.privacy.windows import PLAIN_TEXT, PRINTABLE, SHORTEST_PLAIN, Stretches, Windows, pieces, tail_hash
 
 __all__ = ["Hit", "IdentityIndex", "read_clear_list"]
 
 _VERSIONS = (2, 3)
 """Of the files that can be read; the last is written. In those of before no form is known to be plain."""
 _DIGEST_BYTES = 16
-_SHORT = 6
-"""Forms below this many bytes count in binary data only inside a longer run of text."""
 _RUN, _LONG_RUN = 8, 16
 """Bytes of such a run, in small and in large data: in weights of 64 MB chance alone writes `x,4711;` now and then."""
 _LARGE = 1 << 20
@@ -47,10 +45,10 @@ _Reading = Callable[[bytes], bytes]
 _LONG, _SQUEEZED, _PLAIN = 1, 2, 4
 """Of a form's place: it has 8 bytes or more; the stream without separators is meant; it is printable ASCII."""
 _STRETCHES: dict[_Reading, Stretches] = {
-    lowered: Stretches(b"\0" + bytes(range(32, 127)), shortest=_SHORT),
+    lowered: PLAIN_TEXT,
     squeezed: Stretches(bytes(range(127)), shortest=SHORTEST_SQUEEZED),
 }
-"""Where plain forms can stand in binary data; those of less than `_SHORT` bytes count only inside longer runs."""
+"""Where plain forms can stand in binary data; shorter ones than `SHORTEST_PLAIN` count only in longer runs."""
 _NUMBER_BYTES = frozenset(b"0123456789.e+-")
 _DIGITS = frozenset(b"0123456789")
 _ALPHANUMERIC = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyz")
@@ -126,7 +124,7 @@ class IdentityIndex:
             self._tables = {}
 
     def _add_form(self, form: Form, number: int) -> None:
-        plain = all(32 <= byte < 127 for byte in form.data)
+        plain = not form.data.translate(None, PRINTABLE)
         place = _LONG * (len(form.data) >= 8) + _SQUEEZED * form.squeezed + _PLAIN * plain
         short = tail_hash(form.data, width=_width(place), multiplier=self._multiplier)
         digest = self._digest(form.data)
@@ -152,9 +150,9 @@ class IdentityIndex:
         hits: set[tuple[int, int]] = set()
         run = 0 if not binary else _LONG_RUN if len(raw) > _LARGE else _RUN
         tables = self._tables[binary] = self._tables.get(binary) or self._build_tables(binary=binary)
-        for piece, lead, tail in pieces(raw):
+        for piece in pieces(raw):
             for (read, plain), found in tables.items():
-                part = _STRETCHES[read].of(piece, lead, tail) if plain else Part(piece, len(lead), len(tail))
+                part = _STRETCHES[read].of(piece) if plain else piece
                 stream, starts = part.starts(read)
                 for table in found:
                     hits |= self._find_in(stream, table, starts=starts, run=run)
@@ -171,7 +169,7 @@ class IdentityIndex:
                 if record is None or (record[0], record[1]) in hits:
                     continue
                 number, kind, stands = record
-                alone = run and length < _SHORT and text_run(stream, start, end, run) < run
+                alone = run and length < SHORTEST_PLAIN and text_run(stream, start, end, run) < run
                 if not alone and _stands_so(stream, start, end, Stands(stands)):
                     hits.add((number, kind))
         return hits

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.privacy.forms import lowered
-from medseg.privacy.windows import Part, Runs, Stretches, Windows, pieces, tail_hash
+from medseg.privacy.windows import PLAIN_TEXT, PRINTABLE, SHORTEST_PLAIN, Runs, Windows, pieces, tail_hash
 
 __all__ = ["Content", "PatternHit", "content_of", "find_patterns"]
 
@@ -41,11 +41,8 @@ _DATED = (
     b"study", b"series", b"acquisition", b"content", b"exam", b"examination", b"scan", b"visit", b"instance creation",
 )  # fmt: skip
 _SCHEMES = (b"http", b"https", b"ftp", b"sftp", b"dicom", b"ldap", b"smb")
-_SHORT = 6
 _EVEN, _ODD = np.uint64(0x00FF00FF00FF00FF), np.uint64(0xFF00FF00FF00FF00)
 _PRINTABLE = Runs(rb"\x20-\x7e")
-_STRETCHES = Stretches(b"\0" + bytes(range(32, 127)), shortest=_SHORT)
-"""Where the rules that hold in all bytes can find something: shorter names count only beside more text."""
 _WIDTH = 4
 _MULTIPLIER = 0x9E3779B97F4A7C15
 """Any odd number whose bits are well mixed; nothing here is a secret."""
@@ -105,7 +102,7 @@ class _Rules:
                 else:
                     self._short.append((beginning, number))
         self._windows = Windows(self._long, width=_WIDTH, multiplier=_MULTIPLIER)
-        self.plain = all(32 <= byte < 127 for rule in rules for beginning in rule.beginnings for byte in beginning)
+        self.plain = not any(beginning.translate(None, PRINTABLE) for rule in rules for beginning in rule.beginnings)
 
     def found(self, low: bytes, starts: range) -> list[PatternHit]:
         """What begins in a part of the text."""
@@ -270,16 +267,16 @@ def find_patterns(data: bytes, *, content: Content = Content.TEXT) -> list[Patte
             hardly makes one with a pattern in a gigabyte of weights; in voxels these aren't tried.
     """
     hits: dict[PatternHit, None] = {}
-    for piece, lead, tail in pieces(data):
+    for piece in pieces(data):
         rules = _rules(content)
         narrow = content is not Content.TEXT and rules.plain
-        part = _STRETCHES.of(piece, lead, tail) if narrow else Part(piece, len(lead), len(tail))
+        part = PLAIN_TEXT.of(piece) if narrow else piece
         low, starts = part.starts(lowered)
         hits.update(dict.fromkeys(rules.found(low, starts)))
         if content is Content.TEXT:
             hits.update(dict.fromkeys(_address_hits(low, starts, sure=False)))
         if content is Content.BINARY:
-            for size, text, within in _texts_in(piece, range(len(lead), len(piece) - len(tail))):
+            for size, text, within in _texts_in(piece.data, range(piece.lead, len(piece.data) - piece.tail)):
                 hits.update(dict.fromkeys(_text_rules().found(text, within)))
                 # Whole numbers of 16 bits make mail addresses of their own now and then.
                 hits.update(dict.fromkeys(_address_hits(text, within, sure=True) if size == 1 else ()))
@@ -362,7 +359,7 @@ def _own_rules(*, binary: bool) -> tuple[_Rule, ...]:
             needle = name.encode()
             word = rb"(?<![a-z0-9])" + re.escape(needle) + rb"(?![a-z0-9])"
             beside_text = rb"(?<=[ -~]{8})" + word + rb"|" + word + rb"(?=[ -~]{8})"
-            pattern = re.compile(beside_text if binary and len(name) < _SHORT else word)
+            pattern = re.compile(beside_text if binary and len(name) < SHORTEST_PLAIN else word)
             found.append(_Rule("machine", rule, (needle,), pattern))
     home = os.path.expanduser("~").lower().encode()
     if len(home) > 5 and home != b"/root":

@@ -15,12 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OVERLAP", "PIECE", "Part", "Runs", "Stretches", "Windows", "pieces", "tail_hash"]
+__all__ = [
+    "OVERLAP", "PIECE", "PLAIN_TEXT", "PRINTABLE", "SHORTEST_PLAIN", "Part", "Runs", "Stretches", "Windows", "pieces",
+    "tail_hash",
+]  # fmt: skip
 
 PIECE = 1 << 19
 """Bytes that are searched at once: few enough for a processor's cache, through which each piece goes ten times."""
 OVERLAP = 4096
 """Bytes that a piece shares with the one before; nothing that is searched for is longer."""
+PRINTABLE = bytes(range(32, 127))
 _LEAD = 64
 _TAIL = 512
 _STEP = 1 << 15
@@ -32,15 +36,38 @@ _FEWEST_BITS = 12
 _MOST_BITS = 24
 
 
-def pieces(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of what is searched.
+
+    Attributes:
+        data: Its bytes.
+        lead: How many of its first bytes are only there for what stands behind them.
+        tail: How many of its last ones are only there for what stands before them.
+    """
+
+    data: bytes
+    lead: int
+    tail: int
+
+    def starts(self, read: Callable[[bytes], bytes]) -> tuple[bytes, range]:
+        """The stream that the part is read as, and where in it may begin what isn't seen in another piece."""
+        stream = read(self.data)
+        behind = self.data[len(self.data) - self.tail :]
+        return stream, range(len(read(self.data[: self.lead])), len(stream) - len(read(behind)))
+
+
+def pieces(data: bytes) -> Iterator[Part]:
     """The data in pieces of `PIECE` bytes, each but the first begun `OVERLAP` bytes earlier; one piece at least.
 
-    With each come its lead, the first bytes of it, and its tail, the last ones; the first piece has no lead, the last
-    one no tail. What begins in there is seen in the piece before or behind, together with what stands around it.
+    The first piece has no lead, the last one no tail. What begins in there is seen in the piece before or behind,
+    together with what stands around it.
     """
     for start in range(0, max(1, len(data)), PIECE):
         piece = data[max(0, start - OVERLAP) : start + PIECE]
-        yield piece, piece[:_LEAD] if start else b"", piece[-_TAIL:] if start + PIECE < len(data) else b""
+        yield Part(
+            piece, min(_LEAD, len(piece)) if start else 0, min(_TAIL, len(piece)) if start + PIECE < len(data) else 0
+        )
 
 
 def tail_hash(data: bytes, *, width: int, multiplier: int) -> int:
@@ -98,27 +125,6 @@ class Windows:
                     yield start + index + self._width, number
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of a piece.
-
-    Attributes:
-        data: Its bytes.
-        lead: How many of its first bytes are of the piece's lead.
-        tail: How many of its last ones are of its tail.
-    """
-
-    data: bytes
-    lead: int
-    tail: int
-
-    def starts(self, read: Callable[[bytes], bytes]) -> tuple[bytes, range]:
-        """The stream that the part is read as, and where in it may begin what isn't seen in another piece."""
-        stream = read(self.data)
-        behind = self.data[len(self.data) - self.tail :]
-        return stream, range(len(read(self.data[: self.lead])), len(stream) - len(read(behind)))
-
-
 class Stretches:
     """All of some bytes where a text of one alphabet could stand: in weights and voxels that is little.
 
@@ -131,8 +137,9 @@ class Stretches:
         self._inside = bytes(byte in alphabet for byte in range(256))
         self._shortest = shortest
 
-    def of(self, piece: bytes, lead: bytes, tail: bytes) -> Part:
+    def of(self, part: Part) -> Part:
         """Each stretch with one byte on either side, which is of another alphabet, one behind the other."""
+        piece = part.data
         full = np.frombuffer(piece.translate(self._inside), np.bool_)
         length = 1
         while length < self._shortest:
@@ -141,17 +148,23 @@ class Stretches:
             length += step
         places = np.flatnonzero(full)
         if len(places) > len(piece) // _DENSE:
-            return Part(piece, len(lead), len(tail))
+            return part
         if not len(places):
             return Part(b"", 0, 0)
         cuts = np.flatnonzero(np.diff(places) >= length + 2)
         start = np.maximum(places[np.append(0, cuts + 1)] - 1, 0)
         stop = np.minimum(places[np.append(cuts, -1)] + length + 1, len(piece))
         before, until = (
-            int(np.clip(edge - start, 0, stop - start).sum()) for edge in (len(lead), len(piece) - len(tail))
+            int(np.clip(edge - start, 0, stop - start).sum()) for edge in (part.lead, len(piece) - part.tail)
         )
         data = b"".join(piece[low:high] for low, high in zip(start.tolist(), stop.tolist(), strict=True))
         return Part(data, before, len(data) - until)
+
+
+SHORTEST_PLAIN = 6
+"""Bytes; shorter texts count in binary data only beside more text."""
+PLAIN_TEXT = Stretches(b"\0" + PRINTABLE, shortest=SHORTEST_PLAIN)
+"""Where printable ASCII can stand, also with zeros between its letters."""
 
 
 class Runs:

@@ -10,7 +10,7 @@ from medseg.privacy.boxes import Box, merged
 from medseg.privacy.ocr import find_lines
 from medseg.privacy.text_boxes import find_text, in_one_line
 
-pytest.importorskip("rapidocr_onnxruntime")
+pytest.importorskip("rapidocr_onnxruntime", reason="needs the extra ocr, which Python 3.13 has not (decision 0012)")
 
 
 def drawn(text: str, *, place: tuple[int, int], size: int, ink: int, ground: np.ndarray) -> np.ndarray:

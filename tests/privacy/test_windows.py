@@ -23,7 +23,7 @@ from medseg.privacy.patterns import (
     _text_rules,
     find_patterns,
 )
-from medseg.privacy.windows import Stretches, Windows, pieces, tail_hash
+from medseg.privacy.windows import Part, Stretches, Windows, pieces, tail_hash
 from tests.examples import examples
 
 _IDENTITIES = (
@@ -140,7 +140,7 @@ def test_stretches_are_all_long_runs_with_what_stands_beside_them(
         for length, gap in runs
     )
     lead, tail = piece[: edges[0]], piece[max(edges[0], len(piece) - edges[1]) :]
-    part = Stretches(bytes(range(97, 123)), shortest=shortest).of(piece, lead, tail)
+    part = Stretches(bytes(range(97, 123)), shortest=shortest).of(Part(piece, len(lead), len(tail)))
     if len(part.data) < len(piece):
         spans: list[int] = []
         for match in re.finditer(b"[a-z]{%d,}" % shortest, piece):
